@@ -1,0 +1,132 @@
+//! The command line: what can be set, from where, and what it is when nothing is said.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use std::net::SocketAddr;
+
+/// Answers manual approvals of AWS CodePipeline from Kubernetes resources.
+#[derive(Debug, Parser)]
+#[command(name = "approval-operator", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch ApprovalDecisions and answer the approvals that they name
+    ///
+    /// The Kubernetes API is found through KUBECONFIG or the pod's ServiceAccount. AWS is found through its standard chain:
+    /// AWS_REGION, AWS_ACCESS_KEY_ID and the like, the shared configuration and credentials files, a web identity (IRSA),
+    /// EKS Pod Identity, the instance metadata; AWS_ENDPOINT_URL names another endpoint. RUST_LOG sets what is logged.
+    Run(Run),
+    /// Print the CustomResourceDefinitions, to be applied with kubectl
+    Crd,
+}
+
+/// The settings of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// Watch this namespace only; may be given more than once (comma-separated in the environment). Without it, all are
+    /// watched
+    #[arg(long = "namespace", env = "APPROVAL_OPERATOR_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
+    pub namespaces: Vec<String>,
+    /// How many decisions are worked on at a time
+    #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+    /// How long to wait between two looks at a pipeline
+    #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = duration)]
+    pub poll_interval: SignedDuration,
+    /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub aws_timeout: SignedDuration,
+    /// How long after its creation a decision can be answered; later it is Expired
+    #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
+    pub waiting_limit: SignedDuration,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, env = "APPROVAL_OPERATOR_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+    /// How log lines are written
+    #[arg(long, env = "APPROVAL_OPERATOR_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A duration of at least 100 ms: less would be a busy loop.
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let advice = "write a duration of at least 100ms, such as 15s, 2m or 7d";
+    let span: jiff::Span = text.parse().map_err(|error| format!("{error}; {advice}"))?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| format!("{error}; {advice}"))?;
+    if duration < SignedDuration::from_millis(100) {
+        Err(advice.to_owned())
+    } else {
+        Ok(duration)
+    }
+}
+
+/// A namespace's name, as Kubernetes has it (RFC 1123).
+fn namespace(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+    if text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().last()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace is 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        for (text, expected) in [
+            ("15s", Some(15_000)),
+            ("100ms", Some(100)),
+            ("2m", Some(120_000)),
+            ("7d", Some(604_800_000)),
+            ("1h30m", Some(5_400_000)),
+            ("0s", None),
+            ("-5s", None),
+            ("15", None),
+            ("", None),
+            ("forever", None),
+        ] {
+            let found = duration(text).ok().map(|duration| duration.as_millis());
+            assert_eq!(found, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_checked_before_the_api_server_is_asked() {
+        for (text, is_one) in [
+            ("a", true),
+            ("team-a", true),
+            ("", false),
+            ("-a", false),
+            ("a-", false),
+            ("A", false),
+        ] {
+            assert_eq!(namespace(text).is_ok(), is_one, "{text:?}");
+        }
+        assert!(namespace(&"a".repeat(64)).is_err());
+    }
+}

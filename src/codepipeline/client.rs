@@ -1,0 +1,327 @@
+//! The CodePipeline client: loaded when it is first needed and again after it lost its credentials, timed, counted, and
+//! with the SDK's own retry off where a second request could hide what became of the first.
+
+use super::error::{CallError, Cause, Transmission, classify};
+use crate::api::time::to_millisecond;
+use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
+use crate::causes::with_causes;
+use crate::metrics::Metrics;
+use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_codepipeline as sdk;
+use aws_sdk_codepipeline::config::retry::RetryConfig;
+use aws_sdk_codepipeline::operation::RequestId;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// How long a failure to find a region or credentials is given to everyone who asks, before they are looked for again.
+/// Looking takes seconds where the instance metadata service does not answer.
+const FAILURE_HELD: Duration = Duration::from_secs(1);
+
+/// An operation of the service that the operator calls.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Operation {
+    /// Answers an approval.
+    PutApprovalResult,
+    /// Shows the current state of each stage and action.
+    GetPipelineState,
+    /// Shows the history of actions, newest first.
+    ListActionExecutions,
+}
+
+impl Operation {
+    /// The service's name for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PutApprovalResult => "PutApprovalResult",
+            Self::GetPipelineState => "GetPipelineState",
+            Self::ListActionExecutions => "ListActionExecutions",
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer<T> {
+    /// The result, or why there is none.
+    pub result: Result<T, CallError>,
+    /// The id under which AWS support finds the request.
+    pub request_id: Option<String>,
+}
+
+/// A client of one account and region. Clones share what was loaded.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    timeout: Duration,
+    metrics: Metrics,
+    loaded: Mutex<Loaded>,
+    /// When the operator began, until the first answer is sent.
+    begun: std::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+enum Loaded {
+    Nothing,
+    Client(sdk::Client),
+    Failure { error: CallError, seen: Instant },
+}
+
+impl Client {
+    /// A client whose calls take at most `timeout` each, in an operator that `begun` then. Nothing is loaded yet.
+    #[must_use]
+    pub fn new(timeout: Duration, metrics: Metrics, begun: Instant) -> Self {
+        let begun = std::sync::Mutex::new(Some(begun));
+        Self {
+            shared: Arc::new(Shared {
+                timeout,
+                metrics,
+                loaded: Mutex::new(Loaded::Nothing),
+                begun,
+            }),
+        }
+    }
+
+    /// Finds a region and credentials by AWS' standard chain, unless they are there already.
+    ///
+    /// # Errors
+    /// [`Cause::CredentialsUnavailable`], with what is missing and where it was looked for.
+    pub async fn ready(&self) -> Result<(), CallError> {
+        self.client().await.map(drop)
+    }
+
+    /// Answers an approval with exactly one POST, and tells when the service took the answer.
+    pub async fn put_approval_result(&self, spec: &ApprovalDecisionSpec, token: &Token) -> Answer<Option<Timestamp>> {
+        let status = match spec.result.status {
+            ApprovalStatus::Approved => sdk::types::ApprovalStatus::Approved,
+            ApprovalStatus::Rejected => sdk::types::ApprovalStatus::Rejected,
+        };
+        let result = sdk::types::ApprovalResult::builder()
+            .status(status)
+            .summary(&spec.result.summary)
+            .build();
+        if let Some(begun) = self.shared.begun.lock().ok().and_then(|mut begun| begun.take()) {
+            tracing::info!(
+                since_start_ms = begun.elapsed().as_millis(),
+                "sending the first PutApprovalResult"
+            );
+        }
+        let once = sdk::config::Builder::new().retry_config(RetryConfig::disabled());
+        let answer = self
+            .call(Operation::PutApprovalResult, |client, transmitted| {
+                let request = client
+                    .put_approval_result()
+                    .pipeline_name(&spec.pipeline_name)
+                    .stage_name(&spec.stage_name)
+                    .action_name(&spec.action_name)
+                    .token(&token.0);
+                async move {
+                    let result = result.map_err(SdkError::construction_failure)?;
+                    request
+                        .result(result)
+                        .customize()
+                        .config_override(once)
+                        .interceptor(transmitted)
+                        .send()
+                        .await
+                }
+            })
+            .await;
+        Answer {
+            result: answer.result.map(|output| output.approved_at().and_then(timestamp)),
+            request_id: answer.request_id,
+        }
+    }
+
+    /// The state of each stage and action of a pipeline.
+    pub(super) async fn get_pipeline_state(
+        &self,
+        pipeline: &str,
+    ) -> Result<sdk::operation::get_pipeline_state::GetPipelineStateOutput, CallError> {
+        self.call(Operation::GetPipelineState, |client, transmitted| {
+            client
+                .get_pipeline_state()
+                .name(pipeline)
+                .customize()
+                .interceptor(transmitted)
+                .send()
+        })
+        .await
+        .result
+    }
+
+    /// A page of the history of a pipeline's actions, newest first, of one execution if it is known.
+    pub(super) async fn list_action_executions(
+        &self,
+        pipeline: &str,
+        execution: Option<&str>,
+        page: Option<String>,
+    ) -> Result<sdk::operation::list_action_executions::ListActionExecutionsOutput, CallError> {
+        let filter = execution.map(|id| {
+            sdk::types::ActionExecutionFilter::builder()
+                .pipeline_execution_id(id)
+                .build()
+        });
+        self.call(Operation::ListActionExecutions, |client, transmitted| {
+            client
+                .list_action_executions()
+                .pipeline_name(pipeline)
+                .set_filter(filter)
+                .max_results(100)
+                .set_next_token(page)
+                .customize()
+                .interceptor(transmitted)
+                .send()
+        })
+        .await
+        .result
+    }
+
+    async fn call<T, E, F>(&self, operation: Operation, send: impl FnOnce(sdk::Client, Transmitted) -> F) -> Answer<T>
+    where
+        T: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let client = match self.client().await {
+            Ok(client) => client,
+            Err(error) => {
+                return Answer {
+                    result: Err(error),
+                    request_id: None,
+                };
+            }
+        };
+        let begun = Instant::now();
+        let transmitted = Transmitted::default();
+        let sent = send(client, transmitted.clone()).await;
+        let (request_id, result) = match sent {
+            Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
+            Err(error) => (
+                error.request_id().map(str::to_owned),
+                Err(classify(error, transmitted.transmission())),
+            ),
+        };
+        self.shared
+            .metrics
+            .aws_request(operation, result.as_ref().err(), begun.elapsed());
+        if let Err(CallError::NotTaken {
+            cause: Cause::CredentialsUnavailable,
+            ..
+        }) = &result
+        {
+            // The SDK reads its files once: a mended one is seen only by a client that is loaded anew.
+            *self.shared.loaded.lock().await = Loaded::Nothing;
+        }
+        Answer { result, request_id }
+    }
+
+    async fn client(&self) -> Result<sdk::Client, CallError> {
+        let mut loaded = self.shared.loaded.lock().await;
+        match &*loaded {
+            Loaded::Client(client) => return Ok(client.clone()),
+            Loaded::Failure { error, seen } if seen.elapsed() < FAILURE_HELD => return Err(error.clone()),
+            Loaded::Failure { .. } | Loaded::Nothing => {}
+        }
+        let result = match timeout(self.shared.timeout, load(self.shared.timeout)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!(
+                "no AWS credentials were found within {:?}",
+                self.shared.timeout
+            )),
+        };
+        match result {
+            Ok(client) => {
+                *loaded = Loaded::Client(client.clone());
+                Ok(client)
+            }
+            Err(detail) => {
+                let error = CallError::NotTaken {
+                    cause: Cause::CredentialsUnavailable,
+                    exception: None,
+                    detail,
+                };
+                *loaded = Loaded::Failure {
+                    error: error.clone(),
+                    seen: Instant::now(),
+                };
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn load(limit: Duration) -> Result<sdk::Client, String> {
+    let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .load()
+        .await;
+    if config.region().is_none() {
+        return Err(
+            "no AWS region was found in AWS_REGION, the shared configuration or the instance metadata".to_owned(),
+        );
+    }
+    let Some(provider) = config.credentials_provider() else {
+        return Err("no AWS credentials provider is configured".to_owned());
+    };
+    provider
+        .provide_credentials()
+        .await
+        .map_err(|error| with_causes(&error))?;
+    Ok(sdk::Client::new(&config))
+}
+
+/// Notes that a request is handed to the connection: before that, no failure can mean that it was applied.
+#[derive(Clone, Debug, Default)]
+struct Transmitted(Arc<AtomicBool>);
+
+impl Transmitted {
+    fn transmission(&self) -> Transmission {
+        if self.0.load(Ordering::Acquire) {
+            Transmission::Begun
+        } else {
+            Transmission::NotBegun
+        }
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Transmitted {
+    fn name(&self) -> &'static str {
+        "Transmitted"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The service's time as ours; none if it lies outside every calendar.
+pub(super) fn timestamp(time: &sdk::primitives::DateTime) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(time.as_nanos()).ok().map(to_millisecond)
+}

@@ -1,0 +1,80 @@
+//! How far a decision has come, read from its own status: the only memory that the operator has across a crash.
+
+use crate::api::conditions::ConditionStatus;
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, Reason, Standing, Submission,
+};
+use crate::codepipeline::ExecutionIds;
+use kube::ResourceExt;
+
+/// The longest value of the annotation that is told apart, which is what the status can hold.
+const MAX_REQUESTED_AT: usize = 1024;
+
+/// What the status says of the work so far.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// Nothing was sent since the decision was created, edited, resumed or requested anew.
+    Fresh,
+    /// The last attempt was certainly not taken.
+    Retrying(Submission),
+    /// An answer may be with the service.
+    UnderWay(Submission),
+    /// The service said that the request was completed before our answer came, and its record does not show by whom.
+    CompletedByOthers(Submission, Exception),
+    /// Over: Ready is True, or the decision is Stalled and was not touched since.
+    Over,
+}
+
+impl Progress {
+    /// Reads it from a decision.
+    #[must_use]
+    pub fn of(decision: &ApprovalDecision) -> Self {
+        let Some(status) = &decision.status else {
+            return Self::Fresh;
+        };
+        let Some(ready) = status.conditions.iter().find(|condition| condition.r#type == "Ready") else {
+            return Self::Fresh;
+        };
+        if ready.status == ConditionStatus::True {
+            return Self::Over;
+        }
+        let standing = ready.reason.parse::<Reason>().map(Reason::standing);
+        match (standing, status.submission.clone()) {
+            (Ok(Standing::UnderWay), Some(submission)) => match status.exception.clone() {
+                Some(exception) => Self::CompletedByOthers(submission, exception),
+                None => Self::UnderWay(submission),
+            },
+            (Ok(Standing::Retrying), Some(submission)) if !is_touched(decision, status) => Self::Retrying(submission),
+            (Ok(Standing::Stalled | Standing::Settled), _) if !is_touched(decision, status) => Self::Over,
+            // Whatever else a status says, our answer is asked for again: a token is taken once at most.
+            (Ok(_) | Err(()), _) => Self::Fresh,
+        }
+    }
+}
+
+/// Whether the decision was edited, or its annotation given a new value, since the operator last acted on it.
+fn is_touched(decision: &ApprovalDecision, status: &ApprovalDecisionStatus) -> bool {
+    status.observed_generation != decision.metadata.generation
+        || status.last_handled_requested_at != requested_at(decision)
+}
+
+/// The annotation that asks for a fresh start.
+#[must_use]
+pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
+    decision
+        .annotations()
+        .get(REQUESTED_AT)
+        .map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
+}
+
+/// What is known of the request that the decision is pinned to.
+#[must_use]
+pub fn execution_ids(decision: &ApprovalDecision) -> ExecutionIds {
+    match &decision.status {
+        Some(status) => ExecutionIds {
+            pipeline: status.pipeline_execution_id.clone(),
+            action: status.action_execution_id.clone(),
+        },
+        None => ExecutionIds::default(),
+    }
+}

@@ -1,0 +1,231 @@
+//! The one place where an outcome becomes what people and programs read: the status with its conditions, the message, and
+//! the Event.
+
+use super::outcome::{Doubt, Expiry, Intent, Outcome};
+use super::progress::{Progress, requested_at};
+use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
+use crate::api::time::to_second;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, Reason, Standing};
+use crate::codepipeline::{ExecutionIds, Finished};
+use jiff::Timestamp;
+use kube::runtime::events::{Event, EventType};
+
+/// The status that tells an outcome.
+#[must_use]
+pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecisionStatus {
+    let old = decision.status.clone().unwrap_or_default();
+    // What an earlier life of the decision came to says nothing about a fresh start.
+    let mut status = match Progress::of(decision) {
+        Progress::Fresh => ApprovalDecisionStatus {
+            last_handled_requested_at: requested_at(decision),
+            ..ApprovalDecisionStatus::default()
+        },
+        Progress::Retrying(_) | Progress::UnderWay(_) | Progress::CompletedByOthers(..) | Progress::Over => old.clone(),
+    };
+    status.observed_generation = decision.metadata.generation;
+    status.exception = exception(outcome);
+    match outcome {
+        Outcome::Delivered { approved_at, record } => {
+            status.approved_at = *approved_at;
+            record.iter().for_each(|record| recorded(&mut status, record));
+        }
+        Outcome::AlreadyDecided { record, .. } => {
+            status.approved_at = record.at;
+            recorded(&mut status, record);
+        }
+        Outcome::Refused { record, .. } => record.iter().for_each(|record| recorded(&mut status, record)),
+        Outcome::Submitting(Intent { submission, ids, .. }) => {
+            status.submission = Some(submission.clone());
+            known(&mut status, ids);
+        }
+        Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
+        Outcome::Unconfirmed { ids, .. } => known(&mut status, ids),
+        Outcome::Invalid { .. } | Outcome::Expired(_) | Outcome::Suspended => {}
+    }
+    status.conditions = conditions(decision, &old.conditions, outcome, now);
+    status
+}
+
+fn exception(outcome: &Outcome) -> Option<Exception> {
+    let exception = match outcome {
+        Outcome::AlreadyDecided { exception, .. }
+        | Outcome::Refused { exception, .. }
+        | Outcome::Retrying { exception, .. }
+        | Outcome::Unconfirmed {
+            completed: exception, ..
+        } => exception.as_ref()?,
+        Outcome::Delivered { .. }
+        | Outcome::Invalid { .. }
+        | Outcome::Expired(_)
+        | Outcome::Suspended
+        | Outcome::Submitting(_) => return None,
+    };
+    Some(Exception {
+        r#type: bounded(&exception.r#type, 256),
+        message: bounded(&exception.message, 2048),
+    })
+}
+
+fn recorded(status: &mut ApprovalDecisionStatus, record: &Finished) {
+    status.decided_by = record.by.as_deref().map(|by| bounded(by, 2048));
+    known(status, &record.ids);
+}
+
+fn known(status: &mut ApprovalDecisionStatus, ids: &ExecutionIds) {
+    for (field, id) in [
+        (&mut status.pipeline_execution_id, &ids.pipeline),
+        (&mut status.action_execution_id, &ids.action),
+    ] {
+        if let Some(id) = id {
+            *field = Some(bounded(id, 100));
+        }
+    }
+}
+
+/// The schema bounds every string, and the service's words are not ours to vouch for.
+fn bounded(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+fn conditions(decision: &ApprovalDecision, old: &[Condition], outcome: &Outcome, now: Timestamp) -> Vec<Condition> {
+    let standing = outcome.reason().standing();
+    let (reason, message) = (outcome.reason().as_str(), message(decision, outcome));
+    let condition = |r#type: &str, status: ConditionStatus| Condition {
+        r#type: r#type.to_owned(),
+        status,
+        observed_generation: decision.metadata.generation,
+        last_transition_time: old
+            .iter()
+            .find(|condition| condition.r#type == r#type && condition.status == status)
+            .map_or_else(|| to_second(now), |condition| condition.last_transition_time),
+        reason: reason.to_owned(),
+        message: bounded(&message, MAX_MESSAGE),
+    };
+    let companion = standing
+        .companion()
+        .map(|r#type| condition(r#type, ConditionStatus::True));
+    std::iter::once(condition("Ready", standing.ready()))
+        .chain(companion)
+        .collect()
+}
+
+/// What happened, and what to do about it.
+#[must_use]
+pub fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
+    let remedy = outcome.reason().remedy();
+    format!("{}. {remedy}", what_happened(decision, outcome).trim_end_matches('.'))
+}
+
+fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
+    let spec = &decision.spec;
+    let answer = spec.result.status;
+    match outcome {
+        Outcome::Delivered { approved_at, record } => {
+            let at = approved_at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let how = match record {
+                None => "CodePipeline took the answer",
+                Some(_) => "The response was lost, but CodePipeline's record shows that it took the answer",
+            };
+            format!("{how} {answer}{at}")
+        }
+        Outcome::AlreadyDecided { record, .. } => format!("The request had {} before", ended(record)),
+        Outcome::Refused { exception, record, .. } => {
+            let raised = match exception {
+                Some(Exception { r#type, message }) => format!("CodePipeline raised {type}: {message}"),
+                None => format!("No answer {answer} of this decision was taken"),
+            };
+            match record {
+                Some(record) => format!("{}; the request had {}", raised.trim_end_matches('.'), ended(record)),
+                None => raised,
+            }
+        }
+        Outcome::Invalid { detail } => detail.clone(),
+        Outcome::Expired(Expiry::NotAfter(at)) => {
+            format!("spec.notAfter ({at}) passed before an answer was taken, and nothing is sent any more")
+        }
+        Outcome::Expired(Expiry::WaitingLimit(at)) => format!(
+            "The operator's waiting limit, counted from the decision's creation, ended at {at} before an answer was \
+             taken, and nothing is sent any more"
+        ),
+        Outcome::Suspended => format!("The answer {answer} is held back because spec.suspend is true"),
+        Outcome::Submitting(intent) => {
+            format!(
+                "Attempt {} at answering {answer} is under way",
+                intent.submission.attempts
+            )
+        }
+        Outcome::Unconfirmed { doubt, completed, .. } => unconfirmed(decision, doubt, completed.is_some()),
+        Outcome::Retrying { submission, detail, .. } => {
+            format!(
+                "Attempt {} at answering {answer} was not taken ({detail})",
+                submission.attempts
+            )
+        }
+    }
+}
+
+fn unconfirmed(decision: &ApprovalDecision, doubt: &Doubt, completed: bool) -> String {
+    let start = decision
+        .status
+        .as_ref()
+        .and_then(|status| status.submission.as_ref())
+        .map(|s| s.start_time);
+    let since = start.map(|start| format!(" since {start}")).unwrap_or_default();
+    let unknown = if completed {
+        format!("CodePipeline says that the request is completed, and how is not known{since}")
+    } else {
+        format!(
+            "Whether the answer {} was taken is not known{since}",
+            decision.spec.result.status
+        )
+    };
+    match doubt {
+        Doubt::Lost(detail) => format!("{unknown}: the response was lost ({detail})"),
+        Doubt::Unreadable(detail) => format!("{unknown}: CodePipeline's record cannot be read ({detail})"),
+        Doubt::NotInRecord => format!("{unknown}: CodePipeline's record does not show it yet"),
+        Doubt::NotAsked(detail) => format!("{unknown}: asking again failed ({detail})"),
+    }
+}
+
+fn ended(record: &Finished) -> String {
+    let how = match record.result {
+        Some(result) => format!("been {}", result.to_string().to_lowercase()),
+        None => "ended without anybody's answer (it timed out or was cancelled)".to_owned(),
+    };
+    let by = record.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let at = record.at.map(|at| format!(" at {at}")).unwrap_or_default();
+    format!("{how}{by}{at}")
+}
+
+/// The reason that Ready carries now, if it is one of ours.
+#[must_use]
+pub fn current_reason(decision: &ApprovalDecision) -> Option<Reason> {
+    let conditions = &decision.status.as_ref()?.conditions;
+    conditions
+        .iter()
+        .find(|condition| condition.r#type == "Ready")?
+        .reason
+        .parse()
+        .ok()
+}
+
+/// The Event of a change of reason. `Submitting` has none: it lasts a moment, and each of a long row of attempts would
+/// make two Events of it.
+#[must_use]
+pub fn event(decision: &ApprovalDecision, outcome: &Outcome, before: Option<Reason>) -> Option<Event> {
+    let reason = outcome.reason();
+    if reason == Reason::Submitting || before == Some(reason) {
+        return None;
+    }
+    let type_ = match reason.standing() {
+        Standing::Settled | Standing::Suspended => EventType::Normal,
+        Standing::Stalled | Standing::Retrying | Standing::UnderWay => EventType::Warning,
+    };
+    Some(Event {
+        type_,
+        reason: reason.as_str().to_owned(),
+        note: Some(bounded(&message(decision, outcome), 1024)),
+        action: "PutApprovalResult".to_owned(),
+        secondary: None,
+    })
+}

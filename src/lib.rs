@@ -1,0 +1,11 @@
+//! The operator's parts. The binary puts them together; tests and benchmarks use them one by one.
+
+pub mod api;
+pub mod causes;
+pub mod cli;
+pub mod codepipeline;
+pub mod decision;
+pub mod http;
+pub mod metrics;
+pub mod operator;
+pub mod telemetry;

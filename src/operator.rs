@@ -1,0 +1,306 @@
+//! Puts the parts together: the watches and their controllers, the HTTP port, and the way down.
+
+use crate::api::GROUP;
+use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
+use crate::causes::with_causes;
+use crate::cli::Run;
+use crate::codepipeline::Client;
+use crate::decision::{Context, Error as ReconcileError, Settings, reconcile};
+use crate::http::{Health, router};
+use crate::metrics::Metrics;
+use futures::future::{FutureExt, join_all};
+use futures::{Stream, StreamExt};
+use kube::api::Api;
+use kube::runtime::controller::{Action, Config, Error as ControllerError};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::predicates;
+use kube::runtime::reflector::{Store, store};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{Controller, Predicate, WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// The pause before a failed watch is tried again.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before a failed round is begun again.
+const ROUND_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a complaint that does not change is kept to oneself before it is repeated.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why the operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The asynchronous runtime or the signal handlers.
+    #[error("the operating system: {0}")]
+    System(#[from] std::io::Error),
+    /// The port.
+    #[error("--http-address {address} cannot be served: {source}")]
+    HttpAddress {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The cluster.
+    #[error("no Kubernetes cluster is configured: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
+    Kubeconfig(#[source] Box<kube::config::InferConfigError>),
+    /// The client for it.
+    #[error("the Kubernetes configuration cannot be used: {0}")]
+    Kubernetes(#[source] Box<kube::Error>),
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start. What fails later is tried again.
+pub fn run(settings: Run) -> Result<(), Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(settings))
+}
+
+async fn serve(settings: Run) -> Result<(), Error> {
+    let begun = Instant::now();
+    let stop = stop_signal()?.shared();
+    let http_error = |source| Error::HttpAddress {
+        address: settings.http_address,
+        source,
+    };
+    let listener = tokio::net::TcpListener::bind(settings.http_address)
+        .await
+        .map_err(http_error)?;
+
+    let cluster = kube::Config::infer()
+        .await
+        .map_err(|error| Error::Kubeconfig(Box::new(error)))?;
+    let api_server = cluster.cluster_url.to_string();
+    let kubernetes = kube::Client::try_from(cluster).map_err(|error| Error::Kubernetes(Box::new(error)))?;
+    let metrics = Metrics::default();
+    let aws_timeout = settings.aws_timeout.unsigned_abs();
+    let codepipeline = Client::new(aws_timeout, metrics.clone(), begun);
+    // The first decision need not wait for what can be found meanwhile, nor the start for what cannot be found.
+    let warm_up = codepipeline.clone();
+    tokio::spawn(async move {
+        if let Err(error) = warm_up.ready().await {
+            tracing::warn!(
+                "{}; it is tried again when a decision is to be answered",
+                error.detail()
+            );
+        }
+    });
+
+    let context = Context {
+        recorder: Recorder::new(
+            kubernetes.clone(),
+            Reporter {
+                controller: "approval-operator".into(),
+                instance: None,
+            },
+        ),
+        kubernetes,
+        codepipeline,
+        settings: Settings {
+            aws_timeout: settings.aws_timeout,
+            waiting_limit: settings.waiting_limit,
+            poll_interval: settings.poll_interval,
+        },
+        metrics: metrics.clone(),
+        concurrency: Arc::new(Semaphore::new(settings.concurrency.into())),
+    };
+    let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
+    let scopes = if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().map(Some).collect()
+    };
+    let (controllers, stores): (Vec<_>, Vec<_>) = scopes
+        .into_iter()
+        .map(|namespace| {
+            let api = match namespace {
+                Some(namespace) => Api::namespaced(context.kubernetes.clone(), namespace),
+                None => Api::all(context.kubernetes.clone()),
+            };
+            let watch = Watch {
+                api,
+                namespace: namespace.cloned(),
+                api_server: api_server.clone(),
+            };
+            watch.control(context.clone(), settings.concurrency, stop.clone())
+        })
+        .unzip();
+
+    tokio::spawn(axum::serve(listener, router(Health { stores, metrics })).into_future());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        api_server,
+        namespaces = if settings.namespaces.is_empty() { "all".to_owned() } else { settings.namespaces.join(",") },
+        http_address = %settings.http_address,
+        "started"
+    );
+
+    let mut controllers = Box::pin(join_all(controllers));
+    tokio::select! {
+        biased;
+        () = stop => {
+            tracing::info!("stopping: no new work is taken, answers under way are finished");
+            context.concurrency.close();
+            if timeout(aws_timeout, controllers).await.is_err() {
+                tracing::warn!("stopped with answers under way; the next start reads what became of them");
+            }
+        }
+        _ = &mut controllers => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + Sync + 'static, Error> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// The watch on the decisions of one namespace, or of all.
+struct Watch {
+    api: Api<ApprovalDecision>,
+    namespace: Option<String>,
+    api_server: String,
+}
+
+impl Watch {
+    fn control(
+        self,
+        context: Context,
+        concurrency: u16,
+        stop: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> (impl Future<Output = ()>, Store<ApprovalDecision>) {
+        let (reader, writer) = store();
+        let decisions = watcher(self.api.clone(), watcher::Config::default())
+            .backoff(Every(WATCH_PAUSE))
+            .modify(forget_what_is_not_read)
+            .reflect(writer)
+            .applied_objects()
+            // The operator's own status writes change neither.
+            .predicate_filter(
+                predicates::generation.combine(requested_at),
+                kube::runtime::PredicateConfig::default(),
+            );
+        let rounds = Controller::for_stream(decisions, reader.clone())
+            .with_config(Config::default().concurrency(concurrency))
+            .graceful_shutdown_on(stop)
+            .run(reconcile, failed_round, Arc::new(context.clone()));
+        (self.report(rounds, context.metrics), reader)
+    }
+
+    /// The stream of rounds carries the watch's errors too: they are all that is to be told here.
+    async fn report<T, Q>(
+        self,
+        rounds: impl Stream<Item = Result<T, ControllerError<ReconcileError, Q>>>,
+        metrics: Metrics,
+    ) where
+        Q: std::error::Error + 'static,
+    {
+        let mut said: Option<(String, Instant)> = None;
+        let mut rounds = std::pin::pin!(rounds);
+        while let Some(round) = rounds.next().await {
+            let Err(ControllerError::QueueError(error)) = round else {
+                continue;
+            };
+            metrics.watch_error();
+            let complaint = self.complaint(&error);
+            let repeated = said
+                .as_ref()
+                .is_some_and(|(text, at)| *text == complaint && at.elapsed() < COMPLAINT_PAUSE);
+            if !repeated {
+                tracing::warn!("{complaint}");
+                said = Some((complaint, Instant::now()));
+            }
+        }
+    }
+
+    fn complaint(&self, error: &(dyn std::error::Error + 'static)) -> String {
+        let scope = self
+            .namespace
+            .as_ref()
+            .map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
+        let plural = ApprovalDecision::plural(&());
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        let code = causes.find_map(|error| match error.downcast_ref() {
+            Some(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        });
+        match code {
+            Some(404) => format!(
+                "the CustomResourceDefinition {plural}.{GROUP} is not installed; waiting for it. Install it with: \
+                 approval-operator crd | kubectl apply --server-side -f -"
+            ),
+            Some(403) => format!(
+                "not allowed to list and watch {plural}.{GROUP} in {scope}; waiting for the right ({})",
+                with_causes(error)
+            ),
+            Some(401) => format!(
+                "the API server at {} does not accept the operator's credentials; trying again",
+                self.api_server
+            ),
+            _ => format!(
+                "waiting for the API server at {} ({})",
+                self.api_server,
+                with_causes(error)
+            ),
+        }
+    }
+}
+
+fn forget_what_is_not_read(decision: &mut ApprovalDecision) {
+    decision.managed_fields_mut().clear();
+    decision.annotations_mut().retain(|name, _| name == REQUESTED_AT);
+    decision.labels_mut().clear();
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
+fn requested_at(decision: &ApprovalDecision) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    decision.annotations().get(REQUESTED_AT).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+fn failed_round(decision: Arc<ApprovalDecision>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    if !matches!(error, ReconcileError::ShuttingDown) {
+        context.metrics.reconcile_error();
+        tracing::warn!(
+            decision = format!("{}/{}", decision.namespace().unwrap_or_default(), decision.name_any()),
+            "{}; trying again in {ROUND_PAUSE:?}",
+            with_causes(error)
+        );
+    }
+    Action::requeue(ROUND_PAUSE)
+}
+
+/// The same pause each time: the start, and a CRD that was just installed, are not to be waited for.
+struct Every(Duration);
+
+impl Iterator for Every {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+impl Backoff for Every {
+    fn reset(&mut self) {}
+}
