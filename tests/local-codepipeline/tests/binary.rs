@@ -1,0 +1,141 @@
+//! The binary as a person or a script uses it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
+
+use local_codepipeline::model::{LedgerEntry, OpenApproval};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_local-codepipeline");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/example-seed.yaml");
+
+struct Endpoint {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn serve(arguments: &[&str]) -> Endpoint {
+    let mut process = Command::new(BINARY)
+        .args(["serve", "--address", "127.0.0.1:0"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut url)
+        .unwrap();
+    Endpoint {
+        process,
+        url: url.trim_end().to_owned(),
+    }
+}
+
+fn run(endpoint: &str, arguments: &[&str]) -> Output {
+    Command::new(BINARY)
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .output()
+        .unwrap()
+}
+
+fn stdout(endpoint: &Endpoint, arguments: &[&str]) -> String {
+    let output = run(&endpoint.url, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+fn stderr(endpoint: &str, arguments: &[&str]) -> String {
+    let output = run(endpoint, arguments);
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn an_approval_is_opened_answered_and_found_in_the_ledger() {
+    let endpoint = serve(&["--seed", EXAMPLE, "--lags", "none"]);
+    let token = stdout(&endpoint, &["open-approval", "web", "Prod", "Approve"]);
+    assert_eq!(token.len(), 36);
+    stdout(
+        &endpoint,
+        &[
+            "answer",
+            "web",
+            "Prod",
+            "Approve",
+            "--status",
+            "Rejected",
+            "--summary",
+            "no",
+            "--as",
+            "bob",
+        ],
+    );
+    let again = [
+        "answer", "web", "Prod", "Approve", "--status", "Approved", "--token", &token,
+    ];
+    assert!(stderr(&endpoint.url, &again).contains("ApprovalAlreadyCompletedException"));
+    let ledger: Vec<LedgerEntry> = serde_json::from_str(&stdout(&endpoint, &["ledger", "--json"])).unwrap();
+    assert_eq!(
+        ledger.iter().map(LedgerEntry::is_accepted).collect::<Vec<_>>(),
+        [true, false]
+    );
+    let table = stdout(&endpoint, &["ledger"]);
+    let row = table.lines().nth(1).unwrap();
+    for cell in ["web/Prod/Approve", "Rejected", "bob", "accepted"] {
+        assert!(row.contains(cell), "{table}");
+    }
+}
+
+#[test]
+fn the_same_number_gives_the_same_token_and_a_run_has_the_revision_that_it_was_given() {
+    let open = [
+        "open-approval",
+        "web",
+        "Prod",
+        "Approve",
+        "--revision",
+        "Source=4f2e",
+        "--json",
+    ];
+    let [first, second] = [(); 2].map(|()| {
+        let endpoint = serve(&["--id-seed", "7"]);
+        serde_json::from_str::<OpenApproval>(&stdout(&endpoint, &open)).unwrap()
+    });
+    assert_eq!(first, second);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_a_line_with_what_to_do() {
+    let nothing = "http://127.0.0.1:1";
+    assert!(stderr(nothing, &["ledger"]).contains("start an endpoint with `local-codepipeline serve`"));
+    assert!(stderr("127.0.0.1:1", &["ledger"]).contains("write http://HOST:PORT"));
+    let endpoint = serve(&["--seed", EXAMPLE]);
+    let ambiguous = ["answer", "previews", "Publish", "Approve", "--status", "Approved"];
+    assert!(
+        stderr(&endpoint.url, &ambiguous).contains("2 runs wait at previews/Publish/Approve: say which with --token")
+    );
+    let taken = endpoint.url.trim_start_matches("http://");
+    assert!(stderr(nothing, &["serve", "--address", taken]).contains("take another with --address"));
+    let seed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(seed.path(), "pipelines:\n  - nom: checkout\n").unwrap();
+    let refused = stderr(nothing, &["serve", "--seed", seed.path().to_str().unwrap()]);
+    assert!(
+        refused.contains(":2:5: unknown field `nom`, expected one of name, executionMode, stages"),
+        "{refused}"
+    );
+}
