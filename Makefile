@@ -9,8 +9,9 @@ demo: control-plane ## Answer approvals in a real Kubernetes API server and a lo
 	@cargo build --quiet --workspace
 	@./demo.sh
 
+# Most tests wait for servers rather than compute, so more of them run at a time than there are cores.
 test: control-plane ## Run every test
-	cargo test --workspace
+	cargo test --workspace -- --test-threads=8
 
 lint: ## Check formatting and lints
 	cargo fmt --all --check

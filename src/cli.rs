@@ -66,14 +66,9 @@ pub enum LogFormat {
 fn duration(text: &str) -> Result<SignedDuration, String> {
     let advice = "write a duration of at least 100ms, such as 15s, 2m or 7d";
     let span: jiff::Span = text.parse().map_err(|error| format!("{error}; {advice}"))?;
-    let duration = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| format!("{error}; {advice}"))?;
-    if duration < SignedDuration::from_millis(100) {
-        Err(advice.to_owned())
-    } else {
-        Ok(duration)
-    }
+    let duration =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|error| format!("{error}; {advice}"))?;
+    if duration < SignedDuration::from_millis(100) { Err(advice.to_owned()) } else { Ok(duration) }
 }
 
 /// A namespace's name, as Kubernetes has it (RFC 1123).
@@ -117,14 +112,7 @@ mod tests {
 
     #[test]
     fn namespaces_are_checked_before_the_api_server_is_asked() {
-        for (text, is_one) in [
-            ("a", true),
-            ("team-a", true),
-            ("", false),
-            ("-a", false),
-            ("a-", false),
-            ("A", false),
-        ] {
+        for (text, is_one) in [("a", true), ("team-a", true), ("", false), ("-a", false), ("a-", false), ("A", false)] {
             assert_eq!(namespace(text).is_ok(), is_one, "{text:?}");
         }
         assert!(namespace(&"a".repeat(64)).is_err());

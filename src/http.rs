@@ -33,10 +33,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     if health.stores.iter().all(synced) {
         (StatusCode::OK, "ok\n")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watch on ApprovalDecisions has not synced yet: the log says why\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "the watch on ApprovalDecisions has not synced yet: the log says why\n")
     }
 }
 

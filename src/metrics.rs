@@ -72,11 +72,7 @@ impl Default for Metrics {
              edited, and not taken up yet",
             metrics.decisions.clone(),
         );
-        registry.register(
-            "outcomes",
-            "Changes of a decision's reason, by the new one",
-            metrics.outcomes.clone(),
-        );
+        registry.register("outcomes", "Changes of a decision's reason, by the new one", metrics.outcomes.clone());
         registry.register_with_unit(
             "delivery_duration",
             "From a decision's creation to its delivery, for decisions that were not edited",
@@ -115,10 +111,7 @@ impl Default for Metrics {
             "Errors of the watch on decisions; each is followed by a new try",
             metrics.watch_errors.clone(),
         );
-        Self {
-            registry: Arc::new(registry),
-            ..metrics
-        }
+        Self { registry: Arc::new(registry), ..metrics }
     }
 }
 
@@ -127,27 +120,18 @@ impl Metrics {
     pub fn aws_request(&self, operation: Operation, error: Option<&CallError>, took: Duration) {
         let operation = operation.as_str();
         let outcome = error.map_or("OK", |error| error.reason().map_or("Lost", Reason::as_str));
-        self.aws_requests
-            .get_or_create(&RequestLabels { operation, outcome })
-            .inc();
-        self.aws_request_seconds
-            .get_or_create(&OperationLabel { operation })
-            .observe(took.as_secs_f64());
+        self.aws_requests.get_or_create(&RequestLabels { operation, outcome }).inc();
+        self.aws_request_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
     }
 
     /// Counts a change of reason.
     pub fn outcome(&self, decision: &ApprovalDecision, outcome: &Outcome) {
-        self.outcomes
-            .get_or_create(&ReasonLabel {
-                reason: outcome.reason().as_str(),
-            })
-            .inc();
+        self.outcomes.get_or_create(&ReasonLabel { reason: outcome.reason().as_str() }).inc();
         if let (Outcome::Delivered { .. }, Some(1)) = (outcome, decision.metadata.generation)
             && let Some(created) = decision.creation_timestamp()
         {
             // A creation time is cut to its second.
-            self.delivery_seconds
-                .observe(Timestamp::now().duration_since(created.0).as_secs_f64().max(0.0));
+            self.delivery_seconds.observe(Timestamp::now().duration_since(created.0).as_secs_f64().max(0.0));
         }
     }
 
@@ -155,10 +139,7 @@ impl Metrics {
     #[must_use]
     pub fn reconcile(&self) -> impl Drop + use<> {
         self.reconciles_in_progress.inc();
-        RunningReconcile {
-            begun: Instant::now(),
-            metrics: self.clone(),
-        }
+        RunningReconcile { begun: Instant::now(), metrics: self.clone() }
     }
 
     /// Counts a round that failed.
@@ -199,8 +180,6 @@ struct RunningReconcile {
 impl Drop for RunningReconcile {
     fn drop(&mut self) {
         self.metrics.reconciles_in_progress.dec();
-        self.metrics
-            .reconcile_seconds
-            .observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.reconcile_seconds.observe(self.begun.elapsed().as_secs_f64());
     }
 }

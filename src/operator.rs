@@ -63,26 +63,16 @@ pub enum Error {
 /// # Errors
 /// When it cannot start. What fails later is tried again.
 pub fn run(settings: Run) -> Result<(), Error> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(settings))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
 }
 
 async fn serve(settings: Run) -> Result<(), Error> {
     let begun = Instant::now();
     let stop = stop_signal()?.shared();
-    let http_error = |source| Error::HttpAddress {
-        address: settings.http_address,
-        source,
-    };
-    let listener = tokio::net::TcpListener::bind(settings.http_address)
-        .await
-        .map_err(http_error)?;
+    let http_error = |source| Error::HttpAddress { address: settings.http_address, source };
+    let listener = tokio::net::TcpListener::bind(settings.http_address).await.map_err(http_error)?;
 
-    let cluster = kube::Config::infer()
-        .await
-        .map_err(|error| Error::Kubeconfig(Box::new(error)))?;
+    let cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
     let api_server = cluster.cluster_url.to_string();
     let kubernetes = kube::Client::try_from(cluster).map_err(|error| Error::Kubernetes(Box::new(error)))?;
     let metrics = Metrics::default();
@@ -92,20 +82,14 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let warm_up = codepipeline.clone();
     tokio::spawn(async move {
         if let Err(error) = warm_up.ready().await {
-            tracing::warn!(
-                "{}; it is tried again when a decision is to be answered",
-                error.detail()
-            );
+            tracing::warn!("{}; it is tried again when a decision is to be answered", error.detail());
         }
     });
 
     let context = Context {
         recorder: Recorder::new(
             kubernetes.clone(),
-            Reporter {
-                controller: "approval-operator".into(),
-                instance: None,
-            },
+            Reporter { controller: "approval-operator".into(), instance: None },
         ),
         kubernetes,
         codepipeline,
@@ -118,11 +102,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
         concurrency: Arc::new(Semaphore::new(settings.concurrency.into())),
     };
     let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
-    let scopes = if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.into_iter().map(Some).collect()
-    };
+    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let (controllers, stores): (Vec<_>, Vec<_>) = scopes
         .into_iter()
         .map(|namespace| {
@@ -130,11 +110,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
                 Some(namespace) => Api::namespaced(context.kubernetes.clone(), namespace),
                 None => Api::all(context.kubernetes.clone()),
             };
-            let watch = Watch {
-                api,
-                namespace: namespace.cloned(),
-                api_server: api_server.clone(),
-            };
+            let watch = Watch { api, namespace: namespace.cloned(), api_server: api_server.clone() };
             watch.control(context.clone(), settings.concurrency, stop.clone())
         })
         .unzip();
@@ -195,10 +171,7 @@ impl Watch {
             .reflect(writer)
             .applied_objects()
             // The operator's own status writes change neither.
-            .predicate_filter(
-                predicates::generation.combine(requested_at),
-                kube::runtime::PredicateConfig::default(),
-            );
+            .predicate_filter(predicates::generation.combine(requested_at), kube::runtime::PredicateConfig::default());
         let rounds = Controller::for_stream(decisions, reader.clone())
             .with_config(Config::default().concurrency(concurrency))
             .graceful_shutdown_on(stop)
@@ -222,9 +195,7 @@ impl Watch {
             };
             metrics.watch_error();
             let complaint = self.complaint(&error);
-            let repeated = said
-                .as_ref()
-                .is_some_and(|(text, at)| *text == complaint && at.elapsed() < COMPLAINT_PAUSE);
+            let repeated = said.as_ref().is_some_and(|(text, at)| *text == complaint && at.elapsed() < COMPLAINT_PAUSE);
             if !repeated {
                 tracing::warn!("{complaint}");
                 said = Some((complaint, Instant::now()));
@@ -233,10 +204,7 @@ impl Watch {
     }
 
     fn complaint(&self, error: &(dyn std::error::Error + 'static)) -> String {
-        let scope = self
-            .namespace
-            .as_ref()
-            .map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
+        let scope = self.namespace.as_ref().map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
         let plural = ApprovalDecision::plural(&());
         let mut causes = std::iter::successors(Some(error), |error| error.source());
         let code = causes.find_map(|error| match error.downcast_ref() {
@@ -256,11 +224,7 @@ impl Watch {
                 "the API server at {} does not accept the operator's credentials; trying again",
                 self.api_server
             ),
-            _ => format!(
-                "waiting for the API server at {} ({})",
-                self.api_server,
-                with_causes(error)
-            ),
+            _ => format!("waiting for the API server at {} ({})", self.api_server, with_causes(error)),
         }
     }
 }

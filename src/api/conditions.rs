@@ -33,11 +33,7 @@ pub struct Condition {
     /// Whether it holds: True, False or Unknown.
     pub status: ConditionStatus,
     /// The metadata.generation that the condition speaks of.
-    #[serde(
-        default,
-        deserialize_with = "integral_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the condition's status last changed.
     #[serde(deserialize_with = "time::lenient")]

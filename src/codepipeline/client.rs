@@ -90,14 +90,7 @@ impl Client {
     #[must_use]
     pub fn new(timeout: Duration, metrics: Metrics, begun: Instant) -> Self {
         let begun = std::sync::Mutex::new(Some(begun));
-        Self {
-            shared: Arc::new(Shared {
-                timeout,
-                metrics,
-                loaded: Mutex::new(Loaded::Nothing),
-                begun,
-            }),
-        }
+        Self { shared: Arc::new(Shared { timeout, metrics, loaded: Mutex::new(Loaded::Nothing), begun }) }
     }
 
     /// Finds a region and credentials by AWS' standard chain, unless they are there already.
@@ -114,15 +107,9 @@ impl Client {
             ApprovalStatus::Approved => sdk::types::ApprovalStatus::Approved,
             ApprovalStatus::Rejected => sdk::types::ApprovalStatus::Rejected,
         };
-        let result = sdk::types::ApprovalResult::builder()
-            .status(status)
-            .summary(&spec.result.summary)
-            .build();
+        let result = sdk::types::ApprovalResult::builder().status(status).summary(&spec.result.summary).build();
         if let Some(begun) = self.shared.begun.lock().ok().and_then(|mut begun| begun.take()) {
-            tracing::info!(
-                since_start_ms = begun.elapsed().as_millis(),
-                "sending the first PutApprovalResult"
-            );
+            tracing::info!(since_start_ms = begun.elapsed().as_millis(), "sending the first PutApprovalResult");
         }
         let once = sdk::config::Builder::new().retry_config(RetryConfig::disabled());
         let answer = self
@@ -135,13 +122,7 @@ impl Client {
                     .token(&token.0);
                 async move {
                     let result = result.map_err(SdkError::construction_failure)?;
-                    request
-                        .result(result)
-                        .customize()
-                        .config_override(once)
-                        .interceptor(transmitted)
-                        .send()
-                        .await
+                    request.result(result).customize().config_override(once).interceptor(transmitted).send().await
                 }
             })
             .await;
@@ -157,12 +138,7 @@ impl Client {
         pipeline: &str,
     ) -> Result<sdk::operation::get_pipeline_state::GetPipelineStateOutput, CallError> {
         self.call(Operation::GetPipelineState, |client, transmitted| {
-            client
-                .get_pipeline_state()
-                .name(pipeline)
-                .customize()
-                .interceptor(transmitted)
-                .send()
+            client.get_pipeline_state().name(pipeline).customize().interceptor(transmitted).send()
         })
         .await
         .result
@@ -175,11 +151,7 @@ impl Client {
         execution: Option<&str>,
         page: Option<String>,
     ) -> Result<sdk::operation::list_action_executions::ListActionExecutionsOutput, CallError> {
-        let filter = execution.map(|id| {
-            sdk::types::ActionExecutionFilter::builder()
-                .pipeline_execution_id(id)
-                .build()
-        });
+        let filter = execution.map(|id| sdk::types::ActionExecutionFilter::builder().pipeline_execution_id(id).build());
         self.call(Operation::ListActionExecutions, |client, transmitted| {
             client
                 .list_action_executions()
@@ -204,10 +176,7 @@ impl Client {
         let client = match self.client().await {
             Ok(client) => client,
             Err(error) => {
-                return Answer {
-                    result: Err(error),
-                    request_id: None,
-                };
+                return Answer { result: Err(error), request_id: None };
             }
         };
         let begun = Instant::now();
@@ -215,19 +184,10 @@ impl Client {
         let sent = send(client, transmitted.clone()).await;
         let (request_id, result) = match sent {
             Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
-            Err(error) => (
-                error.request_id().map(str::to_owned),
-                Err(classify(error, transmitted.transmission())),
-            ),
+            Err(error) => (error.request_id().map(str::to_owned), Err(classify(error, transmitted.transmission()))),
         };
-        self.shared
-            .metrics
-            .aws_request(operation, result.as_ref().err(), begun.elapsed());
-        if let Err(CallError::NotTaken {
-            cause: Cause::CredentialsUnavailable,
-            ..
-        }) = &result
-        {
+        self.shared.metrics.aws_request(operation, result.as_ref().err(), begun.elapsed());
+        if let Err(CallError::NotTaken { cause: Cause::CredentialsUnavailable, .. }) = &result {
             // The SDK reads its files once: a mended one is seen only by a client that is loaded anew.
             *self.shared.loaded.lock().await = Loaded::Nothing;
         }
@@ -243,10 +203,7 @@ impl Client {
         }
         let result = match timeout(self.shared.timeout, load(self.shared.timeout)).await {
             Ok(result) => result,
-            Err(_) => Err(format!(
-                "no AWS credentials were found within {:?}",
-                self.shared.timeout
-            )),
+            Err(_) => Err(format!("no AWS credentials were found within {:?}", self.shared.timeout)),
         };
         match result {
             Ok(client) => {
@@ -254,15 +211,8 @@ impl Client {
                 Ok(client)
             }
             Err(detail) => {
-                let error = CallError::NotTaken {
-                    cause: Cause::CredentialsUnavailable,
-                    exception: None,
-                    detail,
-                };
-                *loaded = Loaded::Failure {
-                    error: error.clone(),
-                    seen: Instant::now(),
-                };
+                let error = CallError::NotTaken { cause: Cause::CredentialsUnavailable, exception: None, detail };
+                *loaded = Loaded::Failure { error: error.clone(), seen: Instant::now() };
                 Err(error)
             }
         }
@@ -271,22 +221,16 @@ impl Client {
 
 async fn load(limit: Duration) -> Result<sdk::Client, String> {
     let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .timeout_config(timeouts)
-        .load()
-        .await;
+    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
     if config.region().is_none() {
         return Err(
-            "no AWS region was found in AWS_REGION, the shared configuration or the instance metadata".to_owned(),
+            "no AWS region was found in AWS_REGION, the shared configuration or the instance metadata".to_owned()
         );
     }
     let Some(provider) = config.credentials_provider() else {
         return Err("no AWS credentials provider is configured".to_owned());
     };
-    provider
-        .provide_credentials()
-        .await
-        .map_err(|error| with_causes(&error))?;
+    provider.provide_credentials().await.map_err(|error| with_causes(&error))?;
     Ok(sdk::Client::new(&config))
 }
 
@@ -296,11 +240,7 @@ struct Transmitted(Arc<AtomicBool>);
 
 impl Transmitted {
     fn transmission(&self) -> Transmission {
-        if self.0.load(Ordering::Acquire) {
-            Transmission::Begun
-        } else {
-            Transmission::NotBegun
-        }
+        if self.0.load(Ordering::Acquire) { Transmission::Begun } else { Transmission::NotBegun }
     }
 }
 

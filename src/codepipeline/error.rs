@@ -157,26 +157,14 @@ where
     if transmission == Transmission::NotBegun {
         // Credentials are what is fetched between building a request and sending it, so a time-out there is theirs too.
         let credentials = caused_by::<CredentialsError>(&error).is_some() || matches!(error, SdkError::TimeoutError(_));
-        let cause = if credentials {
-            Cause::CredentialsUnavailable
-        } else {
-            Cause::ServiceUnavailable
-        };
-        return CallError::NotTaken {
-            cause,
-            exception: None,
-            detail,
-        };
+        let cause = if credentials { Cause::CredentialsUnavailable } else { Cause::ServiceUnavailable };
+        return CallError::NotTaken { cause, exception: None, detail };
     }
     let never_connected = matches!(error, SdkError::DispatchFailure(_))
         && (caused_by::<hyper_util::client::legacy::Error>(&error).is_some_and(|e| e.is_connect())
             || caused_by::<std::io::Error>(&error).is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused));
     if never_connected {
-        return CallError::NotTaken {
-            cause: Cause::ServiceUnavailable,
-            exception: None,
-            detail,
-        };
+        return CallError::NotTaken { cause: Cause::ServiceUnavailable, exception: None, detail };
     }
     CallError::Lost { detail }
 }
@@ -186,15 +174,10 @@ fn answered(status: u16, name: Option<String>, message: String) -> CallError {
     // A 5xx says nothing about whether the request was applied, whatever its body says. A 4xx that names no exception does
     // not come from the service, and what stands in between may have passed the request on.
     let Some(name) = name.filter(|_| status < 500) else {
-        return CallError::Lost {
-            detail: format!("HTTP status {status}: {message}"),
-        };
+        return CallError::Lost { detail: format!("HTTP status {status}: {message}") };
     };
     match meaning(&name) {
-        Meaning::Refusal(refusal) => CallError::Refused {
-            refusal,
-            exception: Exception { r#type: name, message },
-        },
+        Meaning::Refusal(refusal) => CallError::Refused { refusal, exception: Exception { r#type: name, message } },
         Meaning::Cause(cause) => CallError::NotTaken {
             cause,
             detail: format!("{name}: {message}"),
@@ -255,13 +238,6 @@ mod tests {
     #[test]
     fn an_exception_that_nobody_declared_was_not_applied_and_is_sent_again() {
         let error = answered(400, Some("SomethingNewException".into()), "words".into());
-        assert!(matches!(
-            error,
-            CallError::NotTaken {
-                cause: Cause::ServiceUnavailable,
-                exception: Some(_),
-                ..
-            }
-        ));
+        assert!(matches!(error, CallError::NotTaken { cause: Cause::ServiceUnavailable, exception: Some(_), .. }));
     }
 }

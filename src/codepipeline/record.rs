@@ -68,10 +68,7 @@ impl Client {
     pub async fn record(&self, request: Request<'_>) -> Result<Record, CallError> {
         let state = match self.get_pipeline_state(&request.spec.pipeline_name).await {
             Ok(state) => state,
-            Err(CallError::Refused {
-                refusal: Refusal::PipelineNotFound,
-                exception,
-            }) => {
+            Err(CallError::Refused { refusal: Refusal::PipelineNotFound, exception }) => {
                 return Ok(Record::PipelineNotFound(exception));
             }
             Err(error) => return Err(error),
@@ -86,14 +83,8 @@ impl Client {
         let (spec, mut next) = (request.spec, None);
         for _ in 0..MAX_PAGES {
             let pipeline_execution = request.ids.pipeline.as_deref();
-            let page = self
-                .list_action_executions(&spec.pipeline_name, pipeline_execution, next)
-                .await?;
-            if let Some(entry) = page
-                .action_execution_details()
-                .iter()
-                .find(|entry| is_entry_of(request, entry))
-            {
+            let page = self.list_action_executions(&spec.pipeline_name, pipeline_execution, next).await?;
+            if let Some(entry) = page.action_execution_details().iter().find(|entry| is_entry_of(request, entry)) {
                 return Ok(from_history(entry));
             }
             next = page.next_token().map(str::to_owned);
@@ -113,27 +104,17 @@ impl Client {
 /// The state view ties a token to an action execution only while the approval is pending. An entry that is over has no
 /// token, but on the live service the request's token was seen to be its action execution's id.
 fn in_state(request: Request<'_>, stages: &[StageState]) -> Option<Record> {
-    let stage = stages
-        .iter()
-        .find(|stage| stage.stage_name() == Some(&request.spec.stage_name))?;
-    let action = stage
-        .action_states()
-        .iter()
-        .find(|action| action.action_name() == Some(&request.spec.action_name))?;
+    let stage = stages.iter().find(|stage| stage.stage_name() == Some(&request.spec.stage_name))?;
+    let action = stage.action_states().iter().find(|action| action.action_name() == Some(&request.spec.action_name))?;
     let execution = action.latest_execution()?;
     if execution.token() == Some(&request.token.0) && execution.status() == Some(&ActionExecutionStatus::InProgress) {
         // A pending approval locks its stage, so the stage's execution is the approval's.
-        let pipeline = stage
-            .latest_execution()
-            .map(|execution| execution.pipeline_execution_id().to_owned());
+        let pipeline = stage.latest_execution().map(|execution| execution.pipeline_execution_id().to_owned());
         let action = execution.action_execution_id().map(str::to_owned);
         return Some(Record::Pending(ExecutionIds { pipeline, action }));
     }
     let ids = [execution.action_execution_id(), execution.external_execution_id()];
-    ids.into_iter()
-        .flatten()
-        .any(|id| is_id_of(request, id))
-        .then(|| from_state(request, execution))
+    ids.into_iter().flatten().any(|id| is_id_of(request, id)).then(|| from_state(request, execution))
 }
 
 fn from_state(request: Request<'_>, execution: &ActionExecution) -> Record {
@@ -156,16 +137,10 @@ fn from_state(request: Request<'_>, execution: &ActionExecution) -> Record {
 }
 
 fn is_entry_of(request: Request<'_>, entry: &ActionExecutionDetail) -> bool {
-    let external = entry
-        .output()
-        .and_then(|output| output.execution_result())
-        .and_then(|r| r.external_execution_id());
+    let external = entry.output().and_then(|output| output.execution_result()).and_then(|r| r.external_execution_id());
     entry.stage_name() == Some(&request.spec.stage_name)
         && entry.action_name() == Some(&request.spec.action_name)
-        && [entry.action_execution_id(), external]
-            .into_iter()
-            .flatten()
-            .any(|id| is_id_of(request, id))
+        && [entry.action_execution_id(), external].into_iter().flatten().any(|id| is_id_of(request, id))
 }
 
 fn is_id_of(request: Request<'_>, id: &str) -> bool {
@@ -184,9 +159,7 @@ fn from_history(entry: &ActionExecutionDetail) -> Record {
     let execution_result = entry.output().and_then(|output| output.execution_result());
     Record::Finished(Finished {
         result: result(entry.status(), by.as_deref()),
-        summary: execution_result
-            .and_then(|result| result.external_execution_summary())
-            .map(str::to_owned),
+        summary: execution_result.and_then(|result| result.external_execution_summary()).map(str::to_owned),
         at: entry.last_update_time().and_then(timestamp),
         by,
         ids,

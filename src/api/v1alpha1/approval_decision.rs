@@ -119,10 +119,7 @@ impl fmt::Display for ApprovalStatus {
 #[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 pub struct Token(
-    #[schemars(
-        length(equal = 36),
-        regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
-    )]
+    #[schemars(length(equal = 36), regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]
     pub String,
 );
 
@@ -157,11 +154,7 @@ impl JsonSchema for NotAfter {
 #[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct ApprovalDecisionStatus {
     /// The metadata.generation that this status speaks of; -1 before the operator has seen the decision.
-    #[serde(
-        default,
-        deserialize_with = "integral_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, and Reconciling or Stalled while they are True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -169,11 +162,7 @@ pub struct ApprovalDecisionStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// When CodePipeline took the answer: from its response, or from its record where the response was lost.
-    #[serde(
-        default,
-        deserialize_with = "time::lenient_option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "time::lenient_option", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time::schema")]
     pub approved_at: Option<Timestamp>,
     /// The exception that CodePipeline raised.

@@ -52,14 +52,7 @@ impl ControlPlane {
         fs::write(folder.path().join("tokens.csv"), tokens.csv()).map_err(Error::doing("writing tokens.csv"))?;
         let etcd = Server::start(folder.path(), &programs.etcd, &etcd_args(folder.path()));
         let etcd = etcd.map_err(Error::doing("starting etcd under /bin/sh"))?;
-        let mut control_plane = Self {
-            programs,
-            tokens,
-            port: 0,
-            api_server: None,
-            etcd,
-            folder,
-        };
+        let mut control_plane = Self { programs, tokens, port: 0, api_server: None, etcd, folder };
 
         let mut ports = 1;
         loop {
@@ -97,10 +90,7 @@ impl ControlPlane {
     pub fn command(&self, user: User, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for user in User::ALL {
-            command.env(
-                format!("KUBECONFIG_{}", user.name().to_uppercase()),
-                self.kubeconfig(user),
-            );
+            command.env(format!("KUBECONFIG_{}", user.name().to_uppercase()), self.kubeconfig(user));
         }
         command
             .env("KUBECONFIG", self.kubeconfig(user))
@@ -132,11 +122,7 @@ impl ControlPlane {
             return Ok(());
         }
         let folder = self.folder.path();
-        let server = Server::start(
-            folder,
-            &self.programs.kube_apiserver,
-            &api_server_args(folder, self.port),
-        );
+        let server = Server::start(folder, &self.programs.kube_apiserver, &api_server_args(folder, self.port));
         let mut server = server.map_err(Error::doing("starting kube-apiserver under /bin/sh"))?;
         match self.wait_until_ready(&mut server) {
             Ok(()) => {
@@ -159,27 +145,18 @@ impl ControlPlane {
                 return Err(if log.contains("address already in use") {
                     Error::PortTaken { port: self.port }
                 } else {
-                    Error::Ended {
-                        server: "kube-apiserver",
-                        lines: last_lines(&log),
-                    }
+                    Error::Ended { server: "kube-apiserver", lines: last_lines(&log) }
                 });
             }
             if self.etcd.has_ended() {
-                return Err(Error::Ended {
-                    server: "etcd",
-                    lines: last_lines(&self.etcd.log()),
-                });
+                return Err(Error::Ended { server: "etcd", lines: last_lines(&self.etcd.log()) });
             }
             if self.is_ready()? {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 let lines = last_lines(&server.log());
-                return Err(Error::NotReady {
-                    seconds: LONGEST_START.as_secs(),
-                    lines,
-                });
+                return Err(Error::NotReady { seconds: LONGEST_START.as_secs(), lines });
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -205,11 +182,7 @@ impl ControlPlane {
     fn answers(&self, path: &str) -> Result<bool, Error> {
         let mut kubectl = self.kubectl();
         kubectl.args(["get", "--request-timeout=5s", "--raw", path]);
-        let status = kubectl
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let status = kubectl.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         Ok(status.map_err(Error::doing("running kubectl"))?.success())
     }
 }
@@ -298,11 +271,7 @@ mod tests {
     /// A folder of programs that are shell scripts.
     fn scripts(etcd: &str, kube_apiserver: &str) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for (name, script) in [
-            ("etcd", etcd),
-            ("kube-apiserver", kube_apiserver),
-            ("kubectl", "exit 1"),
-        ] {
+        for (name, script) in [("etcd", etcd), ("kube-apiserver", kube_apiserver), ("kubectl", "exit 1")] {
             let path = folder.path().join(name);
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -318,31 +287,20 @@ mod tests {
     #[test]
     fn a_missing_program_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Programs::in_folder(folder.path(), "run `make control-plane`")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            format!("no etcd in {}: run `make control-plane`", folder.path().display())
-        );
+        let error = Programs::in_folder(folder.path(), "run `make control-plane`").unwrap_err().to_string();
+        assert_eq!(error, format!("no etcd in {}: run `make control-plane`", folder.path().display()));
     }
 
     #[test]
     fn an_api_server_that_ends_is_quoted() {
         let error = start_error(&scripts("exec sleep 600", "echo unknown flag >&2; exit 1"));
-        assert_eq!(
-            error,
-            "kube-apiserver ended instead of serving; its last lines:\nunknown flag"
-        );
+        assert_eq!(error, "kube-apiserver ended instead of serving; its last lines:\nunknown flag");
     }
 
     #[test]
     fn an_etcd_that_ends_is_quoted() {
         let error = start_error(&scripts("echo no space left on device >&2; exit 1", "exec sleep 600"));
-        assert_eq!(
-            error,
-            "etcd ended instead of serving; its last lines:\nno space left on device"
-        );
+        assert_eq!(error, "etcd ended instead of serving; its last lines:\nno space left on device");
     }
 
     #[test]
@@ -353,14 +311,6 @@ mod tests {
         let control_plane =
             ControlPlane::start_on(Programs::find().unwrap(), || first.take().map_or_else(free_port, Ok)).unwrap();
         assert_ne!(control_plane.port, taken);
-        assert!(
-            control_plane
-                .kubectl()
-                .arg("version")
-                .stdout(Stdio::null())
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(control_plane.kubectl().arg("version").stdout(Stdio::null()).status().unwrap().success());
     }
 }

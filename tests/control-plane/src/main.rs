@@ -47,17 +47,13 @@ fn main() -> ExitCode {
 fn run(user: User, command: &[OsString]) -> Result<ExitCode, String> {
     let control_plane = ControlPlane::start().map_err(|error| error.to_string())?;
     let Some((program, args)) = command.split_first() else {
-        return stay(&control_plane, user)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| error.to_string());
+        return stay(&control_plane, user).map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string());
     };
     let status = control_plane.command(user, program).args(args).status();
     let status = status.map_err(|error| format!("{}: {error}", program.display()))?;
     // As a shell tells of a command that a signal has ended.
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(code
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Prints what a shell needs, and waits. Ctrl-C ends this process, and that ends the servers.

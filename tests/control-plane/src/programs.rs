@@ -35,15 +35,7 @@ impl Programs {
         let folder = std::path::absolute(folder).map_err(Error::doing("finding the current folder"))?;
         let find = |program: &'static str| {
             let path = folder.join(program);
-            if path.is_file() {
-                Ok(path)
-            } else {
-                Err(Error::Missing {
-                    program,
-                    folder: folder.clone(),
-                    remedy,
-                })
-            }
+            if path.is_file() { Ok(path) } else { Err(Error::Missing { program, folder: folder.clone(), remedy }) }
         };
         Ok(Self {
             etcd: find("etcd")?,

@@ -38,10 +38,7 @@ impl Server {
             .current_dir(folder)
             // etcd takes every variable that starts with ETCD_ for an option, and both take Go's.
             .env_clear()
-            .env(
-                "PATH",
-                std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
-            )
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
             // The terminal's Ctrl-C is for the owner. The shell outlives it for as long as it takes to clear up.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -67,9 +64,7 @@ impl Server {
 
     /// What the server has written so far.
     pub(crate) fn log(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn wait(&mut self) {

@@ -52,12 +52,10 @@ impl FromStr for User {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|user| user.name() == name).ok_or_else(|| {
-            format!(
-                "there is no user {name}: it is one of {}",
-                Self::ALL.map(Self::name).join(", ")
-            )
-        })
+        Self::ALL
+            .into_iter()
+            .find(|user| user.name() == name)
+            .ok_or_else(|| format!("there is no user {name}: it is one of {}", Self::ALL.map(Self::name).join(", ")))
     }
 }
 
@@ -76,10 +74,7 @@ impl Tokens {
 
     /// As `--token-auth-file` wants them.
     pub(crate) fn csv(&self) -> String {
-        self.0
-            .iter()
-            .map(|(user, token)| format!("{token},{user},{user},\"{}\"\n", user.groups()))
-            .collect()
+        self.0.iter().map(|(user, token)| format!("{token},{user},{user},\"{}\"\n", user.groups())).collect()
     }
 
     /// A kubeconfig file for every user, which carries all it needs: the API server's authority too.

@@ -13,11 +13,7 @@ use std::{panic, thread};
 use control_plane::{ControlPlane, User};
 
 fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// kubectl's answer, which must be a good one.
@@ -33,16 +29,9 @@ fn folder_of(control_plane: &ControlPlane) -> PathBuf {
 
 /// The command lines of the servers and their shells: all of them name the folder.
 fn processes(folder: &Path) -> Vec<String> {
-    let output = Command::new("ps")
-        .args(["-A", "-ww", "-o", "pid=,args="])
-        .output()
-        .unwrap();
+    let output = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap();
     let folder = folder.to_str().unwrap();
-    text(&output)
-        .lines()
-        .filter(|line| line.contains(folder))
-        .map(str::to_owned)
-        .collect()
+    text(&output).lines().filter(|line| line.contains(folder)).map(str::to_owned).collect()
 }
 
 fn is_gone(folder: &Path) -> bool {
@@ -53,12 +42,7 @@ fn is_gone(folder: &Path) -> bool {
 fn assert_soon_gone(folder: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_gone(folder) {
-        assert!(
-            Instant::now() < deadline,
-            "left: {:?}, folder: {}",
-            processes(folder),
-            folder.exists()
-        );
+        assert!(Instant::now() < deadline, "left: {:?}, folder: {}", processes(folder), folder.exists());
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -69,37 +53,17 @@ fn it_serves_its_kubectl_gives_rights_as_bound_and_keeps_data_over_a_restart() {
     let folder = folder_of(&control_plane);
 
     let versions = kubectl(&control_plane, &["version"]);
-    let version = |of: &str| {
-        versions
-            .lines()
-            .find_map(|line| line.strip_prefix(of))
-            .unwrap()
-            .trim()
-            .to_owned()
-    };
+    let version = |of: &str| versions.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned();
     assert_eq!(version("Client Version:"), version("Server Version:"));
 
     let as_developer = |args: &[&str]| {
-        let output = control_plane
-            .command(User::Developer, "kubectl")
-            .args(args)
-            .output()
-            .unwrap();
+        let output = control_plane.command(User::Developer, "kubectl").args(args).output().unwrap();
         (output.status.success(), text(&output))
     };
     let (allowed, answer) = as_developer(&["get", "configmaps"]);
-    assert!(
-        !allowed && answer.contains("User \"developer\" cannot list resource"),
-        "{answer}"
-    );
-    kubectl(
-        &control_plane,
-        &["create", "role", "reader", "--verb=list", "--resource=configmaps"],
-    );
-    kubectl(
-        &control_plane,
-        &["create", "rolebinding", "readers", "--role=reader", "--user=developer"],
-    );
+    assert!(!allowed && answer.contains("User \"developer\" cannot list resource"), "{answer}");
+    kubectl(&control_plane, &["create", "role", "reader", "--verb=list", "--resource=configmaps"]);
+    kubectl(&control_plane, &["create", "rolebinding", "readers", "--role=reader", "--user=developer"]);
     let deadline = Instant::now() + Duration::from_secs(5);
     while !as_developer(&["get", "configmaps"]).0 {
         assert!(Instant::now() < deadline, "{}", as_developer(&["get", "configmaps"]).1);
@@ -112,42 +76,16 @@ fn it_serves_its_kubectl_gives_rights_as_bound_and_keeps_data_over_a_restart() {
     assert!(whoami.contains("system:serviceaccount:default:robot"), "{whoami}");
 
     let url = control_plane.url();
-    kubectl(
-        &control_plane,
-        &["create", "configmap", "kept", "--from-literal=key=value"],
-    );
+    kubectl(&control_plane, &["create", "configmap", "kept", "--from-literal=key=value"]);
     control_plane.stop_api_server();
-    assert!(
-        !control_plane
-            .kubectl()
-            .args(["get", "--raw", "/readyz"])
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    assert!(!control_plane.kubectl().args(["get", "--raw", "/readyz"]).output().unwrap().status.success());
     control_plane.start_api_server().unwrap();
     assert_eq!(control_plane.url(), url);
-    assert_eq!(
-        kubectl(
-            &control_plane,
-            &["get", "configmap", "kept", "-o", "jsonpath={.data.key}"]
-        ),
-        "value"
-    );
+    assert_eq!(kubectl(&control_plane, &["get", "configmap", "kept", "-o", "jsonpath={.data.key}"]), "value");
 
-    assert_eq!(
-        processes(&folder).len(),
-        6,
-        "two servers, each with a shell and its reader"
-    );
+    assert_eq!(processes(&folder).len(), 6, "two servers, each with a shell and its reader");
     drop(control_plane);
-    assert!(
-        is_gone(&folder),
-        "left: {:?}, folder: {}",
-        processes(&folder),
-        folder.exists()
-    );
+    assert!(is_gone(&folder), "left: {:?}, folder: {}", processes(&folder), folder.exists());
 }
 
 #[test]
@@ -160,12 +98,7 @@ fn nothing_is_left_of_an_owner_that_panics() {
     });
     assert!(panicked.is_err());
     let folder = said.recv().unwrap();
-    assert!(
-        is_gone(&folder),
-        "left: {:?}, folder: {}",
-        processes(&folder),
-        folder.exists()
-    );
+    assert!(is_gone(&folder), "left: {:?}, folder: {}", processes(&folder), folder.exists());
 }
 
 #[test]
@@ -176,16 +109,9 @@ fn nothing_is_left_of_an_owner_that_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(owner.stdout.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let kubeconfig = lines
-        .find_map(|line| line.strip_prefix("export KUBECONFIG='").map(str::to_owned))
-        .unwrap();
-    let folder = Path::new(kubeconfig.trim_end_matches('\''))
-        .parent()
-        .unwrap()
-        .to_owned();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let kubeconfig = lines.find_map(|line| line.strip_prefix("export KUBECONFIG='").map(str::to_owned)).unwrap();
+    let folder = Path::new(kubeconfig.trim_end_matches('\'')).parent().unwrap().to_owned();
     assert!(!processes(&folder).is_empty());
     owner.kill().unwrap();
     owner.wait().unwrap();

@@ -71,22 +71,14 @@ impl From<LagPreset> for Behaviour {
             LagPreset::Lifelike => Lags::lifelike(),
             LagPreset::None => Lags::default(),
         };
-        Self {
-            lags,
-            ..Self::default()
-        }
+        Self { lags, ..Self::default() }
     }
 }
 
 #[derive(Debug, Args)]
 struct Endpoint {
     /// The endpoint's URL, as `serve` prints it
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "AWS_ENDPOINT_URL",
-        default_value = "http://127.0.0.1:4580"
-    )]
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:4580")]
     endpoint: String,
 }
 
@@ -116,9 +108,7 @@ struct Open {
 }
 
 fn revision(text: &str) -> Result<(String, String), String> {
-    let (action, revision) = text
-        .split_once('=')
-        .ok_or("write it as ACTION=REVISION, such as Source=4f2e1d0c")?;
+    let (action, revision) = text.split_once('=').ok_or("write it as ACTION=REVISION, such as Source=4f2e1d0c")?;
     Ok((action.to_owned(), revision.to_owned()))
 }
 
@@ -171,9 +161,7 @@ pub(crate) async fn run(cli: Cli) -> Outcomes {
 
 impl Serve {
     async fn run(self) -> Outcomes {
-        let id_seed = self
-            .id_seed
-            .map_or_else(Uuid::new_v4, |seed| Uuid::from_u64_pair(0, seed));
+        let id_seed = self.id_seed.map_or_else(Uuid::new_v4, |seed| Uuid::from_u64_pair(0, seed));
         let behaviour = self.lags.into();
         let service = match &self.seed {
             None => Service::new(Account::default(), behaviour, id_seed),
@@ -184,10 +172,7 @@ impl Serve {
             }
         };
         let endpoint = LocalCodePipeline::serve(self.address, service).await.map_err(|error| {
-            format!(
-                "cannot listen on {}: {error}; take another with --address, port 0 is any free one",
-                self.address
-            )
+            format!("cannot listen on {}: {error}; take another with --address, port 0 is any free one", self.address)
         })?;
         println!("{}", endpoint.url());
         tokio::signal::ctrl_c().await?;
@@ -222,11 +207,7 @@ impl Open {
 impl Answer {
     async fn run(self) -> Outcomes {
         let client = Client::new(&self.endpoint.endpoint)?;
-        let Approval {
-            pipeline,
-            stage,
-            action,
-        } = &self.approval;
+        let Approval { pipeline, stage, action } = &self.approval;
         let token = match &self.token {
             Some(token) => token.clone(),
             None => only_pending(&client, &self.approval).await?,
@@ -236,9 +217,7 @@ impl Answer {
             Status::Rejected => ApprovalStatus::Rejected,
         };
         let input = PutApprovalResultInput::new(pipeline, stage, action, token, status, self.summary);
-        client
-            .operation(&self.user, Operation::PutApprovalResult, &input)
-            .await?;
+        client.operation(&self.user, Operation::PutApprovalResult, &input).await?;
         eprintln!("{} by {}", status.as_str(), self.user);
         Ok(())
     }
@@ -246,22 +225,16 @@ impl Answer {
 
 /// The token of the request that can only be meant.
 async fn only_pending(client: &Client, approval: &Approval) -> Result<String, Box<dyn Error>> {
-    let Approval {
-        pipeline,
-        stage,
-        action,
-    } = approval;
+    let Approval { pipeline, stage, action } = approval;
     let command = json!({ "command": "listPendingApprovals", "pipelineName": pipeline });
     let mut pending: Vec<PendingApproval> = serde_json::from_value(client.command(&command).await?)?;
     pending.retain(|pending| *pending.stage_name == **stage && *pending.action_name == **action);
     match pending.as_slice() {
         [one] => Ok(one.approval.token.to_string()),
         [] => Err(format!("approval {pipeline}/{stage}/{action} waits for no answer").into()),
-        several => Err(format!(
-            "{} runs wait at {pipeline}/{stage}/{action}: say which with --token",
-            several.len()
-        )
-        .into()),
+        several => {
+            Err(format!("{} runs wait at {pipeline}/{stage}/{action}: say which with --token", several.len()).into())
+        }
     }
 }
 
@@ -276,19 +249,12 @@ impl Ledger {
         let rows: Vec<_> = std::iter::once(heading).chain(entries.into_iter().map(row)).collect();
         let widths: Vec<usize> = (0..7)
             .map(|column| {
-                rows.iter()
-                    .filter_map(|row| row.get(column))
-                    .map(|cell| cell.chars().count())
-                    .max()
-                    .unwrap_or(0)
+                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
             })
             .collect();
         for row in rows {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:width$}", width = *width))
-                .collect();
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
             println!("{}", cells.join("  ").trim_end());
         }
         Ok(())
@@ -296,11 +262,7 @@ impl Ledger {
 }
 
 fn row(entry: LedgerEntry) -> [String; 7] {
-    let user = entry
-        .caller
-        .rsplit_once('/')
-        .map_or(entry.caller.as_str(), |(_, user)| user)
-        .to_owned();
+    let user = entry.caller.rsplit_once('/').map_or(entry.caller.as_str(), |(_, user)| user).to_owned();
     let outcome = match entry.outcome {
         Outcome::Accepted { .. } => "accepted".to_owned(),
         Outcome::Refused(exception) => exception.kind.name().to_owned(),

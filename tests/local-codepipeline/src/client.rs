@@ -54,10 +54,9 @@ impl Client {
     pub fn new(endpoint: &str) -> Result<Self, ClientError> {
         let authority = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         match authority {
-            Some(authority) if authority.contains(':') && !authority.contains('/') => Ok(Self {
-                endpoint: endpoint.to_owned(),
-                authority: authority.to_owned(),
-            }),
+            Some(authority) if authority.contains(':') && !authority.contains('/') => {
+                Ok(Self { endpoint: endpoint.to_owned(), authority: authority.to_owned() })
+            }
             _ => Err(ClientError::NotAnEndpoint(endpoint.to_owned())),
         }
     }
@@ -65,10 +64,7 @@ impl Client {
     /// A caller of an endpoint in this process.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
-        Self {
-            endpoint: format!("http://{address}"),
-            authority: address.to_string(),
-        }
+        Self { endpoint: format!("http://{address}"), authority: address.to_string() }
     }
 
     /// An operation of the service, on behalf of the user with this access key.
@@ -100,10 +96,7 @@ impl Client {
 
     /// Reads a control route.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(
-            self.send(Request::builder().method(Method::GET).uri(path), None)
-                .await?,
-        )
+        self.read(self.send(Request::builder().method(Method::GET).uri(path), None).await?)
     }
 
     /// Sends a request as it is.
@@ -113,30 +106,17 @@ impl Client {
         body: Option<&[u8]>,
     ) -> Result<Answer, ClientError> {
         let endpoint = || self.endpoint.clone();
-        let no_answer = |source| ClientError::NoAnswer {
-            endpoint: endpoint(),
-            source,
-        };
-        let unreachable = |source| ClientError::Unreachable {
-            endpoint: endpoint(),
-            source,
-        };
+        let no_answer = |source| ClientError::NoAnswer { endpoint: endpoint(), source };
+        let unreachable = |source| ClientError::Unreachable { endpoint: endpoint(), source };
         let stream = TcpStream::connect(&self.authority).await.map_err(unreachable)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
         tokio::spawn(connection);
         let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
-        let request = request
-            .header(HOST, &self.authority)
-            .body(body)
-            .map_err(|error| self.odd(error))?;
+        let request = request.header(HOST, &self.authority).body(body).map_err(|error| self.odd(error))?;
         let answer = sender.send_request(request).await.map_err(no_answer)?;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.map_err(no_answer)?.to_bytes();
-        Ok(Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        })
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
     fn write(&self, body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
@@ -156,9 +136,6 @@ impl Client {
     }
 
     fn odd(&self, what: impl ToString) -> ClientError {
-        ClientError::NotUnderstood {
-            endpoint: self.endpoint.clone(),
-            what: what.to_string(),
-        }
+        ClientError::NotUnderstood { endpoint: self.endpoint.clone(), what: what.to_string() }
     }
 }

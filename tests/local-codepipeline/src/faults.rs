@@ -118,11 +118,7 @@ pub struct ErrorAnswer {
 impl ErrorAnswer {
     /// An error with these three.
     pub fn new(status: u16, kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind: kind.into(),
-            message: message.into(),
-        }
+        Self { status, kind: kind.into(), message: message.into() }
     }
 }
 
@@ -165,21 +161,13 @@ impl Fault {
     /// The caller may not do this.
     #[must_use]
     pub fn access_denied() -> Self {
-        Self::error(
-            400,
-            "AccessDeniedException",
-            "User is not authorized to perform this operation",
-        )
+        Self::error(400, "AccessDeniedException", "User is not authorized to perform this operation")
     }
 
     /// The caller's credentials are too old.
     #[must_use]
     pub fn expired_token() -> Self {
-        Self::error(
-            400,
-            "ExpiredTokenException",
-            "The security token included in the request is expired",
-        )
+        Self::error(400, "ExpiredTokenException", "The security token included in the request is expired")
     }
 
     /// Status 500, and nothing was done.

@@ -49,10 +49,7 @@ pub struct Account {
 
 impl Default for Account {
     fn default() -> Self {
-        Self {
-            id: "123456789012".to_owned(),
-            region: "us-east-1".to_owned(),
-        }
+        Self { id: "123456789012".to_owned(), region: "us-east-1".to_owned() }
     }
 }
 
@@ -78,13 +75,7 @@ impl Service {
     /// A service without pipelines. Two of one `seed` hand out the same identifiers in the same order.
     #[must_use]
     pub fn new(account: Account, behaviour: Behaviour, seed: Uuid) -> Self {
-        Self {
-            account,
-            behaviour,
-            pipelines: BTreeMap::new(),
-            ledger: Vec::new(),
-            ids: Ids::new(seed),
-        }
+        Self { account, behaviour, pipelines: BTreeMap::new(), ledger: Vec::new(), ids: Ids::new(seed) }
     }
 
     /// The account that it says it is in.

@@ -79,24 +79,14 @@ pub fn service(
     let seed = seed.unwrap_or_default();
     let mut service = Service::new(seed.account, seed.behaviour.unwrap_or(behaviour), id_seed);
     let mut names = BTreeSet::new();
-    for Spanned {
-        value: pipeline,
-        referenced,
-        ..
-    } in seed.pipelines
-    {
+    for Spanned { value: pipeline, referenced, .. } in seed.pipelines {
         if !names.insert(pipeline.name.clone()) {
             let what = format!("there is a pipeline `{}` above: rename one of the two", pipeline.name);
             return Err(source.error(referenced, what));
         }
-        service
-            .put_pipeline(now, pipeline)
-            .map_err(|exception| source.error(referenced, exception.message))?;
+        service.put_pipeline(now, pipeline).map_err(|exception| source.error(referenced, exception.message))?;
     }
-    for Spanned {
-        value: run, referenced, ..
-    } in seed.runs
-    {
+    for Spanned { value: run, referenced, .. } in seed.runs {
         let name = &run.pipeline_name;
         if !names.contains(name) {
             let what = format!("a run of `{name}`, which is none of the pipelines above: describe it or name another");
@@ -141,18 +131,12 @@ mod tests {
         let again = "  - name: checkout\n    stages: []\n";
         let table = [
             ("pipelines: [\n".to_owned(), "seed.yaml:1:12: unclosed bracket"),
-            (
-                pipeline("      - nom: Prod\n"),
-                "seed.yaml:6:9: unknown field `nom`, expected one of name, actions",
-            ),
+            (pipeline("      - nom: Prod\n"), "seed.yaml:6:9: unknown field `nom`, expected one of name, actions"),
             (
                 prod("{ name: Approve, category: Aproval }"),
                 "seed.yaml:8:40: unknown variant `Aproval`, expected one of",
             ),
-            (
-                prod("{ name: Go now, category: Approval }"),
-                "seed.yaml:8:21: `Go now` is not a name: use 1 to 100",
-            ),
+            (prod("{ name: Go now, category: Approval }"), "seed.yaml:8:21: `Go now` is not a name: use 1 to 100"),
             (
                 prod("{ name: Approve, category: Approval, timeoutInMinutes: soon }"),
                 "seed.yaml:8:68: timeoutInMinutes takes a whole number from 5 to 86400",
@@ -173,18 +157,12 @@ mod tests {
                 prod("{ name: Approve, category: Approval, takes: 5s }"),
                 "seed.yaml:2:5: approval `Approve` has `takes`: remove it",
             ),
-            (
-                pipeline(""),
-                "seed.yaml:2:5: pipeline `checkout` has 1 stages: give it two or more",
-            ),
+            (pipeline(""), "seed.yaml:2:5: pipeline `checkout` has 1 stages: give it two or more"),
             (
                 prod("{ name: Approve, category: Approval }") + again,
                 "seed.yaml:9:5: there is a pipeline `checkout` above",
             ),
-            (
-                "runs:\n  - pipelineName: nowhere\n".to_owned(),
-                "seed.yaml:2:5: a run of `nowhere`, which is none of",
-            ),
+            ("runs:\n  - pipelineName: nowhere\n".to_owned(), "seed.yaml:2:5: a run of `nowhere`, which is none of"),
         ];
         for (text, expected) in table {
             let error = service(&text).unwrap_err();
@@ -210,8 +188,6 @@ mod tests {
         let at = ("p", "Prod", "Approve");
         let token = service.open_approval(Timestamp::UNIX_EPOCH, at, &[]).unwrap().token;
         let input = PutApprovalResultInput::new(at.0, at.1, at.2, token, ApprovalStatus::Approved, "");
-        service
-            .put_approval_result(Timestamp::UNIX_EPOCH, "arn:x", &input)
-            .unwrap_err();
+        service.put_approval_result(Timestamp::UNIX_EPOCH, "arn:x", &input).unwrap_err();
     }
 }

@@ -70,14 +70,8 @@ impl Drop for LocalCodePipeline {
 impl LocalCodePipeline {
     /// Starts an endpoint on the current Tokio runtime. It answers as soon as this returns.
     pub async fn start(settings: Settings) -> io::Result<Self> {
-        let seed = settings
-            .id_seed
-            .map_or_else(Uuid::new_v4, |seed| Uuid::from_u64_pair(0, seed));
-        Self::serve(
-            settings.address,
-            Service::new(settings.account, settings.behaviour, seed),
-        )
-        .await
+        let seed = settings.id_seed.map_or_else(Uuid::new_v4, |seed| Uuid::from_u64_pair(0, seed));
+        Self::serve(settings.address, Service::new(settings.account, settings.behaviour, seed)).await
     }
 
     /// The same with a service that has a past already.
@@ -87,12 +81,7 @@ impl LocalCodePipeline {
         let shared = Arc::new(Shared::new(service));
         let (running, stopped) = watch::channel(());
         let accepting = tokio::spawn(connection::accept(listener, Arc::clone(&shared), stopped)).abort_handle();
-        Ok(Self {
-            shared,
-            address,
-            accepting,
-            _running: running,
-        })
+        Ok(Self { shared, address, accepting, _running: running })
     }
 
     /// Where it is, for `AWS_ENDPOINT_URL`.
@@ -167,10 +156,7 @@ impl LocalCodePipeline {
     /// Those of one pipeline.
     #[must_use]
     pub fn ledger_of(&self, pipeline: &str) -> Vec<LedgerEntry> {
-        self.ledger()
-            .into_iter()
-            .filter(|entry| entry.pipeline_name == pipeline)
-            .collect()
+        self.ledger().into_iter().filter(|entry| entry.pipeline_name == pipeline).collect()
     }
 
     /// How many requests of this kind have come in, whatever became of them.
@@ -188,15 +174,11 @@ impl LocalCodePipeline {
     /// Waits until something is so, looking whenever anything has changed. It waits forever if it must: put a
     /// `tokio::time::timeout` around it.
     pub async fn wait_for(&self, mut condition: impl FnMut(&mut Service, Timestamp) -> bool) {
-        self.shared
-            .wait_until(|state, now| condition(&mut state.service, now))
-            .await;
+        self.shared.wait_until(|state, now| condition(&mut state.service, now)).await;
     }
 
     /// Waits until so many requests of this kind that name this pipeline have come in.
     pub async fn wait_for_requests(&self, operation: Operation, pipeline: &str, at_least: u64) {
-        self.shared
-            .wait_until(|state, _| state.requests.of(operation, Some(pipeline)) >= at_least)
-            .await;
+        self.shared.wait_until(|state, _| state.requests.of(operation, Some(pipeline)) >= at_least).await;
     }
 }

@@ -1,10 +1,5 @@
 //! The binary as a person or a script uses it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{
     io::{BufRead, BufReader},
@@ -36,21 +31,12 @@ fn serve(arguments: &[&str]) -> Endpoint {
         .spawn()
         .unwrap();
     let mut url = String::new();
-    BufReader::new(process.stdout.take().unwrap())
-        .read_line(&mut url)
-        .unwrap();
-    Endpoint {
-        process,
-        url: url.trim_end().to_owned(),
-    }
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    Endpoint { process, url: url.trim_end().to_owned() }
 }
 
 fn run(endpoint: &str, arguments: &[&str]) -> Output {
-    Command::new(BINARY)
-        .args(arguments)
-        .env("AWS_ENDPOINT_URL", endpoint)
-        .output()
-        .unwrap()
+    Command::new(BINARY).args(arguments).env("AWS_ENDPOINT_URL", endpoint).output().unwrap()
 }
 
 fn stdout(endpoint: &Endpoint, arguments: &[&str]) -> String {
@@ -70,30 +56,11 @@ fn an_approval_is_opened_answered_and_found_in_the_ledger() {
     let endpoint = serve(&["--seed", EXAMPLE, "--lags", "none"]);
     let token = stdout(&endpoint, &["open-approval", "web", "Prod", "Approve"]);
     assert_eq!(token.len(), 36);
-    stdout(
-        &endpoint,
-        &[
-            "answer",
-            "web",
-            "Prod",
-            "Approve",
-            "--status",
-            "Rejected",
-            "--summary",
-            "no",
-            "--as",
-            "bob",
-        ],
-    );
-    let again = [
-        "answer", "web", "Prod", "Approve", "--status", "Approved", "--token", &token,
-    ];
+    stdout(&endpoint, &["answer", "web", "Prod", "Approve", "--status", "Rejected", "--summary", "no", "--as", "bob"]);
+    let again = ["answer", "web", "Prod", "Approve", "--status", "Approved", "--token", &token];
     assert!(stderr(&endpoint.url, &again).contains("ApprovalAlreadyCompletedException"));
     let ledger: Vec<LedgerEntry> = serde_json::from_str(&stdout(&endpoint, &["ledger", "--json"])).unwrap();
-    assert_eq!(
-        ledger.iter().map(LedgerEntry::is_accepted).collect::<Vec<_>>(),
-        [true, false]
-    );
+    assert_eq!(ledger.iter().map(LedgerEntry::is_accepted).collect::<Vec<_>>(), [true, false]);
     let table = stdout(&endpoint, &["ledger"]);
     let row = table.lines().nth(1).unwrap();
     for cell in ["web/Prod/Approve", "Rejected", "bob", "accepted"] {
@@ -103,15 +70,7 @@ fn an_approval_is_opened_answered_and_found_in_the_ledger() {
 
 #[test]
 fn the_same_number_gives_the_same_token_and_a_run_has_the_revision_that_it_was_given() {
-    let open = [
-        "open-approval",
-        "web",
-        "Prod",
-        "Approve",
-        "--revision",
-        "Source=4f2e",
-        "--json",
-    ];
+    let open = ["open-approval", "web", "Prod", "Approve", "--revision", "Source=4f2e", "--json"];
     let [first, second] = [(); 2].map(|()| {
         let endpoint = serve(&["--id-seed", "7"]);
         serde_json::from_str::<OpenApproval>(&stdout(&endpoint, &open)).unwrap()
@@ -134,8 +93,5 @@ fn what_cannot_be_done_is_said_in_a_line_with_what_to_do() {
     let seed = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(seed.path(), "pipelines:\n  - nom: checkout\n").unwrap();
     let refused = stderr(nothing, &["serve", "--seed", seed.path().to_str().unwrap()]);
-    assert!(
-        refused.contains(":2:5: unknown field `nom`, expected one of name, executionMode, stages"),
-        "{refused}"
-    );
+    assert!(refused.contains(":2:5: unknown field `nom`, expected one of name, executionMode, stages"), "{refused}");
 }

@@ -1,11 +1,6 @@
 //! The endpoint from outside, over real connections. What the service does is tested with the model; here it is that
 //! the wire, the faults and the control routes do what they say.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -35,9 +30,7 @@ fn approve(approval: &OpenApproval) -> PutApprovalResultInput {
 }
 
 async fn answer(client: &Client, approval: &OpenApproval) -> Result<Value, ClientError> {
-    client
-        .operation("alice", Operation::PutApprovalResult, &approve(approval))
-        .await
+    client.operation("alice", Operation::PutApprovalResult, &approve(approval)).await
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
@@ -52,27 +45,12 @@ async fn an_answer_is_taken_in_the_name_of_the_access_key_and_says_when() {
     let (service, client, approval) = start().await;
     let taken = answer(&client, &approval).await.unwrap();
     let ledger = service.ledger();
-    let [entry] = ledger.as_slice() else {
-        panic!("{ledger:?}")
-    };
+    let [entry] = ledger.as_slice() else { panic!("{ledger:?}") };
     assert_eq!(entry.caller, "arn:aws:iam::123456789012:user/alice");
-    let Outcome::Accepted {
-        approved_at,
-        action_execution_id,
-        ..
-    } = entry.outcome
-    else {
-        panic!("{entry:?}")
-    };
+    let Outcome::Accepted { approved_at, action_execution_id, .. } = entry.outcome else { panic!("{entry:?}") };
     assert_eq!(action_execution_id, approval.action_execution_id);
-    assert_eq!(
-        taken["approvedAt"].as_f64(),
-        Some(approved_at.as_millisecond() as f64 / 1000.0)
-    );
-    assert_eq!(
-        kind(answer(&client, &approval).await),
-        "ApprovalAlreadyCompletedException"
-    );
+    assert_eq!(taken["approvedAt"].as_f64(), Some(approved_at.as_millisecond() as f64 / 1000.0));
+    assert_eq!(kind(answer(&client, &approval).await), "ApprovalAlreadyCompletedException");
     assert_eq!(service.requests(Operation::PutApprovalResult), 2);
     assert_eq!(service.requests_of(Operation::PutApprovalResult, "another"), 0);
 }
@@ -92,23 +70,14 @@ async fn an_error_has_its_name_in_the_body_and_every_answer_a_request_id() {
     assert_eq!(answer.headers["x-amzn-requestid"].len(), 36);
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     let message = "The account with id '123456789012' does not include a pipeline with the name 'nowhere'";
-    assert_eq!(
-        body,
-        json!({ "__type": "PipelineNotFoundException", "message": message })
-    );
+    assert_eq!(body, json!({ "__type": "PipelineNotFoundException", "message": message }));
 }
 
 #[tokio::test]
 async fn requests_that_are_not_the_services_are_refused() {
     let (service, client, approval) = start().await;
-    assert_eq!(
-        kind(client.operation("a", "StartRocket", &json!({})).await),
-        "UnknownOperationException"
-    );
-    assert_eq!(
-        kind(client.operation("a", "GetPipelineState", &json!([1])).await),
-        "SerializationException"
-    );
+    assert_eq!(kind(client.operation("a", "StartRocket", &json!({})).await), "UnknownOperationException");
+    assert_eq!(kind(client.operation("a", "GetPipelineState", &json!([1])).await), "SerializationException");
     let unsigned = Request::post("/").header("x-amz-target", "CodePipeline_20150709.PutApprovalResult");
     let body = serde_json::to_vec(&approve(&approval)).unwrap();
     let answer = client.send(unsigned, Some(&body)).await.unwrap();
@@ -119,24 +88,15 @@ async fn requests_that_are_not_the_services_are_refused() {
 #[tokio::test]
 async fn the_members_of_the_state_have_the_names_of_the_service() {
     let (_service, client, approval) = start().await;
-    let state = client
-        .operation("a", Operation::GetPipelineState, &json!({ "name": "checkout" }))
-        .await
-        .unwrap();
+    let state = client.operation("a", Operation::GetPipelineState, &json!({ "name": "checkout" })).await.unwrap();
     let id = approval.pipeline_execution_id;
     let prod = &state["stageStates"][1];
     assert_eq!(prod["stageName"], "Prod");
-    assert_eq!(
-        prod["latestExecution"],
-        json!({ "pipelineExecutionId": id, "status": "InProgress" })
-    );
+    assert_eq!(prod["latestExecution"], json!({ "pipelineExecutionId": id, "status": "InProgress" }));
     let expected = json!({
         "actionExecutionId": approval.action_execution_id, "status": "InProgress", "token": approval.token,
     });
-    assert_eq!(
-        prod["actionStates"],
-        json!([{ "actionName": "Approve", "latestExecution": expected }])
-    );
+    assert_eq!(prod["actionStates"], json!([{ "actionName": "Approve", "latestExecution": expected }]));
 }
 
 #[tokio::test]
@@ -154,11 +114,7 @@ async fn a_fault_says_to_the_caller_one_thing_and_to_the_ledger_the_truth() {
         (Fault::expired_token(), false, Caller::Gets("ExpiredTokenException")),
         (Fault::internal_failure(), false, Caller::Gets("InternalFailure")),
         (Fault::unavailable(), false, Caller::Gets("ServiceUnavailable")),
-        (
-            Fault::internal_failure_after_applying(),
-            true,
-            Caller::Gets("InternalFailure"),
-        ),
+        (Fault::internal_failure_after_applying(), true, Caller::Gets("InternalFailure")),
         (Fault::cut_before_applying(), false, Caller::IsCutOff),
         (Fault::cut_after_applying(), true, Caller::IsCutOff),
         (Fault::hang_before_applying(), false, Caller::GetsNothingYet),
@@ -181,9 +137,7 @@ async fn a_fault_says_to_the_caller_one_thing_and_to_the_ledger_the_truth() {
             (_, got) => panic!("{name}: {got:?}"),
         }
         let ledger = service.ledger();
-        let [entry] = ledger.as_slice() else {
-            panic!("{name}: {ledger:?}")
-        };
+        let [entry] = ledger.as_slice() else { panic!("{name}: {ledger:?}") };
         assert_eq!(entry.is_accepted(), applied, "{name}");
         assert_eq!(entry.outcome == Outcome::NotApplied, !applied, "{name}");
         assert_eq!(entry.fault.as_deref(), Some(name.as_str()));
@@ -194,13 +148,9 @@ async fn a_fault_says_to_the_caller_one_thing_and_to_the_ledger_the_truth() {
 async fn a_request_that_is_late_gets_to_the_service_though_its_caller_has_left() {
     let (service, client, approval) = start().await;
     service.fault(Fault::late().delay_before(Duration::from_millis(150)));
-    timeout(Duration::from_millis(30), answer(&client, &approval))
-        .await
-        .unwrap_err();
+    timeout(Duration::from_millis(30), answer(&client, &approval)).await.unwrap_err();
     assert_eq!(service.ledger(), []);
-    timeout(SOON, service.wait_for(|service, _| service.ledger().len() == 1))
-        .await
-        .unwrap();
+    timeout(SOON, service.wait_for(|service, _| service.ledger().len() == 1)).await.unwrap();
     assert!(service.ledger()[0].is_accepted());
 }
 
@@ -212,21 +162,10 @@ async fn an_endpoint_is_gone_once_it_is_dropped_and_with_it_whoever_hung_there()
         let client = client.clone();
         async move { answer(&client, &approval).await }
     });
-    timeout(
-        SOON,
-        service.wait_for_requests(Operation::PutApprovalResult, "checkout", 1),
-    )
-    .await
-    .unwrap();
+    timeout(SOON, service.wait_for_requests(Operation::PutApprovalResult, "checkout", 1)).await.unwrap();
     drop(service);
-    assert!(matches!(
-        timeout(SOON, hanging).await.unwrap().unwrap(),
-        Err(ClientError::NoAnswer { .. })
-    ));
-    assert!(matches!(
-        answer(&client, &approval).await,
-        Err(ClientError::Unreachable { .. })
-    ));
+    assert!(matches!(timeout(SOON, hanging).await.unwrap().unwrap(), Err(ClientError::NoAnswer { .. })));
+    assert!(matches!(answer(&client, &approval).await, Err(ClientError::Unreachable { .. })));
 }
 
 #[tokio::test]
@@ -234,12 +173,7 @@ async fn waiting_ends_when_an_action_comes_to_its_end_by_the_clock() {
     let (service, _, approval) = start().await;
     service.advance(Duration::from_secs(8 * 24 * 60 * 60));
     let pending = |service: &mut local_codepipeline::model::Service, now| service.pending_approvals(now, "checkout");
-    timeout(
-        SOON,
-        service.wait_for(|service, now| pending(service, now) == Ok(vec![])),
-    )
-    .await
-    .unwrap();
+    timeout(SOON, service.wait_for(|service, now| pending(service, now) == Ok(vec![]))).await.unwrap();
     let late = service.answer_as("arn:x", AT, approval.token, ApprovalStatus::Approved, "too late");
     assert_eq!(late.unwrap_err().kind.name(), "ApprovalAlreadyCompletedException");
 }
@@ -255,10 +189,7 @@ async fn another_process_steers_the_endpoint_by_the_control_routes() {
             { "name": "Prod", "actions": [{ "name": "Approve", "category": "Approval" }] },
         ],
     });
-    client
-        .command(&json!({ "command": "putPipeline", "definition": definition }))
-        .await
-        .unwrap();
+    client.command(&json!({ "command": "putPipeline", "definition": definition })).await.unwrap();
     let revisions = json!([{ "actionName": "Git", "revisionId": "4f2e1d" }]);
     let start = json!({ "command": "startExecution", "pipelineName": "web", "sourceRevisions": revisions });
     let run = client.command(&start).await.unwrap();
@@ -274,62 +205,27 @@ async fn another_process_steers_the_endpoint_by_the_control_routes() {
     let pending = json!({ "command": "listPendingApprovals", "pipelineName": "web" });
     let pending = client.command(&pending).await.unwrap();
     assert_eq!(pending[0]["pipelineExecutionId"], run["pipelineExecutionId"]);
-    client
-        .command(&json!({ "command": "advanceClock", "by": "192h" }))
-        .await
-        .unwrap();
+    client.command(&json!({ "command": "advanceClock", "by": "192h" })).await.unwrap();
     client.command(&of_run("retryStage", "Prod")).await.unwrap();
     let mut stop = json!({ "command": "stopExecution", "pipelineName": "web", "mode": "abandon" });
     stop["pipelineExecutionId"] = run["pipelineExecutionId"].clone();
     client.command(&stop).await.unwrap();
     let behaviour = json!({ "lags": { "token": "5s" }, "tokens": "ofItsOwn" });
-    client
-        .command(&json!({ "command": "setBehaviour", "behaviour": behaviour }))
-        .await
-        .unwrap();
-    client
-        .command(&json!({ "command": "editPipeline", "pipelineName": "web" }))
-        .await
-        .unwrap();
-    client
-        .command(&json!({ "command": "deletePipeline", "pipelineName": "web" }))
-        .await
-        .unwrap();
-    let gone = client
-        .command(&json!({ "command": "editPipeline", "pipelineName": "web" }))
-        .await;
+    client.command(&json!({ "command": "setBehaviour", "behaviour": behaviour })).await.unwrap();
+    client.command(&json!({ "command": "editPipeline", "pipelineName": "web" })).await.unwrap();
+    client.command(&json!({ "command": "deletePipeline", "pipelineName": "web" })).await.unwrap();
+    let gone = client.command(&json!({ "command": "editPipeline", "pipelineName": "web" })).await;
     assert_eq!(kind(gone), "PipelineNotFoundException");
 
-    client
-        .post(
-            "/local/faults",
-            &json!({ "effect": { "notApplied": "close" }, "requests": "all" }),
-        )
-        .await
-        .unwrap();
+    client.post("/local/faults", &json!({ "effect": { "notApplied": "close" }, "requests": "all" })).await.unwrap();
     let list = client.operation("a", Operation::ListPipelines, &json!({})).await;
     assert!(matches!(list, Err(ClientError::NoAnswer { .. })));
-    assert_eq!(
-        client
-            .get::<Value>("/local/faults")
-            .await
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(client.get::<Value>("/local/faults").await.unwrap().as_array().unwrap().len(), 1);
     service.clear_faults();
-    let list = client
-        .operation("a", Operation::ListPipelines, &json!({}))
-        .await
-        .unwrap();
+    let list = client.operation("a", Operation::ListPipelines, &json!({})).await.unwrap();
     assert_eq!(list["pipelines"][0]["name"], "checkout");
     let counts = client.get::<Value>("/local/requests").await.unwrap();
-    assert_eq!(
-        counts,
-        json!([{ "operation": "ListPipelines", "pipelineName": null, "requests": 2 }])
-    );
+    assert_eq!(counts, json!([{ "operation": "ListPipelines", "pipelineName": null, "requests": 2 }]));
     assert_eq!(client.get::<Value>("/local/ledger").await.unwrap(), json!([]));
 }
 
@@ -338,9 +234,7 @@ fn the_fault_in_the_documentation_is_one() {
     let page = include_str!("../../../docs/local-codepipeline.md");
     let (_, rest) = page.split_once("```json\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
-    let expected = Fault::cut_after_applying()
-        .on(Operation::PutApprovalResult)
-        .pipeline("checkout");
+    let expected = Fault::cut_after_applying().on(Operation::PutApprovalResult).pipeline("checkout");
     let expected = expected.delay_before(Duration::from_secs(2));
     assert_eq!(serde_json::from_str::<Fault>(example).unwrap(), expected);
 }

@@ -59,10 +59,7 @@ impl PutApprovalResultInput {
             pipeline_name: Some(pipeline.into()),
             stage_name: Some(stage.into()),
             action_name: Some(action.into()),
-            result: Some(ApprovalResult {
-                summary: Some(summary.into()),
-                status: Some(status.as_str().to_owned()),
-            }),
+            result: Some(ApprovalResult { summary: Some(summary.into()), status: Some(status.as_str().to_owned()) }),
             token: Some(token.to_string()),
         }
     }
@@ -75,10 +72,7 @@ impl PutApprovalResultInput {
         let result = checks.required("result", self.result.as_ref()).map(|result| {
             let summary = checks.text("result.summary", result.summary.as_deref(), 0..=512);
             let words = [ApprovalStatus::Approved, ApprovalStatus::Rejected].map(|status| (status.as_str(), status));
-            (
-                checks.one_of("result.status", result.status.as_deref(), &words),
-                summary,
-            )
+            (checks.one_of("result.status", result.status.as_deref(), &words), summary)
         });
         let token = checks.uuid("token", self.token.as_deref());
         let decision = || {
@@ -216,21 +210,14 @@ impl ListActionExecutionsInput {
                 execution = checks.uuid(&format!("{member}.pipelineExecutionId"), id);
                 let words = [("Latest", true), ("All", false)];
                 let range = latest.start_time_range.as_deref();
-                newest_only = checks
-                    .one_of(&format!("{member}.startTimeRange"), range, &words)
-                    .unwrap_or_default();
+                newest_only = checks.one_of(&format!("{member}.startTimeRange"), range, &words).unwrap_or_default();
             }
             if let Some(id) = &filter.pipeline_execution_id {
                 execution = checks.uuid("filter.pipelineExecutionId", Some(id));
             }
         }
         let page = checks.page(self.max_results, self.next_token.as_deref(), 100);
-        checks.done(pipeline.map(|pipeline| ActionExecutionQuery {
-            pipeline,
-            execution,
-            newest_only,
-            page,
-        }))
+        checks.done(pipeline.map(|pipeline| ActionExecutionQuery { pipeline, execution, newest_only, page }))
     }
 }
 

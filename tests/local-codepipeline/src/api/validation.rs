@@ -20,9 +20,7 @@ pub(crate) struct PageRequest<'a> {
 
 impl Checks {
     fn fails(&mut self, member: &str, constraint: impl fmt::Display) {
-        self.found.push(format!(
-            "Value at '{member}' failed to satisfy constraint: Member must {constraint}"
-        ));
+        self.found.push(format!("Value at '{member}' failed to satisfy constraint: Member must {constraint}"));
     }
 
     pub(super) fn required<T>(&mut self, member: &str, value: Option<T>) -> Option<T> {
@@ -41,16 +39,10 @@ impl Checks {
         let text = self.required(member, value)?;
         let count = text.chars().count();
         if count > *length.end() {
-            self.fails(
-                member,
-                format_args!("have length less than or equal to {}", length.end()),
-            );
+            self.fails(member, format_args!("have length less than or equal to {}", length.end()));
         }
         if count < *length.start() {
-            self.fails(
-                member,
-                format_args!("have length greater than or equal to {}", length.start()),
-            );
+            self.fails(member, format_args!("have length greater than or equal to {}", length.start()));
         }
         Some(text)
     }
@@ -78,10 +70,7 @@ impl Checks {
 
     pub(super) fn one_of<T: Copy>(&mut self, member: &str, value: Option<&str>, words: &[(&str, T)]) -> Option<T> {
         let text = self.required(member, value)?;
-        let meant = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, meaning)| *meaning);
+        let meant = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
         if meant.is_none() {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             self.fails(member, format_args!("satisfy enum value set: [{}]", words.join(", ")));
@@ -95,10 +84,7 @@ impl Checks {
             self.fails(member, format_args!("have value less than or equal to {}", range.end()));
         }
         if number < *range.start() {
-            self.fails(
-                member,
-                format_args!("have value greater than or equal to {}", range.start()),
-            );
+            self.fails(member, format_args!("have value greater than or equal to {}", range.start()));
         }
     }
 
@@ -113,13 +99,8 @@ impl Checks {
         if next_token.is_some() {
             self.text("nextToken", next_token, 1..=2048);
         }
-        let max_results = max_results
-            .and_then(|wanted| usize::try_from(wanted).ok())
-            .unwrap_or(largest.into());
-        PageRequest {
-            max_results,
-            next_token,
-        }
+        let max_results = max_results.and_then(|wanted| usize::try_from(wanted).ok()).unwrap_or(largest.into());
+        PageRequest { max_results, next_token }
     }
 
     /// What the checks gave, unless they found something.
@@ -128,11 +109,7 @@ impl Checks {
             Some(good) if self.found.is_empty() => Ok(good),
             _ => {
                 let errors = if self.found.len() == 1 { "error" } else { "errors" };
-                let message = format!(
-                    "{} validation {errors} detected: {}",
-                    self.found.len(),
-                    self.found.join("; ")
-                );
+                let message = format!("{} validation {errors} detected: {}", self.found.len(), self.found.join("; "));
                 Err(Exception::new(ExceptionKind::Validation, message))
             }
         }

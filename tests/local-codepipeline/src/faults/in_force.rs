@@ -21,8 +21,7 @@ impl Faults {
 
     /// Ends all of them, or those of one pipeline.
     pub(crate) fn clear(&mut self, pipeline: Option<&str>) {
-        self.0
-            .retain(|fault| pipeline.is_some() && fault.pipeline_name.as_deref() != pipeline);
+        self.0.retain(|fault| pipeline.is_some() && fault.pipeline_name.as_deref() != pipeline);
     }
 
     /// The fault that hits this request, used up by one.
@@ -46,12 +45,7 @@ mod tests {
     #[test]
     fn a_fault_hits_as_many_requests_as_it_says_of_the_operation_and_pipeline_that_it_names() {
         let mut faults = Faults::default();
-        faults.add(
-            Fault::throttled()
-                .on(Operation::GetPipelineState)
-                .pipeline("a")
-                .times(2),
-        );
+        faults.add(Fault::throttled().on(Operation::GetPipelineState).pipeline("a").times(2));
         assert_eq!(faults.hit(Operation::GetPipelineState, Some("b")), None);
         assert_eq!(faults.hit(Operation::PutApprovalResult, Some("a")), None);
         assert_eq!(faults.hit(Operation::ListPipelines, None), None);
@@ -65,23 +59,10 @@ mod tests {
         let mut faults = Faults::default();
         faults.add(Fault::throttled());
         faults.add(Fault::unavailable().always());
-        let hit = |faults: &mut Faults| {
-            faults
-                .hit(Operation::ListPipelines, None)
-                .map(|fault| fault.to_string())
-        };
-        assert_eq!(
-            hit(&mut faults).as_deref(),
-            Some("not applied, answered ThrottlingException")
-        );
-        assert_eq!(
-            hit(&mut faults).as_deref(),
-            Some("not applied, answered ServiceUnavailable")
-        );
-        assert_eq!(
-            hit(&mut faults).as_deref(),
-            Some("not applied, answered ServiceUnavailable")
-        );
+        let hit = |faults: &mut Faults| faults.hit(Operation::ListPipelines, None).map(|fault| fault.to_string());
+        assert_eq!(hit(&mut faults).as_deref(), Some("not applied, answered ThrottlingException"));
+        assert_eq!(hit(&mut faults).as_deref(), Some("not applied, answered ServiceUnavailable"));
+        assert_eq!(hit(&mut faults).as_deref(), Some("not applied, answered ServiceUnavailable"));
     }
 
     #[test]
@@ -100,15 +81,9 @@ mod tests {
         let json = r#"{"operation":"PutApprovalResult","pipelineName":"checkout","requests":{"next":2},
             "delayBefore":"250ms","effect":{"notApplied":{"error":{"status":400,"type":"X","message":"y"}}}}"#;
         let fault: Fault = serde_json::from_str(json).unwrap();
-        let expected = Fault::error(400, "X", "y")
-            .on(Operation::PutApprovalResult)
-            .pipeline("checkout")
-            .times(2);
+        let expected = Fault::error(400, "X", "y").on(Operation::PutApprovalResult).pipeline("checkout").times(2);
         assert_eq!(fault, expected.delay_before(Duration::from_millis(250)));
         let json = r#"{"requests":"all","effect":{"applied":"close"}}"#;
-        assert_eq!(
-            serde_json::from_str::<Fault>(json).unwrap(),
-            Fault::cut_after_applying().always()
-        );
+        assert_eq!(serde_json::from_str::<Fault>(json).unwrap(), Fault::cut_after_applying().always());
     }
 }

@@ -29,9 +29,7 @@ impl Service {
             },
         };
         self.record(now, caller, input, outcome);
-        decided.map(|_| PutApprovalResultOutput {
-            approved_at: now.into(),
-        })
+        decided.map(|_| PutApprovalResultOutput { approved_at: now.into() })
     }
 
     /// Notes a PutApprovalResult that a fault kept from the service.
@@ -64,14 +62,7 @@ impl Service {
     }
 
     fn decide(&mut self, now: Timestamp, caller: &str, input: &PutApprovalResultInput) -> Result<Decided, Exception> {
-        let Decision {
-            pipeline,
-            stage,
-            action,
-            status,
-            summary,
-            token,
-        } = input.read()?;
+        let Decision { pipeline, stage, action, status, summary, token } = input.read()?;
         let (execution, attempt) = self.pipeline(pipeline, now)?.pending(stage, action, token)?;
         if summary.trim().is_empty() && attempt.definition.requires_summary() {
             let message = format!(
@@ -88,12 +79,7 @@ impl Service {
             ApprovalStatus::Approved => How::Succeeded,
             ApprovalStatus::Rejected => How::Failed,
         };
-        attempt.end = Some(ActionEnd {
-            at: now,
-            how,
-            summary: Some(summary),
-            by: Some(caller.to_owned()),
-        });
+        attempt.end = Some(ActionEnd { at: now, how, summary: Some(summary), by: Some(caller.to_owned()) });
         let decided = (execution, attempt.id);
         self.pipeline(pipeline, now)?;
         Ok(decided)

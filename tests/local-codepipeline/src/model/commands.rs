@@ -42,8 +42,7 @@ impl Service {
         definition.check()?;
         match self.pipelines.get_mut(&definition.name) {
             None => {
-                self.pipelines
-                    .insert(definition.name.clone(), Pipeline::new(definition, now));
+                self.pipelines.insert(definition.name.clone(), Pipeline::new(definition, now));
             }
             Some(pipeline) => {
                 pipeline.settle(now, self.behaviour.tokens, &mut self.ids);
@@ -76,30 +75,17 @@ impl Service {
     ) -> Result<PipelineExecutionId, Exception> {
         let (found, ids) = self.pipeline_and_ids(pipeline, now)?;
         let stages = &found.definition.stages;
-        let sources = || {
-            stages
-                .iter()
-                .flat_map(|stage| &stage.actions)
-                .filter(|a| a.category == Category::Source)
-        };
-        if let Some(stray) = revisions
-            .iter()
-            .find(|given| sources().all(|source| source.name != given.action_name))
-        {
+        let sources = || stages.iter().flat_map(|stage| &stage.actions).filter(|a| a.category == Category::Source);
+        if let Some(stray) = revisions.iter().find(|given| sources().all(|source| source.name != given.action_name)) {
             let message = format!("Source action does not exist: {}", stray.action_name);
             return Err(Exception::new(ExceptionKind::Validation, message));
         }
         let id = ids.pipeline_execution();
         let revisions = sources()
-            .map(
-                |source| match revisions.iter().find(|given| given.action_name == source.name) {
-                    Some(given) => given.clone(),
-                    None => SourceRevision {
-                        action_name: source.name.clone(),
-                        revision_id: ids.revision(),
-                    },
-                },
-            )
+            .map(|source| match revisions.iter().find(|given| given.action_name == source.name) {
+                Some(given) => given.clone(),
+                None => SourceRevision { action_name: source.name.clone(), revision_id: ids.revision() },
+            })
             .collect();
         found.runs.push(Run {
             id,
@@ -127,9 +113,7 @@ impl Service {
         succeeded: bool,
     ) -> Result<(), Exception> {
         self.change_run(now, pipeline, execution, |_, run| {
-            let found = run
-                .running()
-                .find(|attempt| attempt.is_of(stage, action) && attempt.token.is_none());
+            let found = run.running().find(|attempt| attempt.is_of(stage, action) && attempt.token.is_none());
             let Some(attempt) = found else {
                 let message = format!("Action '{action}' in stage '{stage}' is not running in {execution}");
                 return Err(Exception::new(ExceptionKind::ActionNotFound, message));
@@ -182,16 +166,9 @@ impl Service {
                 return refuse(ExceptionKind::StageNotFound, "the pipeline has no such stage");
             }
             let Place::Ended(index, RunEnd::Failed | RunEnd::Stopped) = run.place else {
-                return refuse(
-                    ExceptionKind::StageNotRetryable,
-                    "the run has not failed and was not stopped",
-                );
+                return refuse(ExceptionKind::StageNotRetryable, "the run has not failed and was not stopped");
             };
-            let ended_here = run
-                .definition
-                .stages
-                .get(index)
-                .is_some_and(|ended| &ended.name == stage);
+            let ended_here = run.definition.stages.get(index).is_some_and(|ended| &ended.name == stage);
             if !ended_here || !run.has_entered(stage) {
                 return refuse(ExceptionKind::StageNotRetryable, "the run did not end in this stage");
             }

@@ -29,10 +29,7 @@ impl Service {
             pipeline: PipelineDeclaration {
                 name: name.clone(),
                 role_arn: format!("arn:aws:iam::{}:role/{name}", account.id),
-                artifact_store: ArtifactStore {
-                    r#type: "S3",
-                    location: format!("artifacts-{}", account.id),
-                },
+                artifact_store: ArtifactStore { r#type: "S3", location: format!("artifacts-{}", account.id) },
                 stages: pipeline
                     .definition
                     .stages
@@ -71,10 +68,7 @@ impl Service {
         });
         let key = |pipeline: &PipelineSummary| pipeline.name.to_string();
         let Page { items, next_token } = page(pipelines.collect(), "pipelines", key, wanted)?;
-        Ok(ListPipelinesOutput {
-            pipelines: items,
-            next_token,
-        })
+        Ok(ListPipelinesOutput { pipelines: items, next_token })
     }
 }
 
@@ -98,10 +92,5 @@ pub(super) fn action_type_id(category: Category) -> ActionTypeId {
         Category::Invoke => "Lambda",
         Category::Compute => "Commands",
     };
-    ActionTypeId {
-        category,
-        owner: "AWS",
-        provider,
-        version: "1",
-    }
+    ActionTypeId { category, owner: "AWS", provider, version: "1" }
 }

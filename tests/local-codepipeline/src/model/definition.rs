@@ -81,11 +81,7 @@ pub struct ActionDefinition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes: Option<Takes>,
     /// After how long an approval that nobody answers fails; 7 days if absent.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "timeout_in_minutes"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "timeout_in_minutes")]
     pub timeout_in_minutes: Option<u32>,
     /// Free settings; `IsSummaryRequired: "true"` of an approval means something here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -97,19 +93,13 @@ fn first() -> u16 {
 }
 
 fn run_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let order = u16::deserialize(deserializer)
-        .ok()
-        .filter(|order| (1..=999).contains(order));
+    let order = u16::deserialize(deserializer).ok().filter(|order| (1..=999).contains(order));
     order.ok_or_else(|| D::Error::custom("runOrder takes a whole number from 1 to 999"))
 }
 
 fn timeout_in_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let minutes = u32::deserialize(deserializer)
-        .ok()
-        .filter(|minutes| TIMEOUT_IN_MINUTES.contains(minutes));
-    minutes
-        .map(Some)
-        .ok_or_else(|| D::Error::custom("timeoutInMinutes takes a whole number from 5 to 86400"))
+    let minutes = u32::deserialize(deserializer).ok().filter(|minutes| TIMEOUT_IN_MINUTES.contains(minutes));
+    minutes.map(Some).ok_or_else(|| D::Error::custom("timeoutInMinutes takes a whole number from 5 to 86400"))
 }
 
 impl PipelineDefinition {
@@ -148,53 +138,28 @@ impl PipelineDefinition {
         let wrong = |what: String| Err(Exception::new(ExceptionKind::InvalidStructure, what));
         let pipeline = &self.name;
         let (Some(first), true) = (self.stages.first(), self.stages.len() >= 2) else {
-            return wrong(format!(
-                "pipeline `{pipeline}` has {} stages: give it two or more",
-                self.stages.len()
-            ));
+            return wrong(format!("pipeline `{pipeline}` has {} stages: give it two or more", self.stages.len()));
         };
         if !first.actions.iter().all(|action| action.category == Category::Source) {
-            return wrong(format!(
-                "the first stage of pipeline `{pipeline}` may hold Source actions only"
-            ));
+            return wrong(format!("the first stage of pipeline `{pipeline}` may hold Source actions only"));
         }
         for (index, stage) in self.stages.iter().enumerate() {
             let name = &stage.name;
             if self.stages.iter().skip(index + 1).any(|other| other.name == *name) {
-                return wrong(format!(
-                    "pipeline `{pipeline}` has two stages named `{name}`: rename one"
-                ));
+                return wrong(format!("pipeline `{pipeline}` has two stages named `{name}`: rename one"));
             }
             if stage.actions.is_empty() {
-                return wrong(format!(
-                    "stage `{name}` of pipeline `{pipeline}` has no actions: give it one or more"
-                ));
+                return wrong(format!("stage `{name}` of pipeline `{pipeline}` has no actions: give it one or more"));
             }
             for (index, action) in stage.actions.iter().enumerate() {
-                if stage
-                    .actions
-                    .iter()
-                    .skip(index + 1)
-                    .any(|other| other.name == action.name)
-                {
-                    return wrong(format!(
-                        "stage `{name}` has two actions named `{}`: rename one",
-                        action.name
-                    ));
+                if stage.actions.iter().skip(index + 1).any(|other| other.name == action.name) {
+                    return wrong(format!("stage `{name}` has two actions named `{}`: rename one", action.name));
                 }
                 action.check().or_else(wrong)?;
             }
         }
-        if self
-            .stages
-            .iter()
-            .skip(1)
-            .flat_map(|stage| &stage.actions)
-            .any(|a| a.category == Category::Source)
-        {
-            return wrong(format!(
-                "pipeline `{pipeline}` has Source actions behind its first stage: move them there"
-            ));
+        if self.stages.iter().skip(1).flat_map(|stage| &stage.actions).any(|a| a.category == Category::Source) {
+            return wrong(format!("pipeline `{pipeline}` has Source actions behind its first stage: move them there"));
         }
         Ok(())
     }
@@ -203,10 +168,7 @@ impl PipelineDefinition {
 impl StageDefinition {
     /// A stage of these actions.
     pub fn new(name: &str, actions: Vec<ActionDefinition>) -> Result<Self, NameError> {
-        Ok(Self {
-            name: Name::new(name)?,
-            actions,
-        })
+        Ok(Self { name: Name::new(name)?, actions })
     }
 
     pub(super) fn action_named(&self, name: &str) -> Option<&ActionDefinition> {
@@ -259,8 +221,7 @@ impl ActionDefinition {
     /// The same approval, taking no answer without a summary.
     #[must_use]
     pub fn summary_required(mut self) -> Self {
-        self.configuration
-            .insert(SUMMARY_REQUIRED.to_owned(), "true".to_owned());
+        self.configuration.insert(SUMMARY_REQUIRED.to_owned(), "true".to_owned());
         self
     }
 
@@ -269,9 +230,7 @@ impl ActionDefinition {
     }
 
     pub(super) fn requires_summary(&self) -> bool {
-        self.configuration
-            .get(SUMMARY_REQUIRED)
-            .is_some_and(|value| value == "true")
+        self.configuration.get(SUMMARY_REQUIRED).is_some_and(|value| value == "true")
     }
 
     /// When it ends if nobody does anything, counted from its start.
@@ -290,15 +249,11 @@ impl ActionDefinition {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         match (self.is_approval(), self.takes, self.timeout_in_minutes) {
-            (true, Some(_), _) => Err(format!(
-                "approval `{name}` has `takes`: remove it, an answer ends an approval"
-            )),
-            (false, _, Some(_)) => Err(format!(
-                "`{name}` has `timeoutInMinutes`, which is for approvals: use `takes`"
-            )),
-            (true, _, Some(minutes)) if !TIMEOUT_IN_MINUTES.contains(&minutes) => Err(format!(
-                "approval `{name}` has timeoutInMinutes: {minutes}: use 5 to 86400"
-            )),
+            (true, Some(_), _) => Err(format!("approval `{name}` has `takes`: remove it, an answer ends an approval")),
+            (false, _, Some(_)) => Err(format!("`{name}` has `timeoutInMinutes`, which is for approvals: use `takes`")),
+            (true, _, Some(minutes)) if !TIMEOUT_IN_MINUTES.contains(&minutes) => {
+                Err(format!("approval `{name}` has timeoutInMinutes: {minutes}: use 5 to 86400"))
+            }
             _ => Ok(()),
         }
     }
@@ -324,9 +279,7 @@ impl FromStr for Takes {
         match text.parse::<SignedDuration>() {
             _ if text == UNTIL_TOLD => Ok(Self::UntilTold),
             Ok(time) if !time.is_negative() => Ok(Self::For(time)),
-            _ => Err(format!(
-                "`takes: {text}` is not a time: write `30s`, `2m 30s` or `{UNTIL_TOLD}`"
-            )),
+            _ => Err(format!("`takes: {text}` is not a time: write `30s`, `2m 30s` or `{UNTIL_TOLD}`")),
         }
     }
 }

@@ -19,10 +19,7 @@ pub struct Exception {
 impl Exception {
     /// An exception with its message.
     pub fn new(kind: ExceptionKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 }
 

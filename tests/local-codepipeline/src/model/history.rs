@@ -20,9 +20,7 @@ use crate::api::{
     StopExecutionTrigger,
 };
 
-const STARTED_BY_REQUEST: ExecutionTrigger = ExecutionTrigger {
-    trigger_type: "StartPipelineExecution",
-};
+const STARTED_BY_REQUEST: ExecutionTrigger = ExecutionTrigger { trigger_type: "StartPipelineExecution" };
 
 impl Service {
     /// Action executions of all runs or of one.
@@ -31,12 +29,7 @@ impl Service {
         now: Timestamp,
         input: &ListActionExecutionsInput,
     ) -> Result<ListActionExecutionsOutput, Exception> {
-        let ActionExecutionQuery {
-            pipeline,
-            execution,
-            newest_only,
-            page: wanted,
-        } = input.read()?;
+        let ActionExecutionQuery { pipeline, execution, newest_only, page: wanted } = input.read()?;
         let lags = self.behaviour.lags.clone();
         let pipeline = self.pipeline(pipeline, now)?;
         let runs: Vec<&Run> = match execution {
@@ -48,10 +41,7 @@ impl Service {
             .flat_map(|run| run.actions.iter().map(move |attempt| (run, attempt)))
             .filter(|(_, attempt)| is_past(attempt.started, lags.start, now))
             .filter(|(run, attempt)| {
-                let newest = || {
-                    run.latest(&attempt.stage, &attempt.definition.name)
-                        .map(|newest| newest.id)
-                };
+                let newest = || run.latest(&attempt.stage, &attempt.definition.name).map(|newest| newest.id);
                 !newest_only || newest() == Some(attempt.id)
             })
             .collect();
@@ -79,12 +69,7 @@ impl Service {
         let (name, wanted) = input.read()?;
         let start_lag = self.behaviour.lags.start;
         let pipeline = self.pipeline(name, now)?;
-        let runs: Vec<&Run> = pipeline
-            .runs
-            .iter()
-            .rev()
-            .filter(|run| is_past(run.started, start_lag, now))
-            .collect();
+        let runs: Vec<&Run> = pipeline.runs.iter().rev().filter(|run| is_past(run.started, start_lag, now)).collect();
         let question = format!("runs of {}", pipeline.definition.name);
         let Page { items, next_token } = page(runs, &question, |run| run.id.to_string(), wanted)?;
         Ok(ListPipelineExecutionsOutput {
@@ -103,10 +88,9 @@ impl Service {
         let lags = self.behaviour.lags.clone();
         let pipeline = self.pipeline(pipeline, now)?;
         let run = pipeline.visible_run(execution, now, &lags)?;
-        let revisions = run.known_revisions().map(|revision| ArtifactRevision {
-            name: revision.action_name,
-            revision_id: revision.revision_id,
-        });
+        let revisions = run
+            .known_revisions()
+            .map(|revision| ArtifactRevision { name: revision.action_name, revision_id: revision.revision_id });
         Ok(GetPipelineExecutionOutput {
             pipeline_execution: PipelineExecution {
                 pipeline_name: pipeline.definition.name.clone(),
@@ -149,12 +133,8 @@ impl Run {
     /// A revision is known once its source action has succeeded.
     fn known_revisions(&self) -> impl Iterator<Item = SourceRevisionView> {
         let known = self.revisions.iter().filter(|revision| {
-            let ends = self
-                .actions
-                .iter()
-                .filter(|attempt| attempt.definition.name == revision.action_name);
-            ends.filter_map(|attempt| attempt.end.as_ref())
-                .any(|end| end.how == How::Succeeded)
+            let ends = self.actions.iter().filter(|attempt| attempt.definition.name == revision.action_name);
+            ends.filter_map(|attempt| attempt.end.as_ref()).any(|end| end.how == How::Succeeded)
         });
         known.map(|revision| SourceRevisionView {
             action_name: revision.action_name.clone(),
@@ -187,9 +167,7 @@ fn detail(run: &Run, attempt: &ActionRun, now: Timestamp, lags: &Lags) -> Action
     let pending_in_parallel = run.mode == ExecutionMode::Parallel && is_past(attempt.started, lags.token, now);
     let token = attempt.token.filter(|_| end.is_some() || pending_in_parallel);
     let words = match end {
-        Some(ActionEnd {
-            how: How::Cancelled, ..
-        }) => Some(CANCELLED.to_owned()),
+        Some(ActionEnd { how: How::Cancelled, .. }) => Some(CANCELLED.to_owned()),
         Some(end) => end.summary.clone(),
         None => None,
     };

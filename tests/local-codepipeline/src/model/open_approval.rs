@@ -54,9 +54,7 @@ impl Service {
             self.put_pipeline(now, PipelineDefinition::with_approval(pipeline, stage, action)?)?;
         }
         let definition = &self.pipeline(pipeline, now)?.definition;
-        let declared = definition
-            .stage_named(stage)
-            .and_then(|stage| stage.action_named(action));
+        let declared = definition.stage_named(stage).and_then(|stage| stage.action_named(action));
         if !declared.is_some_and(super::ActionDefinition::is_approval) {
             let message = format!("Pipeline '{pipeline}' has no approval '{action}' in a stage '{stage}'");
             return Err(Exception::new(ExceptionKind::ActionNotFound, message));
@@ -92,19 +90,13 @@ impl Service {
 }
 
 fn pending_in(run: &Run) -> impl Iterator<Item = PendingApproval> {
-    run.actions
-        .iter()
-        .filter(|attempt| attempt.end.is_none())
-        .filter_map(|attempt| {
-            let approval = OpenApproval {
-                token: attempt.token?,
-                pipeline_execution_id: run.id,
-                action_execution_id: attempt.id,
-            };
-            Some(PendingApproval {
-                stage_name: attempt.stage.clone(),
-                action_name: attempt.definition.name.clone(),
-                approval,
-            })
+    run.actions.iter().filter(|attempt| attempt.end.is_none()).filter_map(|attempt| {
+        let approval =
+            OpenApproval { token: attempt.token?, pipeline_execution_id: run.id, action_execution_id: attempt.id };
+        Some(PendingApproval {
+            stage_name: attempt.stage.clone(),
+            action_name: attempt.definition.name.clone(),
+            approval,
         })
+    })
 }

@@ -24,10 +24,7 @@ pub(super) fn page<T>(
     };
     if let Some(token) = wanted.next_token {
         let Some(last) = items.iter().position(|item| token_of(item) == token) else {
-            return Err(Exception::new(
-                ExceptionKind::InvalidNextToken,
-                "The next token is not valid.",
-            ));
+            return Err(Exception::new(ExceptionKind::InvalidNextToken, "The next token is not valid."));
         };
         items.drain(..=last);
     }

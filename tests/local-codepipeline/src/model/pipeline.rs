@@ -23,13 +23,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn new(definition: PipelineDefinition, at: Timestamp) -> Self {
-        Self {
-            definition: Arc::new(definition),
-            version: 1,
-            created: at,
-            updated: at,
-            runs: Vec::new(),
-        }
+        Self { definition: Arc::new(definition), version: 1, created: at, updated: at, runs: Vec::new() }
     }
 
     /// Replaces the definition: pending approvals are cancelled, runs on their way to a stage do not enter it, and what
@@ -53,12 +47,7 @@ impl Pipeline {
     pub(super) fn settle(&mut self, now: Timestamp, tokens: TokenRule, ids: &mut Ids) {
         self.flow(now, tokens, ids);
         while let Some(due) = self.next_due().filter(|due| *due <= now) {
-            for action in self
-                .runs
-                .iter_mut()
-                .flat_map(Run::running)
-                .filter(|action| action.due == Some(due))
-            {
+            for action in self.runs.iter_mut().flat_map(Run::running).filter(|action| action.due == Some(due)) {
                 action.come_due(due);
             }
             self.flow(due, tokens, ids);
@@ -68,20 +57,13 @@ impl Pipeline {
     /// When something next happens by itself.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         let under_way = self.runs.iter().filter(|run| !run.is_over());
-        let running = under_way
-            .flat_map(|run| &run.actions)
-            .filter(|action| action.end.is_none());
+        let running = under_way.flat_map(|run| &run.actions).filter(|action| action.end.is_none());
         running.filter_map(|action| action.due).min()
     }
 
     /// Moves every run as far as it gets at this moment.
     fn flow(&mut self, at: Timestamp, tokens: TokenRule, ids: &mut Ids) {
-        let mut world = Surroundings {
-            at,
-            pipeline_version: self.version,
-            tokens,
-            ids,
-        };
+        let mut world = Surroundings { at, pipeline_version: self.version, tokens, ids };
         loop {
             let mut moved = false;
             for run in self.runs.iter_mut().filter(|run| !run.is_over()) {
@@ -101,11 +83,8 @@ impl Pipeline {
         for index in (0..self.definition.stages.len()).rev() {
             let free = !self.is_held(index);
             let mode = self.definition.execution_mode;
-            let mut waiting: Vec<&mut Run> = self
-                .runs
-                .iter_mut()
-                .filter(|run| run.place == Place::Waiting(index))
-                .collect();
+            let mut waiting: Vec<&mut Run> =
+                self.runs.iter_mut().filter(|run| run.place == Place::Waiting(index)).collect();
             if mode == ExecutionMode::Superseded {
                 let newest = waiting.split_off(waiting.len().saturating_sub(1));
                 for run in std::mem::replace(&mut waiting, newest) {
@@ -128,9 +107,7 @@ impl Pipeline {
     /// Whether some run is in the stage, one begun before an edit included.
     fn is_held(&self, index: usize) -> bool {
         let stage = self.definition.stages.get(index).map(|stage| &stage.name);
-        self.runs
-            .iter()
-            .any(|run| run.mode != ExecutionMode::Parallel && stage.is_some() && run.holds() == stage)
+        self.runs.iter().any(|run| run.mode != ExecutionMode::Parallel && stage.is_some() && run.holds() == stage)
     }
 
     /// The newest run that has been in the stage.

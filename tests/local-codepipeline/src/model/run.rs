@@ -161,9 +161,7 @@ impl Run {
             let mut startable = Vec::new();
             let (mut running, mut failed) = (false, false);
             for action in stage.actions.iter().filter(|action| action.run_order == order) {
-                let current = self
-                    .latest(&stage.name, &action.name)
-                    .filter(|attempt| !attempt.retried);
+                let current = self.latest(&stage.name, &action.name).filter(|attempt| !attempt.retried);
                 match current.map(|attempt| attempt.end.as_ref().map(|end| end.how)) {
                     None => startable.push(action),
                     Some(None) => running = true,
@@ -202,9 +200,7 @@ impl ActionRun {
             stage: stage.clone(),
             definition: Arc::new(definition.clone()),
             started: world.at,
-            due: definition
-                .ends_after()
-                .and_then(|after| world.at.checked_add(after).ok()),
+            due: definition.ends_after().and_then(|after| world.at.checked_add(after).ok()),
             end: None,
             retried: false,
         }
@@ -215,23 +211,11 @@ impl ActionRun {
     }
 
     pub(super) fn finish(&mut self, at: Timestamp, how: How) {
-        self.end = Some(ActionEnd {
-            at,
-            how,
-            summary: None,
-            by: None,
-        });
+        self.end = Some(ActionEnd { at, how, summary: None, by: None });
     }
 
     /// What the clock does to it when it is due.
     pub(super) fn come_due(&mut self, at: Timestamp) {
-        self.finish(
-            at,
-            if self.definition.is_approval() {
-                How::TimedOut
-            } else {
-                How::Succeeded
-            },
-        );
+        self.finish(at, if self.definition.is_approval() { How::TimedOut } else { How::Succeeded });
     }
 }

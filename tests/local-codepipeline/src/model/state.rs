@@ -59,28 +59,18 @@ impl Pipeline {
     fn inbound(&self, index: usize) -> Vec<StageExecution> {
         let waiting = self.runs.iter().filter(|run| run.place == Place::Waiting(index));
         waiting
-            .map(|run| StageExecution {
-                pipeline_execution_id: run.id,
-                status: ExecutionStatus::InProgress,
-            })
+            .map(|run| StageExecution { pipeline_execution_id: run.id, status: ExecutionStatus::InProgress })
             .collect()
     }
 
     fn action_state(&self, stage: &str, action: &Name, now: Timestamp, lags: &Lags) -> ActionState {
-        let holder = self
-            .runs
-            .iter()
-            .rev()
-            .find_map(|run| run.latest(stage, action).map(|attempt| (run, attempt)));
+        let holder = self.runs.iter().rev().find_map(|run| run.latest(stage, action).map(|attempt| (run, attempt)));
         ActionState {
             action_name: action.clone(),
             latest_execution: holder.and_then(|(run, attempt)| view(run, attempt, now, lags)),
             current_revision: holder.and_then(|(run, attempt)| {
                 let is_source = attempt.definition.category == Category::Source;
-                let revision = run
-                    .revisions
-                    .iter()
-                    .find(|revision| is_source && revision.action_name == *action)?;
+                let revision = run.revisions.iter().find(|revision| is_source && revision.action_name == *action)?;
                 let end = attempt.end.as_ref()?;
                 Some(ActionRevision {
                     revision_id: revision.revision_id.clone(),

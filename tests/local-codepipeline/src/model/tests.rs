@@ -25,13 +25,9 @@ fn empty(behaviour: Behaviour) -> Service {
 
 /// Source, Build, Prod: the build waits to be told, the approval for an answer.
 fn definition() -> PipelineDefinition {
-    let build = ActionDefinition::new("Make", Category::Build)
-        .unwrap()
-        .takes(Takes::UntilTold);
+    let build = ActionDefinition::new("Make", Category::Build).unwrap().takes(Takes::UntilTold);
     let mut definition = PipelineDefinition::with_approval("p", "Prod", "Approve").unwrap();
-    definition
-        .stages
-        .insert(1, StageDefinition::new("Build", vec![build]).unwrap());
+    definition.stages.insert(1, StageDefinition::new("Build", vec![build]).unwrap());
     definition
 }
 
@@ -46,17 +42,12 @@ fn start(service: &mut Service, at: i64) -> PipelineExecutionId {
 }
 
 fn build(service: &mut Service, at: i64, run: PipelineExecutionId) {
-    service
-        .complete_action(second(at), "p", run, ("Build", "Make"), true)
-        .unwrap();
+    service.complete_action(second(at), "p", run, ("Build", "Make"), true).unwrap();
 }
 
 fn token_of(service: &mut Service, at: i64, run: PipelineExecutionId) -> Option<Token> {
     let pending = service.pending_approvals(second(at), "p").unwrap();
-    pending
-        .iter()
-        .find(|pending| pending.approval.pipeline_execution_id == run)
-        .map(|pending| pending.approval.token)
+    pending.iter().find(|pending| pending.approval.pipeline_execution_id == run).map(|pending| pending.approval.token)
 }
 
 fn put(service: &mut Service, at: i64, token: Token, status: ApprovalStatus, summary: &str) -> Result<(), Exception> {
@@ -77,52 +68,26 @@ fn reject(service: &mut Service, at: i64, token: Token) {
 }
 
 fn statuses(service: &mut Service, at: i64) -> Vec<(PipelineExecutionId, ExecutionStatus)> {
-    let input = ListPipelineExecutionsInput {
-        pipeline_name: Some("p".into()),
-        ..Default::default()
-    };
-    let list = service
-        .list_pipeline_executions(second(at), &input)
-        .unwrap()
-        .pipeline_execution_summaries;
-    list.into_iter()
-        .rev()
-        .map(|run| (run.pipeline_execution_id, run.status))
-        .collect()
+    let input = ListPipelineExecutionsInput { pipeline_name: Some("p".into()), ..Default::default() };
+    let list = service.list_pipeline_executions(second(at), &input).unwrap().pipeline_execution_summaries;
+    list.into_iter().rev().map(|run| (run.pipeline_execution_id, run.status)).collect()
 }
 
 fn stage(service: &mut Service, at: i64, name: &str) -> StageState {
     let input = GetPipelineStateInput { name: Some("p".into()) };
     let state = service.get_pipeline_state(second(at), &input).unwrap();
-    state
-        .stage_states
-        .into_iter()
-        .find(|stage| &stage.stage_name == name)
-        .unwrap()
+    state.stage_states.into_iter().find(|stage| &stage.stage_name == name).unwrap()
 }
 
 /// The approval as the state view shows it.
 fn shown(service: &mut Service, at: i64) -> Option<ActionExecution> {
     let states = stage(service, at, "Prod").action_states;
-    states
-        .into_iter()
-        .find(|action| &action.action_name == "Approve")
-        .unwrap()
-        .latest_execution
+    states.into_iter().find(|action| &action.action_name == "Approve").unwrap().latest_execution
 }
 
 /// The attempts at the approval as history shows them, the newest first.
 fn history(service: &mut Service, at: i64) -> Vec<ActionExecutionDetail> {
-    let input = ListActionExecutionsInput {
-        pipeline_name: Some("p".into()),
-        ..Default::default()
-    };
-    let details = service
-        .list_action_executions(second(at), &input)
-        .unwrap()
-        .action_execution_details;
-    details
-        .into_iter()
-        .filter(|detail| &detail.action_name == "Approve")
-        .collect()
+    let input = ListActionExecutionsInput { pipeline_name: Some("p".into()), ..Default::default() };
+    let details = service.list_action_executions(second(at), &input).unwrap().action_execution_details;
+    details.into_iter().filter(|detail| &detail.action_name == "Approve").collect()
 }

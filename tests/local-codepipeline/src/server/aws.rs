@@ -56,14 +56,7 @@ pub(super) async fn reply(request: Request<Incoming>, shared: Arc<Shared>, stopp
         let fault = state.faults.hit(operation, pipeline.as_deref());
         state.requests.add(operation, pipeline);
         let caller = state.service.account().user(&access_key);
-        (
-            Call {
-                operation,
-                caller,
-                body,
-            },
-            fault,
-        )
+        (Call { operation, caller, body }, fault)
     };
     // A task of its own, since a request that is under way gets to the service even if its caller does not wait.
     let under_way = tokio::spawn(until_stopped(stopped, carry_out(shared, call, fault)));
@@ -161,10 +154,7 @@ fn without_approved_at(reply: Reply) -> Reply {
 }
 
 fn error(answer: &ErrorAnswer) -> Reply {
-    json_answer(
-        answer.status,
-        &json!({ "__type": answer.kind, "message": answer.message }),
-    )
+    json_answer(answer.status, &json!({ "__type": answer.kind, "message": answer.message }))
 }
 
 fn json_answer(status: u16, body: &Value) -> Reply {
@@ -172,11 +162,7 @@ fn json_answer(status: u16, body: &Value) -> Reply {
 }
 
 fn web_page() -> Reply {
-    respond(
-        200,
-        "text/html",
-        "<html><body>Please sign in to this network.</body></html>".to_owned(),
-    )
+    respond(200, "text/html", "<html><body>Please sign in to this network.</body></html>".to_owned())
 }
 
 fn respond(status: u16, content_type: &str, body: String) -> Reply {

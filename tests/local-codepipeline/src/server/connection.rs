@@ -68,7 +68,5 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch::Rece
         }
     });
     // What ends a connection early is either the caller's business or a fault that was asked for.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

@@ -34,12 +34,7 @@ pub(super) fn routes(shared: Arc<Shared>) -> Router {
 
 /// Something to do, by the name in `command`.
 #[derive(Debug, Deserialize)]
-#[serde(
-    tag = "command",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(tag = "command", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 enum Command {
     PutPipeline {
         definition: PipelineDefinition,
@@ -108,45 +103,21 @@ async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>
         Command::PutPipeline { definition } => service.put_pipeline(now, definition)?,
         Command::EditPipeline { pipeline_name } => service.edit_pipeline(now, &pipeline_name)?,
         Command::DeletePipeline { pipeline_name } => service.delete_pipeline(now, &pipeline_name)?,
-        Command::StartExecution {
-            pipeline_name,
-            source_revisions,
-        } => {
+        Command::StartExecution { pipeline_name, source_revisions } => {
             let id = service.start_execution(now, &pipeline_name, &source_revisions)?;
             return Ok(Json(json!({ "pipelineExecutionId": id })));
         }
-        Command::CompleteAction {
-            pipeline_name,
-            stage_name,
-            action_name,
-            pipeline_execution_id,
-            succeeded,
-        } => {
+        Command::CompleteAction { pipeline_name, stage_name, action_name, pipeline_execution_id, succeeded } => {
             let action = (stage_name.as_str(), action_name.as_str());
             service.complete_action(now, &pipeline_name, pipeline_execution_id, action, succeeded)?;
         }
-        Command::StopExecution {
-            pipeline_name,
-            pipeline_execution_id,
-            mode,
-            reason,
-        } => {
+        Command::StopExecution { pipeline_name, pipeline_execution_id, mode, reason } => {
             service.stop_execution(now, &pipeline_name, pipeline_execution_id, mode, &reason)?;
         }
-        Command::RetryStage {
-            pipeline_name,
-            stage_name,
-            pipeline_execution_id,
-            mode,
-        } => {
+        Command::RetryStage { pipeline_name, stage_name, pipeline_execution_id, mode } => {
             service.retry_stage(now, &pipeline_name, &stage_name, pipeline_execution_id, mode)?;
         }
-        Command::OpenApproval {
-            pipeline_name,
-            stage_name,
-            action_name,
-            source_revisions,
-        } => {
+        Command::OpenApproval { pipeline_name, stage_name, action_name, source_revisions } => {
             let approval = (pipeline_name.as_str(), stage_name.as_str(), action_name.as_str());
             return Ok(Json(json!(service.open_approval(now, approval, &source_revisions)?)));
         }
@@ -209,10 +180,7 @@ struct ErrorBody<'a> {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = ErrorBody {
-            kind: self.0.kind.name(),
-            message: &self.0.message,
-        };
+        let body = ErrorBody { kind: self.0.kind.name(), message: &self.0.message };
         (StatusCode::BAD_REQUEST, Json(body)).into_response()
     }
 }

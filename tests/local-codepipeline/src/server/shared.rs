@@ -54,19 +54,13 @@ impl Shared {
             requests: RequestCounts::default(),
             ahead: SignedDuration::ZERO,
         };
-        Self {
-            state: Mutex::new(state),
-            changed: watch::Sender::new(()),
-        }
+        Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
     pub(super) fn lock(&self) -> Locked<'_> {
         // A test that panics in a closure of its own leaves the state as whole as any other.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked {
-            state,
-            _wake: Wake(&self.changed),
-        }
+        Locked { state, _wake: Wake(&self.changed) }
     }
 
     pub(super) async fn wait_until(&self, mut condition: impl FnMut(&mut State, Timestamp) -> bool) {

@@ -8,18 +8,10 @@ use crate::faults::ErrorAnswer;
 /// The access key id that signed the request.
 pub(super) fn access_key(headers: &HeaderMap) -> Result<String, ErrorAnswer> {
     let Some(header) = headers.get(AUTHORIZATION) else {
-        return Err(ErrorAnswer::new(
-            400,
-            "MissingAuthenticationTokenException",
-            "Missing Authentication Token",
-        ));
+        return Err(ErrorAnswer::new(400, "MissingAuthenticationTokenException", "Missing Authentication Token"));
     };
     let incomplete = |what: &str| Err(ErrorAnswer::new(400, "IncompleteSignatureException", what));
-    let Some(fields) = header
-        .to_str()
-        .ok()
-        .and_then(|header| header.strip_prefix("AWS4-HMAC-SHA256 "))
-    else {
+    let Some(fields) = header.to_str().ok().and_then(|header| header.strip_prefix("AWS4-HMAC-SHA256 ")) else {
         return incomplete("Authorization header requires the algorithm 'AWS4-HMAC-SHA256'.");
     };
     let field = |name: &str| {
@@ -60,25 +52,12 @@ mod tests {
             (Some(good.as_str()), Ok("AKID")),
             (None, Err("MissingAuthenticationTokenException")),
             (Some("Basic YTpi"), Err("IncompleteSignatureException")),
-            (
-                Some("AWS4-HMAC-SHA256 Credential=AKID"),
-                Err("IncompleteSignatureException"),
-            ),
-            (
-                Some(&signed("AKID/us-east-1/codepipeline")),
-                Err("IncompleteSignatureException"),
-            ),
-            (
-                Some(&signed("AKID/20260101/us-east-1/s3/aws4_request")),
-                Err("InvalidSignatureException"),
-            ),
+            (Some("AWS4-HMAC-SHA256 Credential=AKID"), Err("IncompleteSignatureException")),
+            (Some(&signed("AKID/us-east-1/codepipeline")), Err("IncompleteSignatureException")),
+            (Some(&signed("AKID/20260101/us-east-1/s3/aws4_request")), Err("InvalidSignatureException")),
         ];
         for (header, expected) in table {
-            assert_eq!(
-                kind_of(header),
-                expected.map(str::to_owned).map_err(str::to_owned),
-                "{header:?}"
-            );
+            assert_eq!(kind_of(header), expected.map(str::to_owned).map_err(str::to_owned), "{header:?}");
         }
     }
 }

@@ -10,10 +10,8 @@ fn open(service: &mut Service) -> OpenApproval {
 
 #[test]
 fn the_first_answer_is_taken_and_the_record_shows_it_with_its_words_its_time_and_its_author() {
-    for (status, recorded) in [
-        (Approved, ActionExecutionStatus::Succeeded),
-        (Rejected, ActionExecutionStatus::Failed),
-    ] {
+    for (status, recorded) in [(Approved, ActionExecutionStatus::Succeeded), (Rejected, ActionExecutionStatus::Failed)]
+    {
         let mut service = empty(Behaviour::default());
         let approval = open(&mut service);
         let input = PutApprovalResultInput::new(AT.0, AT.1, AT.2, approval.token, status, "because");
@@ -30,10 +28,7 @@ fn the_first_answer_is_taken_and_the_record_shows_it_with_its_words_its_time_and
         assert_eq!(shown(&mut service, 6), Some(expected));
         let detail = history(&mut service, 6).remove(0);
         assert_eq!((detail.status, detail.updated_by.as_deref()), (recorded, Some(ALICE)));
-        assert_eq!(
-            detail.output.execution_result.external_execution_summary.as_deref(),
-            Some("because")
-        );
+        assert_eq!(detail.output.execution_result.external_execution_summary.as_deref(), Some("because"));
     }
 }
 
@@ -54,20 +49,9 @@ fn a_token_that_is_unknown_of_another_action_or_replaced_is_invalid() {
     let old = open(&mut service).token;
     approve(&mut service, 2, old);
     let new = open(&mut service).token;
-    assert_eq!(
-        kind(put(&mut service, 3, old, Approved, "")),
-        InvalidApprovalToken,
-        "the run before's"
-    );
-    let elsewhere = service
-        .open_approval(second(4), ("q", "Prod", "Approve"), &[])
-        .unwrap()
-        .token;
-    assert_eq!(
-        kind(put(&mut service, 5, elsewhere, Approved, "")),
-        InvalidApprovalToken,
-        "another pipeline's"
-    );
+    assert_eq!(kind(put(&mut service, 3, old, Approved, "")), InvalidApprovalToken, "the run before's");
+    let elsewhere = service.open_approval(second(4), ("q", "Prod", "Approve"), &[]).unwrap().token;
+    assert_eq!(kind(put(&mut service, 5, elsewhere, Approved, "")), InvalidApprovalToken, "another pipeline's");
     approve(&mut service, 6, new);
 }
 
@@ -95,11 +79,7 @@ fn an_edit_of_the_pipeline_puts_a_pending_request_out_of_date() {
     let view = shown(&mut service, 3).unwrap();
     assert_eq!((view.status, view.token), (ActionExecutionStatus::Failed, None));
     assert_eq!(view.summary.as_deref(), Some("The approval action has been canceled."));
-    assert_eq!(
-        history(&mut service, 70)[0].status,
-        ActionExecutionStatus::InProgress,
-        "a minute later"
-    );
+    assert_eq!(history(&mut service, 70)[0].status, ActionExecutionStatus::InProgress, "a minute later");
     assert_eq!(history(&mut service, 130)[0].status, ActionExecutionStatus::Failed);
     let late = put(&mut service, 4, token, Approved, "").unwrap_err();
     assert_eq!(late.kind, InvalidApprovalToken);
@@ -115,20 +95,11 @@ fn an_approval_that_nobody_answers_fails_after_its_timeout() {
         let token = open(&mut service).token;
         let ends = 1 + minutes * 60;
         assert_eq!(service.next_due(), Some(second(ends)));
-        assert_eq!(
-            shown(&mut service, ends - 1).unwrap().status,
-            ActionExecutionStatus::InProgress
-        );
+        assert_eq!(shown(&mut service, ends - 1).unwrap().status, ActionExecutionStatus::InProgress);
         let view = shown(&mut service, ends + 9).unwrap();
-        assert_eq!(
-            (view.status, view.last_updated_by),
-            (ActionExecutionStatus::Failed, None)
-        );
+        assert_eq!((view.status, view.last_updated_by), (ActionExecutionStatus::Failed, None));
         assert_eq!(view.last_status_change, Some(second(ends).into()));
-        assert_eq!(
-            kind(put(&mut service, ends + 10, token, Approved, "")),
-            ApprovalAlreadyCompleted
-        );
+        assert_eq!(kind(put(&mut service, ends + 10, token, Approved, "")), ApprovalAlreadyCompleted);
     }
 }
 
@@ -151,10 +122,7 @@ fn elsewhere_an_empty_summary_is_replaced_by_who_answered_what() {
         let mut service = empty(Behaviour::default());
         let token = open(&mut service).token;
         put(&mut service, 2, token, status, "").unwrap();
-        assert_eq!(
-            shown(&mut service, 3).unwrap().summary,
-            Some(format!("{expected}{ALICE}"))
-        );
+        assert_eq!(shown(&mut service, 3).unwrap().summary, Some(format!("{expected}{ALICE}")));
     }
 }
 
@@ -167,14 +135,8 @@ fn the_ledger_keeps_every_answer_as_it_came_with_what_became_of_it() {
     service.put_approval_result(second(2), ALICE, &odd).unwrap_err();
     approve(&mut service, 3, approval.token);
     let ledger = service.ledger();
-    assert_eq!(
-        (ledger[0].pipeline_name.as_str(), ledger[0].stage_name.as_str()),
-        ("a b", "")
-    );
-    assert_eq!(
-        ledger[0].refusal().map(|exception| exception.kind),
-        Some(ExceptionKind::Validation)
-    );
+    assert_eq!((ledger[0].pipeline_name.as_str(), ledger[0].stage_name.as_str()), ("a b", ""));
+    assert_eq!(ledger[0].refusal().map(|exception| exception.kind), Some(ExceptionKind::Validation));
     let accepted = Outcome::Accepted {
         approved_at: second(3),
         pipeline_execution_id: approval.pipeline_execution_id,
@@ -200,15 +162,9 @@ fn the_ledger_keeps_every_answer_as_it_came_with_what_became_of_it() {
 #[test]
 fn the_token_is_the_action_execution_id_unless_it_is_told_to_differ() {
     for (tokens, equal) in [(TokenRule::ActionExecutionId, true), (TokenRule::OfItsOwn, false)] {
-        let mut service = empty(Behaviour {
-            tokens,
-            ..Default::default()
-        });
+        let mut service = empty(Behaviour { tokens, ..Default::default() });
         let approval = open(&mut service);
-        assert_eq!(
-            approval.token.to_string() == approval.action_execution_id.to_string(),
-            equal
-        );
+        assert_eq!(approval.token.to_string() == approval.action_execution_id.to_string(), equal);
         approve(&mut service, 2, approval.token);
     }
 }

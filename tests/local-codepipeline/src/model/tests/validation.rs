@@ -6,9 +6,7 @@ fn message(change: impl FnOnce(&mut PutApprovalResultInput)) -> String {
     let token = "4f2e1d00-0000-4000-8000-000000000000";
     let mut input = PutApprovalResultInput::new("p", "Prod", "Approve", token, ApprovalStatus::Approved, "");
     change(&mut input);
-    let refused = empty(Behaviour::default())
-        .put_approval_result(second(0), ALICE, &input)
-        .unwrap_err();
+    let refused = empty(Behaviour::default()).put_approval_result(second(0), ALICE, &input).unwrap_err();
     format!("{}: {}", refused.kind, refused.message)
 }
 
@@ -34,10 +32,8 @@ fn each_constraint_is_named_with_its_member() {
         ),
         (
             message(|input| input.token = Some("4F2E1D00-0000-4000-8000-000000000000".into())),
-            one(
-                "'token' failed to satisfy constraint: Member must satisfy regular expression pattern: \
-                 [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-            ),
+            one("'token' failed to satisfy constraint: Member must satisfy regular expression pattern: \
+                 [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
         ),
         (
             message(summary("ä".repeat(513))),
@@ -49,18 +45,12 @@ fn each_constraint_is_named_with_its_member() {
                 "'result.status' failed to satisfy constraint: Member must satisfy enum value set: [Approved, Rejected]",
             ),
         ),
-        (
-            message(|input| input.result = None),
-            one("'result' failed to satisfy constraint: Member must not be null"),
-        ),
+        (message(|input| input.result = None), one("'result' failed to satisfy constraint: Member must not be null")),
     ];
     for (message, expected) in table {
         assert_eq!(message, expected);
     }
-    assert!(
-        message(summary("ä".repeat(512))).starts_with("PipelineNotFoundException"),
-        "512 characters are allowed"
-    );
+    assert!(message(summary("ä".repeat(512))).starts_with("PipelineNotFoundException"), "512 characters are allowed");
 }
 
 #[test]
@@ -69,10 +59,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         input.pipeline_name = Some(String::new());
         input.token = None;
     });
-    assert!(
-        told.starts_with("ValidationException: 3 validation errors detected: Value at 'pipelineName'"),
-        "{told}"
-    );
+    assert!(told.starts_with("ValidationException: 3 validation errors detected: Value at 'pipelineName'"), "{told}");
     assert_eq!(told.matches("; Value at ").count(), 2, "{told}");
 }
 
@@ -85,20 +72,9 @@ fn numbers_of_results_have_their_limits() {
             max_results: Some(wanted),
             next_token: None,
         };
-        assert_eq!(
-            service.list_pipeline_executions(second(1), &input).is_ok(),
-            good,
-            "{wanted}"
-        );
+        assert_eq!(service.list_pipeline_executions(second(1), &input).is_ok(), good, "{wanted}");
     }
-    let input = ListPipelinesInput {
-        max_results: Some(1001),
-        next_token: None,
-    };
+    let input = ListPipelinesInput { max_results: Some(1001), next_token: None };
     let refused = service.list_pipelines(second(1), &input).unwrap_err();
-    assert!(
-        refused
-            .message
-            .ends_with("Member must have value less than or equal to 1000")
-    );
+    assert!(refused.message.ends_with("Member must have value less than or equal to 1000"));
 }

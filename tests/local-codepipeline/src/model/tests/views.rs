@@ -5,75 +5,46 @@ use super::*;
 #[test]
 fn a_run_on_its_way_to_the_approval_finds_the_entry_of_the_run_before_there() {
     let mut definition = PipelineDefinition::with_approval("p", "Prod", "Approve").unwrap();
-    let smoke = ActionDefinition::new("Smoke", Category::Test)
-        .unwrap()
-        .takes(Takes::UntilTold);
+    let smoke = ActionDefinition::new("Smoke", Category::Test).unwrap().takes(Takes::UntilTold);
     definition.stages[1].actions[0].run_order = 2;
     definition.stages[1].actions.push(smoke);
     let mut service = with(definition);
     let old = service.open_approval(second(1), AT, &[]).unwrap();
     approve(&mut service, 2, old.token);
     let new = start(&mut service, 3);
-    assert_eq!(
-        stage(&mut service, 4, "Prod")
-            .latest_execution
-            .unwrap()
-            .pipeline_execution_id,
-        new
-    );
+    assert_eq!(stage(&mut service, 4, "Prod").latest_execution.unwrap().pipeline_execution_id, new);
     let view = shown(&mut service, 4).unwrap();
     assert_eq!((view.action_execution_id, view.token), (old.action_execution_id, None));
 }
 
 #[test]
 fn an_approval_just_entered_is_absent_until_the_token_lag_is_over() {
-    let mut service = empty(Behaviour {
-        lags: Lags::lifelike(),
-        ..Default::default()
-    });
+    let mut service = empty(Behaviour { lags: Lags::lifelike(), ..Default::default() });
     let approval = service.open_approval(second(0), AT, &[]).unwrap();
     assert_eq!(shown(&mut service, 6), None);
-    assert_eq!(
-        stage(&mut service, 6, "Prod").latest_execution.unwrap().status,
-        ExecutionStatus::InProgress
-    );
+    assert_eq!(stage(&mut service, 6, "Prod").latest_execution.unwrap().status, ExecutionStatus::InProgress);
     assert_eq!(shown(&mut service, 7).unwrap().token, Some(approval.token));
 }
 
 #[test]
 fn history_shows_a_start_sooner_than_the_state_and_a_decision_later() {
-    let mut service = empty(Behaviour {
-        lags: Lags::lifelike(),
-        ..Default::default()
-    });
+    let mut service = empty(Behaviour { lags: Lags::lifelike(), ..Default::default() });
     let approval = service.open_approval(second(0), AT, &[]).unwrap();
     assert_eq!(history(&mut service, 0), []);
     assert_eq!(history(&mut service, 1)[0].status, ActionExecutionStatus::InProgress);
     approve(&mut service, 10, approval.token);
-    assert_eq!(
-        shown(&mut service, 10).unwrap().status,
-        ActionExecutionStatus::Succeeded
-    );
+    assert_eq!(shown(&mut service, 10).unwrap().status, ActionExecutionStatus::Succeeded);
     let behind = history(&mut service, 39).remove(0);
-    assert_eq!(
-        (behind.status, behind.updated_by),
-        (ActionExecutionStatus::InProgress, None)
-    );
+    assert_eq!((behind.status, behind.updated_by), (ActionExecutionStatus::InProgress, None));
     let caught_up = history(&mut service, 40).remove(0);
-    assert_eq!(
-        (caught_up.status, caught_up.last_update_time.0),
-        (ActionExecutionStatus::Succeeded, second(10))
-    );
+    assert_eq!((caught_up.status, caught_up.last_update_time.0), (ActionExecutionStatus::Succeeded, second(10)));
 }
 
 #[test]
 fn in_parallel_mode_the_token_is_in_the_history_alone_and_comes_after_its_lag() {
     let definition = PipelineDefinition::with_approval("p", "Prod", "Approve").unwrap();
     let mut service = with(definition.mode(ExecutionMode::Parallel));
-    service.set_behaviour(Behaviour {
-        lags: Lags::lifelike(),
-        tokens: TokenRule::OfItsOwn,
-    });
+    service.set_behaviour(Behaviour { lags: Lags::lifelike(), tokens: TokenRule::OfItsOwn });
     let approvals = [0, 0].map(|at| service.open_approval(second(at), AT, &[]).unwrap());
     assert_eq!(shown(&mut service, 60).unwrap().token, None);
     let token = |detail: &ActionExecutionDetail| detail.output.execution_result.external_execution_id.clone();
@@ -88,13 +59,7 @@ fn in_parallel_mode_the_token_is_in_the_history_alone_and_comes_after_its_lag() 
 fn in_the_other_modes_the_history_of_a_pending_approval_has_no_token() {
     let mut service = empty(Behaviour::default());
     service.open_approval(second(0), AT, &[]).unwrap();
-    assert_eq!(
-        history(&mut service, 60)[0]
-            .output
-            .execution_result
-            .external_execution_id,
-        None
-    );
+    assert_eq!(history(&mut service, 60)[0].output.execution_result.external_execution_id, None);
 }
 
 #[test]
@@ -102,38 +67,19 @@ fn a_run_shows_its_source_revisions_once_its_source_action_has_succeeded() {
     let mut definition = definition();
     definition.stages[0].actions[0].takes = Some(Takes::UntilTold);
     let mut service = with(definition);
-    let revision = SourceRevision {
-        action_name: Name::new("Source").unwrap(),
-        revision_id: "4f2e".into(),
-    };
-    let run = service
-        .start_execution(second(1), "p", std::slice::from_ref(&revision))
-        .unwrap();
+    let revision = SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: "4f2e".into() };
+    let run = service.start_execution(second(1), "p", std::slice::from_ref(&revision)).unwrap();
     let shown = |service: &mut Service, at| {
-        let input = ListPipelineExecutionsInput {
-            pipeline_name: Some("p".into()),
-            ..Default::default()
-        };
+        let input = ListPipelineExecutionsInput { pipeline_name: Some("p".into()), ..Default::default() };
         let list = service.list_pipeline_executions(second(at), &input).unwrap();
         list.pipeline_execution_summaries[0].source_revisions.clone()
     };
     assert_eq!(shown(&mut service, 2), []);
-    service
-        .complete_action(second(3), "p", run, ("Source", "Source"), true)
-        .unwrap();
-    let expected = SourceRevisionView {
-        action_name: revision.action_name.clone(),
-        revision_id: "4f2e".into(),
-    };
+    service.complete_action(second(3), "p", run, ("Source", "Source"), true).unwrap();
+    let expected = SourceRevisionView { action_name: revision.action_name.clone(), revision_id: "4f2e".into() };
     assert_eq!(shown(&mut service, 4), [expected]);
-    let stray = SourceRevision {
-        action_name: Name::new("Make").unwrap(),
-        revision_id: "4f2e".into(),
-    };
-    assert_eq!(
-        kind(service.start_execution(second(5), "p", &[stray])),
-        ExceptionKind::Validation
-    );
+    let stray = SourceRevision { action_name: Name::new("Make").unwrap(), revision_id: "4f2e".into() };
+    assert_eq!(kind(service.start_execution(second(5), "p", &[stray])), ExceptionKind::Validation);
 }
 
 #[test]
@@ -141,19 +87,11 @@ fn pages_hold_what_was_asked_for_and_together_everything_though_runs_start_betwe
     let mut service = with(definition().mode(ExecutionMode::Parallel));
     let runs: Vec<_> = (0..5).map(|at| start(&mut service, at)).collect();
     let mut seen = Vec::new();
-    let mut input = ListPipelineExecutionsInput {
-        pipeline_name: Some("p".into()),
-        max_results: Some(2),
-        ..Default::default()
-    };
+    let mut input =
+        ListPipelineExecutionsInput { pipeline_name: Some("p".into()), max_results: Some(2), ..Default::default() };
     loop {
         let page = service.list_pipeline_executions(second(10), &input).unwrap();
-        seen.push(
-            page.pipeline_execution_summaries
-                .iter()
-                .map(|run| run.pipeline_execution_id)
-                .collect::<Vec<_>>(),
-        );
+        seen.push(page.pipeline_execution_summaries.iter().map(|run| run.pipeline_execution_id).collect::<Vec<_>>());
         input.next_token = page.next_token;
         if input.next_token.is_none() {
             break;
@@ -169,27 +107,14 @@ fn a_next_token_of_another_list_is_refused() {
     for at in 0..3 {
         start(&mut service, at);
     }
-    let mut runs = ListPipelineExecutionsInput {
-        pipeline_name: Some("p".into()),
-        max_results: Some(1),
-        ..Default::default()
-    };
+    let mut runs =
+        ListPipelineExecutionsInput { pipeline_name: Some("p".into()), max_results: Some(1), ..Default::default() };
     let next_token = service.list_pipeline_executions(second(9), &runs).unwrap().next_token;
     assert!(next_token.is_some());
-    let actions = ListActionExecutionsInput {
-        pipeline_name: Some("p".into()),
-        next_token,
-        ..Default::default()
-    };
-    assert_eq!(
-        kind(service.list_action_executions(second(9), &actions)),
-        ExceptionKind::InvalidNextToken
-    );
+    let actions = ListActionExecutionsInput { pipeline_name: Some("p".into()), next_token, ..Default::default() };
+    assert_eq!(kind(service.list_action_executions(second(9), &actions)), ExceptionKind::InvalidNextToken);
     runs.next_token = Some("made up".into());
-    assert_eq!(
-        kind(service.list_pipeline_executions(second(9), &runs)),
-        ExceptionKind::InvalidNextToken
-    );
+    assert_eq!(kind(service.list_pipeline_executions(second(9), &runs)), ExceptionKind::InvalidNextToken);
 }
 
 #[test]
@@ -199,30 +124,14 @@ fn actions_are_listed_of_all_runs_of_one_or_the_newest_attempts_of_one() {
     build(&mut service, 2, run);
     let token = token_of(&mut service, 3, run).unwrap();
     reject(&mut service, 4, token);
-    service
-        .retry_stage(second(5), "p", "Prod", run, RetryMode::FailedActions)
-        .unwrap();
+    service.retry_stage(second(5), "p", "Prod", run, RetryMode::FailedActions).unwrap();
     let other = start(&mut service, 6);
     let mut list = |filter: Option<ActionExecutionFilter>| {
-        let input = ListActionExecutionsInput {
-            pipeline_name: Some("p".into()),
-            filter,
-            ..Default::default()
-        };
-        let details = service
-            .list_action_executions(second(9), &input)?
-            .action_execution_details;
-        Ok(details
-            .iter()
-            .map(|detail| detail.action_name.to_string())
-            .collect::<Vec<_>>())
+        let input = ListActionExecutionsInput { pipeline_name: Some("p".into()), filter, ..Default::default() };
+        let details = service.list_action_executions(second(9), &input)?.action_execution_details;
+        Ok(details.iter().map(|detail| detail.action_name.to_string()).collect::<Vec<_>>())
     };
-    assert_eq!(
-        list(None),
-        Ok(["Make", "Source", "Approve", "Approve", "Make", "Source"]
-            .map(String::from)
-            .to_vec())
-    );
+    assert_eq!(list(None), Ok(["Make", "Source", "Approve", "Approve", "Make", "Source"].map(String::from).to_vec()));
     let of = |id: &PipelineExecutionId, range: Option<&str>| ActionExecutionFilter {
         pipeline_execution_id: range.is_none().then(|| id.to_string()),
         latest_in_pipeline_execution: range.map(|range| LatestInPipelineExecution {
@@ -231,49 +140,29 @@ fn actions_are_listed_of_all_runs_of_one_or_the_newest_attempts_of_one() {
         }),
     };
     assert_eq!(list(Some(of(&other, None))).unwrap(), ["Make", "Source"]);
-    assert_eq!(
-        list(Some(of(&run, Some("All")))).unwrap(),
-        ["Approve", "Approve", "Make", "Source"]
-    );
-    assert_eq!(
-        list(Some(of(&run, Some("Latest")))).unwrap(),
-        ["Approve", "Make", "Source"]
-    );
+    assert_eq!(list(Some(of(&run, Some("All")))).unwrap(), ["Approve", "Approve", "Make", "Source"]);
+    assert_eq!(list(Some(of(&run, Some("Latest")))).unwrap(), ["Approve", "Make", "Source"]);
     let unknown = "00000000-0000-0000-0000-000000000000".parse().unwrap();
-    assert_eq!(
-        kind(list(Some(of(&unknown, None)))),
-        ExceptionKind::PipelineExecutionNotFound
-    );
+    assert_eq!(kind(list(Some(of(&unknown, None)))), ExceptionKind::PipelineExecutionNotFound);
 }
 
 #[test]
 fn one_run_is_shown_once_it_is_visible_and_an_unknown_one_never() {
     let mut service = with(definition());
-    service.set_behaviour(Behaviour {
-        lags: Lags::lifelike(),
-        ..Default::default()
-    });
+    service.set_behaviour(Behaviour { lags: Lags::lifelike(), ..Default::default() });
     let run = start(&mut service, 1);
-    let input = GetPipelineExecutionInput {
-        pipeline_name: Some("p".into()),
-        pipeline_execution_id: Some(run.to_string()),
-    };
+    let input =
+        GetPipelineExecutionInput { pipeline_name: Some("p".into()), pipeline_execution_id: Some(run.to_string()) };
     let at = |service: &mut Service, at| service.get_pipeline_execution(second(at), &input);
     assert_eq!(kind(at(&mut service, 1)), ExceptionKind::PipelineExecutionNotFound);
-    assert_eq!(
-        at(&mut service, 2).unwrap().pipeline_execution.status,
-        ExecutionStatus::InProgress
-    );
+    assert_eq!(at(&mut service, 2).unwrap().pipeline_execution.status, ExecutionStatus::InProgress);
 }
 
 #[test]
 fn a_declaration_has_what_the_services_model_requires() {
     let mut service = with(definition());
     service.edit_pipeline(second(1), "p").unwrap();
-    let mut input = GetPipelineInput {
-        name: Some("p".into()),
-        version: None,
-    };
+    let mut input = GetPipelineInput { name: Some("p".into()), version: None };
     let output = service.get_pipeline(second(2), &input).unwrap();
     let json = crate::api::to_json(&output).unwrap();
     let pipeline = &json["pipeline"];
@@ -284,15 +173,9 @@ fn a_declaration_has_what_the_services_model_requires() {
     let approval = &pipeline["stages"][2]["actions"][0];
     let type_id = serde_json::json!({ "category": "Approval", "owner": "AWS", "provider": "Manual", "version": "1" });
     assert_eq!(approval["actionTypeId"], type_id);
-    assert!(
-        approval.get("timeoutInMinutes").is_none(),
-        "what has no value is left out"
-    );
+    assert!(approval.get("timeoutInMinutes").is_none(), "what has no value is left out");
     input.version = Some(1);
-    assert_eq!(
-        kind(service.get_pipeline(second(3), &input)),
-        ExceptionKind::PipelineVersionNotFound
-    );
+    assert_eq!(kind(service.get_pipeline(second(3), &input)), ExceptionKind::PipelineVersionNotFound);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! The operator killed and started again: no answer is lost, none is given twice, and each decision tells the truth.
+
+use crate::support::{Case, Cluster, install_crds, reason, spec};
+use approval_operator::api::v1alpha1::Reason;
+use kube::api::ListParams;
+use local_codepipeline::api::Operation;
+use local_codepipeline::faults::Fault;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const DECISIONS: usize = 120;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_amid_many_decisions_each_is_accepted_once_and_has_its_time() {
+    let case = Case::new().await;
+    // Slow enough that a kill finds answers under way, on both sides of their being taken.
+    case.service
+        .fault(Fault::late().delay_before(Duration::from_millis(40)).delay_after(Duration::from_millis(40)).always());
+    for number in 0..DECISIONS {
+        case.approve(&format!("p{number}")).await;
+    }
+    for answers in [5, 20, 35, 50, 70, 90] {
+        let operator = case.operator().argument("--concurrency=8").start();
+        let answered = case.service.wait_for(|service, _| service.ledger().len() >= answers);
+        timeout(Duration::from_secs(60), answered).await.unwrap_or_else(|_| panic!("{}", operator.log()));
+        operator.kill();
+    }
+    let operator = case.operator().argument("--concurrency=8").start();
+    for number in 0..DECISIONS {
+        let pipeline = format!("p{number}");
+        let decision = case.until(&pipeline, "settled", |decision| reason(decision) == Some(Reason::Delivered)).await;
+        assert_eq!(case.accepted(&pipeline), 1, "{pipeline}\n{}", operator.log());
+        assert!(decision.status.unwrap().approved_at.is_some(), "{pipeline}");
+    }
+    // Some kills must have hit an answer under way, or this test shows nothing.
+    let posts = case.service.requests(Operation::PutApprovalResult);
+    let decisions = case.decisions.list(&ListParams::default()).await.unwrap();
+    let from_record =
+        decisions.iter().filter(|decision| decision.status.as_ref().unwrap().decided_by.is_some()).count();
+    assert!(from_record > 0, "no answer was lost by a kill; {posts} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_the_answer_under_way_and_takes_no_new_one() {
+    let case = Case::new().await;
+    case.service.fault(Fault::late().delay_after(Duration::from_millis(500)));
+    case.approve("under-way").await;
+    let mut operator = case.operator().start();
+    case.until_asked("under-way", 1).await;
+    operator.signal("TERM");
+    operator.until_log("stopping").await;
+    case.approve("new").await;
+    assert!(operator.ended().await.success(), "{}", operator.log());
+    let decision = case.decisions.get("under-way").await.unwrap();
+    assert_eq!(reason(&decision), Some(Reason::Delivered), "{}", operator.log());
+    assert_eq!(reason(&case.decisions.get("new").await.unwrap()), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_written_once_the_api_server_is_back() {
+    let mut cluster = Cluster::start_empty();
+    install_crds(&cluster.control_plane);
+    let case = Case::on(&cluster).await;
+    let late = Fault::late().delay_before(Duration::from_millis(500)).delay_after(Duration::from_millis(3000));
+    case.service.fault(late.on(Operation::PutApprovalResult));
+    case.approve("web").await;
+    let operator = case.operator().argument("--aws-timeout=10s").start();
+    let taken = case.service.wait_for(|service, _| !service.ledger().is_empty());
+    assert!(timeout(Duration::from_secs(20), taken).await.is_ok(), "{}", operator.log());
+    cluster.control_plane.stop_api_server();
+    operator.until_log("the result could not be written, and is tried again").await;
+    cluster.control_plane.start_api_server().unwrap();
+    let decision = case.until_reason("web", Reason::Delivered).await;
+    assert_eq!(decision.status.unwrap().decided_by, None, "from the answer itself, not from the record");
+    assert_eq!(case.service.requests(Operation::PutApprovalResult), 1);
+    assert_eq!(case.service.requests(Operation::GetPipelineState), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_on_the_same_decisions_answer_each_once() {
+    let case = Case::new().await;
+    for number in 0..40 {
+        case.approve(&format!("p{number}")).await;
+    }
+    let operators = [case.operator().start(), case.operator().start()];
+    for number in 0..40 {
+        let pipeline = format!("p{number}");
+        case.until_reason(&pipeline, Reason::Delivered).await;
+        assert_eq!(case.service.requests_of(Operation::PutApprovalResult, &pipeline), 1, "{}", operators[0].log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_deleted_amid_its_answer_leaves_nothing_behind() {
+    let case = Case::new().await;
+    case.service.fault(Fault::late().delay_after(Duration::from_millis(300)).pipeline("gone"));
+    let approval = case.approve("gone").await;
+    let operator = case.operator().start();
+    case.until_asked("gone", 1).await;
+    case.delete("gone").await;
+    operator.until_log("the decision was deleted meanwhile").await;
+    // Recreated under its name it is another decision, which finds the request decided.
+    case.create("gone", spec("gone", &approval)).await;
+    case.until_reason("gone", Reason::AlreadyDecided).await;
+    assert_eq!(case.accepted("gone"), 1);
+    case.approve("next").await;
+    case.until_reason("next", Reason::Delivered).await;
+}

@@ -1,0 +1,131 @@
+//! Files that are made from the code are as the code would make them. `make generate` writes them.
+
+use approval_operator::api::v1alpha1::{ApprovalDecision, Reason, Standing};
+use approval_operator::cli::Cli;
+use approval_operator::metrics::Metrics;
+use clap::CommandFactory;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
+use kube::CustomResourceExt;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+fn check(file: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("GENERATE").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == made, "{file} is stale: run `make generate` and commit what it changes");
+}
+
+#[test]
+fn crds_are_what_the_program_prints_and_what_the_types_say() {
+    let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).arg("crd").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    check("crds/codepipeline.approvals.dev_approvaldecisions.yaml", &printed);
+    let read: CustomResourceDefinition = serde_saphyr::from_str(&printed).unwrap();
+    assert_eq!(read, ApprovalDecision::crd());
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let mut made = String::from(
+        "# Reasons\n\n\
+         <!-- Made from src/api/v1alpha1/reason.rs by `make generate`. -->\n\n\
+         The `reason` of a decision's `Ready` condition says how it stands. Each change of it is a line in the log and, but \
+         for `Submitting`, which lasts a moment, a Kubernetes Event. `kubectl get apd -o wide` and `kubectl describe apd` \
+         show the message beside it.\n\n\
+         A decision that is **Stalled** is tried afresh when its spec is edited, or when the annotation \
+         `codepipeline.approvals.dev/requestedAt` gets a new value:\n\n\
+         ```sh\n\
+         kubectl annotate apd NAME --overwrite codepipeline.approvals.dev/requestedAt=\"$(date)\"\n\
+         ```\n",
+    );
+    for (standing, title) in [
+        (Standing::Settled, "Settled: Ready is True"),
+        (Standing::Stalled, "Stalled: Ready is False, and it stays so until somebody acts"),
+        (Standing::Retrying, "Retrying: Ready is False, Reconciling is True"),
+        (Standing::UnderWay, "Under way: Ready is Unknown, Reconciling is True, and the spec is locked"),
+        (Standing::Suspended, "Suspended: Ready is False"),
+    ] {
+        write!(made, "\n## {title}\n\n| reason | what happened | what to do |\n|---|---|---|\n").unwrap();
+        for reason in Reason::ALL.iter().filter(|reason| reason.standing() == standing) {
+            writeln!(made, "| `{}` | {} | {} |", reason.as_str(), reason.meaning().trim(), reason.remedy()).unwrap();
+        }
+    }
+    check("docs/reasons.md", &made);
+}
+
+#[test]
+fn every_flag_field_and_metric_is_documented() {
+    let mut made = String::from(
+        "# Reference\n\n<!-- Made from the code by `make generate`. -->\n\n## Flags of `approval-operator run`\n\n",
+    );
+    made.push_str("| flag | environment | default | meaning |\n|---|---|---|---|\n");
+    let mut cli = Cli::command();
+    cli.build();
+    let run = cli.find_subcommand("run").unwrap();
+    for flag in run.get_arguments().filter(|flag| flag.get_env().is_some()) {
+        let default: Vec<_> = flag.get_default_values().iter().filter_map(|value| value.to_str()).collect();
+        let values: Vec<_> = flag.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
+        let environment = flag.get_env().and_then(|name| name.to_str()).unwrap();
+        let (name, help) = (flag.get_long().unwrap(), flag.get_help().unwrap());
+        writeln!(made, "| `--{name}` | `{environment}` | {} | {help}{values} |", default.join(", ")).unwrap();
+    }
+    made.push_str("\n## Fields of `ApprovalDecision`\n\n| field | type | limits | meaning |\n|---|---|---|---|\n");
+    let crd = ApprovalDecision::crd();
+    let root = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+    fields(&mut made, "", root);
+    made.push_str("\nBeside these, the API server checks:\n\n");
+    for rule in root.x_kubernetes_validations.iter().flatten() {
+        writeln!(made, "- {}", rule.message.as_deref().unwrap()).unwrap();
+    }
+    made.push_str("\n## Metrics\n\nServed at `/metrics` of `--http-address`, in the OpenMetrics text format.\n\n");
+    made.push_str("| metric | type | meaning |\n|---|---|---|\n");
+    let text = Metrics::default().encode(std::iter::empty()).unwrap();
+    let mut help = "";
+    for line in text.lines() {
+        let words: Vec<_> = line.splitn(4, ' ').collect();
+        match words.as_slice() {
+            ["#", "HELP", _, meaning] => help = meaning,
+            ["#", "TYPE", name, kind] => {
+                let suffix = if *kind == "counter" { "_total" } else { "" };
+                writeln!(made, "| `{name}{suffix}` | {kind} | {} |", help.trim_end_matches('.')).unwrap();
+            }
+            _ => {}
+        }
+    }
+    check("docs/reference.md", &made);
+}
+
+fn fields(made: &mut String, path: &str, schema: &JSONSchemaProps) {
+    for (name, field) in schema.properties.iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let (schema, path) = match field.items.as_ref() {
+            Some(
+                k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema(
+                    items,
+                ),
+            ) => (items.as_ref(), format!("{path}[]")),
+            _ => (field, path),
+        };
+        let mut limits = Vec::new();
+        let list = |values: &[k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON]| {
+            values.iter().filter_map(|value| value.0.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        limits.extend(field.enum_.as_deref().map(list));
+        limits.extend(match (field.min_length, field.max_length) {
+            (Some(min), Some(max)) if min == max => Some(format!("{max} characters")),
+            (min, Some(max)) => Some(format!("{} to {max} characters", min.unwrap_or(0))),
+            _ => None,
+        });
+        limits.extend(field.pattern.as_ref().map(|pattern| format!("`{pattern}`")));
+        limits.extend(field.x_kubernetes_validations.iter().flatten().filter_map(|rule| rule.message.clone()));
+        let kind = field.format.clone().or_else(|| field.type_.clone()).unwrap();
+        let description = field.description.clone().unwrap_or_default().replace('\n', " ");
+        writeln!(made, "| `{path}` | {kind} | {} | {description} |", limits.join("; ")).unwrap();
+        fields(made, &path, schema);
+    }
+}

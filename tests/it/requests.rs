@@ -1,0 +1,80 @@
+//! What a decision costs, counted by the servers that are asked.
+
+use crate::support::{Case, Cluster, spec};
+use approval_operator::api::v1alpha1::Reason;
+use control_plane::ControlPlane;
+use local_codepipeline::api::Operation;
+use std::collections::BTreeMap;
+
+/// How often each kind of request about decisions and Events reached the API server, reads of the tests' own left out.
+fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
+    let output = control_plane.kubectl().args(["get", "--raw", "/metrics"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut counts = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("apiserver_request_total{")) {
+        let (labels, count) = line.split_once("} ").unwrap();
+        let label = |name: &str| {
+            labels
+                .split(',')
+                .find_map(|label| label.strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"'))
+                .unwrap()
+        };
+        let key = format!("{} {}/{}", label("verb"), label("resource"), label("subresource"));
+        *counts.entry(key).or_default() += count.parse::<f64>().unwrap() as u64;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_goes_well_costs_one_call_two_status_writes_and_an_event() {
+    let cluster = Cluster::start_empty();
+    crate::support::install_crds(&cluster.control_plane);
+    let case = Case::on(&cluster).await;
+    let operator = case.operator().start();
+    operator.until_ready().await;
+    let before = requests(&cluster.control_plane);
+    for pipeline in ["one", "two", "three"] {
+        case.approve(pipeline).await;
+    }
+    for pipeline in ["one", "two", "three"] {
+        case.until_reason(pipeline, Reason::Delivered).await;
+        assert_eq!(case.events(pipeline).await, ["Delivered"]);
+    }
+    // A label changes nothing that the operator reads, and a restart finds everything as it should be.
+    case.patch("one", serde_json::json!({ "metadata": { "labels": { "team": "web" } } })).await.unwrap();
+    drop(operator);
+    let operator = case.operator().start();
+    operator.until_ready().await;
+    case.approve("last").await;
+    case.until_reason("last", Reason::Delivered).await;
+    let after = requests(&cluster.control_plane);
+    let since = |key: &str| after.get(key).unwrap_or(&0) - before.get(key).unwrap_or(&0);
+    assert_eq!(since("PUT approvaldecisions/status"), 2 * 4, "{after:#?}");
+    assert_eq!(since("POST events/"), 4);
+    for other in ["PATCH approvaldecisions/status", "PUT approvaldecisions/", "GET approvaldecisions/", "PATCH events/"]
+    {
+        assert_eq!(since(other), 0, "{other}");
+    }
+    assert_eq!(case.service.requests(Operation::PutApprovalResult), 4);
+    assert_eq!(case.service.requests(Operation::GetPipelineState), 0);
+    assert_eq!(case.service.requests(Operation::ListActionExecutions), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_write_leaves_labels_annotations_and_owners_alone() {
+    let case = Case::new().await;
+    let approval = case.open("web");
+    let mut decision = approval_operator::api::v1alpha1::ApprovalDecision::new("web", spec("web", &approval));
+    decision.metadata.labels = Some(BTreeMap::from([("team".to_owned(), "web".to_owned())]));
+    decision.metadata.annotations = Some(BTreeMap::from([("note".to_owned(), "keep".to_owned())]));
+    decision.metadata.finalizers = Some(vec!["example.com/keep".to_owned()]);
+    case.decisions.create(&kube::api::PostParams::default(), &decision).await.unwrap();
+    let operator = case.operator().start();
+    let after = case.until_reason("web", Reason::Delivered).await;
+    assert_eq!(after.metadata.labels, decision.metadata.labels);
+    assert_eq!(after.metadata.annotations, decision.metadata.annotations);
+    assert_eq!(after.metadata.finalizers, decision.metadata.finalizers);
+    let managers: Vec<_> =
+        after.metadata.managed_fields.into_iter().flatten().filter_map(|field| field.subresource).collect();
+    assert_eq!(managers, ["status"], "{}", operator.log());
+}

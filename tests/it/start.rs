@@ -1,0 +1,96 @@
+//! Starting where something is missing or wrong: the operator says what, and goes on by itself where it can.
+
+use crate::support::{Case, Cluster, install_crds};
+use approval_operator::api::v1alpha1::Reason;
+use local_codepipeline::api::Operation;
+use std::process::Command;
+
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
+    let output = command.args(arguments).env_clear().env("HOME", "/nonexistent").output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_cannot_be_right_ends_with_one_clear_line() {
+    for (arguments, expected) in [
+        (vec!["run", "--poll-interval=0s"], "write a duration of at least 100ms, such as 15s, 2m or 7d"),
+        (vec!["run", "--aws-timeout=soon"], "such as 15s, 2m or 7d"),
+        (vec!["run", "--concurrency=0"], "0 is not in 1..=65535"),
+        (vec!["run", "--namespace=Team_A"], "a namespace is 1 to 63 of a-z, 0-9 and -"),
+        (vec!["run", "--http-address=nowhere"], "invalid socket address"),
+        (vec!["run", "--http-address=192.0.2.1:80"], "--http-address 192.0.2.1:80 cannot be served"),
+        (vec!["run", "--http-address=127.0.0.1:0"], "no Kubernetes cluster is configured"),
+        (vec!["run", "--nonsense"], "unexpected argument '--nonsense'"),
+    ] {
+        let (code, error) = run(&arguments);
+        assert_ne!(code, Some(0), "{arguments:?}");
+        assert!(error.contains(expected), "{arguments:?} said: {error}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
+}
+
+#[test]
+fn every_flag_is_explained() {
+    let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).args(["run", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for flag in
+        ["namespace", "concurrency", "poll-interval", "aws-timeout", "waiting-limit", "http-address", "log-format"]
+    {
+        assert!(help.contains(&format!("--{flag} ")), "{flag}");
+        assert!(help.contains(&format!("APPROVAL_OPERATOR_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_crd_and_without_the_api_server_it_waits_and_says_so() {
+    let mut cluster = Cluster::start_empty();
+    let case = Case::on(&cluster).await;
+    cluster.control_plane.stop_api_server();
+    let operator = case.operator().start();
+    operator.until_log("waiting for the API server at https://127.0.0.1").await;
+    assert_eq!(operator.get("/readyz").await.map(|(status, _)| status), Some(503));
+    assert_eq!(operator.get("/healthz").await, Some((200, "ok\n".to_owned())));
+    cluster.control_plane.start_api_server().unwrap();
+    operator.until_log("approval-operator crd | kubectl apply --server-side -f -").await;
+    install_crds(&cluster.control_plane);
+    case.approve("web").await;
+    case.until_reason("web", Reason::Delivered).await;
+    operator.until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rights_it_says_which_are_missing() {
+    let case = Case::new().await;
+    let developer = Cluster::shared().control_plane.kubeconfig(control_plane::User::Developer);
+    let operator = case.operator().set("KUBECONFIG", &developer.display().to_string()).start();
+    operator.until_log("not allowed to list and watch approvaldecisions.codepipeline.approvals.dev").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_region_or_credentials_a_decision_says_so_and_recovers_by_itself() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, credentials) = (folder.path().join("config"), folder.path().join("credentials"));
+    case.approve("web").await;
+    let operator = case
+        .operator()
+        .unset("AWS_REGION")
+        .unset("AWS_ACCESS_KEY_ID")
+        .unset("AWS_SECRET_ACCESS_KEY")
+        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
+        .set("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap())
+        .start();
+    let message = |decision: &approval_operator::api::v1alpha1::ApprovalDecision| {
+        decision.status.as_ref().unwrap().conditions[0].message.clone()
+    };
+    let decision = case.until_reason("web", Reason::CredentialsUnavailable).await;
+    assert!(message(&decision).contains("no AWS region"), "{}", message(&decision));
+    std::fs::write(&config, "[default]\nregion = eu-west-1\n").unwrap();
+    let decision = case.until("web", "past its region", |decision| !message(decision).contains("no AWS region")).await;
+    assert!(message(&decision).contains("credential"), "{}", message(&decision));
+    assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);
+    std::fs::write(&credentials, "[default]\naws_access_key_id = FILE\naws_secret_access_key = secret\n").unwrap();
+    case.until_reason("web", Reason::Delivered).await;
+    assert!(case.service.ledger()[0].caller.ends_with("/FILE"), "{}", operator.log());
+}

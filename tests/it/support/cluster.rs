@@ -1,0 +1,53 @@
+//! The control plane that the tests share, and clients for it.
+
+use control_plane::{ControlPlane, User};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A control plane with the CRD and the operator's rights installed.
+pub struct Cluster {
+    pub control_plane: ControlPlane,
+}
+
+impl Cluster {
+    /// The one that all tests share.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let cluster = Self::start_empty();
+            install_crds(&cluster.control_plane);
+            cluster
+        })
+    }
+
+    /// One for a single test, with the operator's rights but without the CRD.
+    pub fn start_empty() -> Self {
+        let control_plane = ControlPlane::start().unwrap();
+        let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/operator-rbac.yaml");
+        succeed(control_plane.kubectl().args(["apply", "--filename", rights]));
+        Self { control_plane }
+    }
+
+    pub async fn client(&self, user: User) -> kube::Client {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.control_plane.kubeconfig(user)).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        kube::Client::try_from(config).unwrap()
+    }
+}
+
+/// Installs what `approval-operator crd` prints, as the operator's own advice has it.
+pub fn install_crds(control_plane: &ControlPlane) {
+    let crds = Command::new(env!("CARGO_BIN_EXE_approval-operator")).arg("crd").output().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), crds.stdout).unwrap();
+    succeed(control_plane.kubectl().args(["apply", "--server-side", "--filename"]).arg(file.path()));
+    let crd = "crd/approvaldecisions.codepipeline.approvals.dev";
+    succeed(control_plane.kubectl().args(["wait", "--for=condition=Established", "--timeout=60s", crd]));
+    // kubectl remembers what the server had before, for hours; this makes it look again.
+    succeed(control_plane.kubectl().arg("api-resources"));
+}
+
+fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

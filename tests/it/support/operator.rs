@@ -1,0 +1,161 @@
+//! The operator's binary as a process of a test.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+/// How to start an operator.
+pub struct Settings {
+    arguments: Vec<String>,
+    environment: BTreeMap<&'static str, String>,
+}
+
+/// A running operator; it is killed when this is dropped.
+pub struct Operator {
+    process: Child,
+    address: SocketAddr,
+    log: TempDir,
+}
+
+impl Settings {
+    /// With the operator's own rights in the cluster, and credentials that the local endpoint takes.
+    pub fn new(kubeconfig: &Path, endpoint: &str) -> Self {
+        let environment = BTreeMap::from([
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+            ("AWS_REGION", "eu-west-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "OPERATOR".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            // What lies in somebody's home has no part in a test.
+            ("HOME", "/nonexistent".to_owned()),
+            // By the environment, so that a test can say otherwise by a flag.
+            ("APPROVAL_OPERATOR_POLL_INTERVAL", "500ms".to_owned()),
+            ("APPROVAL_OPERATOR_AWS_TIMEOUT", "1s".to_owned()),
+        ]);
+        Self { arguments: Vec::new(), environment }
+    }
+
+    /// The same in one namespace only.
+    pub fn namespace(self, namespace: &str) -> Self {
+        self.argument(&format!("--namespace={namespace}"))
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    pub fn set(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.insert(name, value.to_owned());
+        self
+    }
+
+    pub fn unset(mut self, name: &'static str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    pub fn start(&self) -> Operator {
+        let log = tempfile::tempdir().unwrap();
+        // Between the look for a free port and its use another process may take it: the operator would say so and end.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_approval-operator"))
+            .arg("run")
+            .arg(format!("--http-address={address}"))
+            .args(&self.arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        Operator { process, address, log }
+    }
+}
+
+impl Operator {
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        File::open(self.log.path().join("log")).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Waits until the log contains a text.
+    pub async fn until_log(&self, text: &str) {
+        let seen = async {
+            while !self.log().contains(text) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let seen = timeout(Duration::from_secs(30), seen).await;
+        assert!(seen.is_ok(), "the log never said {text:?}:\n{}", self.log());
+    }
+
+    /// Status and body of a page of the HTTP port.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        use http_body_util::{BodyExt, Empty};
+        use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<&'static [u8]>>();
+        let answer = client.get(format!("http://{}{path}", self.address).parse().unwrap()).await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    /// Waits until the watch has synced.
+    pub async fn until_ready(&self) {
+        let ready = async {
+            while self.get("/readyz").await.is_none_or(|(status, _)| status != 200) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(30), ready).await.is_ok(), "never ready:\n{}", self.log());
+    }
+
+    /// The value of a metric with exactly these labels, written as Prometheus does; 0 where it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let ended = async {
+            loop {
+                match self.process.try_wait().unwrap() {
+                    Some(status) => return status,
+                    None => sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let ended = timeout(Duration::from_secs(30), ended).await;
+        ended.unwrap_or_else(|_| panic!("the operator did not end:\n{}", self.log()))
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
