@@ -159,7 +159,9 @@ impl Metrics {
     pub fn encode(&self, decisions: impl Iterator<Item = Arc<ApprovalDecision>>) -> Result<String, std::fmt::Error> {
         let mut counts = std::collections::HashMap::new();
         for decision in decisions {
-            let reason = current_reason(&decision).map_or("Unobserved", Reason::as_str);
+            let observed = decision.status.as_ref().and_then(|status| status.observed_generation);
+            let reason = current_reason(&decision).filter(|_| observed == decision.metadata.generation);
+            let reason = reason.map_or("Unobserved", Reason::as_str);
             *counts.entry(reason).or_insert(0) += 1;
         }
         for reason in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Unobserved"]) {

@@ -10,8 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// How far clocks may differ, and how long writing an intent may take.
+/// How far the clocks of operators and of the service may differ.
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long writing an intent may take. It adds to [`MARGIN`]: a request that leaves late must not be looked for too early.
+const LATENESS: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long the service's history may lag behind what it did: on the live service a decision was in it after some 30 s.
 pub const RECORD_LAG: SignedDuration = SignedDuration::from_secs(60);
@@ -41,7 +44,22 @@ pub struct Observed<'a> {
     /// What this round has done about an answer.
     pub attempt: &'a Attempt,
     /// What the service's record said, if this round read it.
-    pub record: Option<&'a Result<Record, CallError>>,
+    pub record: Option<&'a Reading>,
+}
+
+/// A look at the service's record.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reading {
+    /// When it began. What the service did later may not be in it, however long it took.
+    pub begun: Timestamp,
+    /// What it came to.
+    pub result: Result<Record, CallError>,
+}
+
+impl Observed<'_> {
+    fn record(&self) -> Option<Result<&Record, &CallError>> {
+        self.record.map(|reading| reading.result.as_ref())
+    }
 }
 
 /// What a round has done about an answer.
@@ -112,14 +130,7 @@ fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<
         return Step::WaitUntil(next.min(expiry.at()));
     }
     let attempts = last.attempts.saturating_add(1);
-    Step::Intend(intent(
-        seen.decision,
-        settings,
-        now,
-        attempts,
-        None,
-        execution_ids(seen.decision),
-    ))
+    Step::Intend(intent(seen.decision, settings, now, attempts, None, execution_ids(seen.decision)))
 }
 
 /// The intent is written: the object that the write returned decides whether the request may leave.
@@ -130,7 +141,7 @@ fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
     match expiry(seen.decision, settings, now) {
         Err(detail) => Step::Settle(Outcome::Invalid { detail }),
         Ok(expiry) if expiry.at() <= now => expired(seen, expiry),
-        Ok(_) if later(now, settings.aws_timeout) > intent.submission.deadline => Step::Intend(Intent {
+        Ok(_) if end_of_attempt(settings, now) > intent.submission.deadline => Step::Intend(Intent {
             submission: Submission {
                 start_time: match intent.earlier {
                     Earlier::NotTaken => now,
@@ -153,45 +164,26 @@ fn answered(
     intent: &Intent,
     answer: &Result<Option<Timestamp>, CallError>,
 ) -> Step {
-    let Intent {
-        submission,
-        earlier,
-        ids,
-    } = intent;
+    let Intent { submission, earlier, ids } = intent;
     let error = match answer {
         Ok(approved_at) => {
-            return Step::Settle(Outcome::Delivered {
-                approved_at: *approved_at,
-                record: None,
-            });
+            return Step::Settle(Outcome::Delivered { approved_at: *approved_at, record: None });
         }
         Err(error) => error,
     };
     let unconfirmed = |doubt| {
         let next = submission.deadline;
-        Step::Settle(Outcome::Unconfirmed {
-            doubt,
-            completed: None,
-            ids: ids.clone(),
-            next,
-        })
+        Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids: ids.clone(), next })
     };
     match error {
-        CallError::Refused {
-            refusal: Refusal::ApprovalAlreadyCompleted,
-            exception,
-        } => completed(seen, settings, now, submission, *earlier, exception),
-        CallError::Refused { refusal, exception } => Step::Settle(Outcome::Refused {
-            refusal: *refusal,
-            exception: Some(exception.clone()),
-            record: None,
-        }),
+        CallError::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception } => {
+            completed(seen, settings, now, submission, *earlier, exception)
+        }
+        CallError::Refused { refusal, exception } => {
+            Step::Settle(Outcome::Refused { refusal: *refusal, exception: Some(exception.clone()), record: None })
+        }
         CallError::Lost { detail } => unconfirmed(Doubt::Lost(detail.clone())),
-        CallError::NotTaken {
-            cause,
-            exception,
-            detail,
-        } => match earlier {
+        CallError::NotTaken { cause, exception, detail } => match earlier {
             Earlier::InDoubt => unconfirmed(Doubt::NotAsked(detail.clone())),
             Earlier::NotTaken => Step::Settle(Outcome::Retrying {
                 submission: submission.clone(),
@@ -211,15 +203,9 @@ fn recover(seen: &Observed<'_>, settings: &Settings, now: Timestamp, submission:
     }
     let known = execution_ids(seen.decision);
     let lag_over = later(submission.deadline, RECORD_LAG);
-    let unconfirmed = |doubt, ids, next| {
-        Step::Settle(Outcome::Unconfirmed {
-            doubt,
-            completed: None,
-            ids,
-            next,
-        })
-    };
-    let (ids, settled) = match seen.record {
+    let lag_is_over = seen.record.is_some_and(|reading| reading.begun >= lag_over);
+    let unconfirmed = |doubt, ids, next| Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids, next });
+    let (ids, settled) = match seen.record() {
         None => return Step::ReadRecord,
         Some(Err(error)) => {
             let next = later(now, settings.poll_interval);
@@ -233,22 +219,15 @@ fn recover(seen: &Observed<'_>, settings: &Settings, now: Timestamp, submission:
             });
         }
         Some(Ok(Record::Finished(record))) if is_ours(seen.decision, submission, record) => {
-            return Step::Settle(Outcome::Delivered {
-                approved_at: record.at,
-                record: Some(record.clone()),
-            });
+            return Step::Settle(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
         }
         Some(Ok(Record::Finished(record))) => return by_others(seen.decision, record, None),
         Some(Ok(Record::Pending(ids))) => (ids.clone(), true),
-        Some(Ok(Record::Lagging(ids))) => (ids.clone(), now >= lag_over),
-        Some(Ok(Record::Unseen)) => (known, now >= lag_over),
+        Some(Ok(Record::Lagging(ids))) => (ids.clone(), lag_is_over),
+        Some(Ok(Record::Unseen)) => (known, lag_is_over),
     };
     if !settled {
-        return unconfirmed(
-            Doubt::NotInRecord,
-            ids,
-            later(now, settings.poll_interval).min(lag_over),
-        );
+        return unconfirmed(Doubt::NotInRecord, ids, later(now, settings.poll_interval).min(lag_over));
     }
     // The attempts so far were not taken, or left no trace where a taken one would have by now. The same token can be sent
     // again: if one was taken after all, the service refuses this one.
@@ -274,20 +253,13 @@ fn completed(
 ) -> Step {
     let refused = || {
         let (refusal, exception) = (Refusal::ApprovalAlreadyCompleted, Some(exception.clone()));
-        Step::Settle(Outcome::Refused {
-            refusal,
-            exception,
-            record: None,
-        })
+        Step::Settle(Outcome::Refused { refusal, exception, record: None })
     };
-    let (doubt, ids) = match seen.record {
+    let (doubt, ids) = match seen.record() {
         None => return Step::ReadRecord,
         Some(Ok(Record::Finished(record))) => {
             if earlier == Earlier::InDoubt && is_ours(seen.decision, submission, record) {
-                return Step::Settle(Outcome::Delivered {
-                    approved_at: record.at,
-                    record: Some(record.clone()),
-                });
+                return Step::Settle(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
             }
             return by_others(seen.decision, record, Some(exception));
         }
@@ -303,21 +275,13 @@ fn completed(
         Earlier::NotTaken => Some(exception.clone()),
         Earlier::InDoubt => None,
     };
-    Step::Settle(Outcome::Unconfirmed {
-        doubt,
-        completed,
-        ids,
-        next: later(now, settings.poll_interval),
-    })
+    Step::Settle(Outcome::Unconfirmed { doubt, completed, ids, next: later(now, settings.poll_interval) })
 }
 
 /// The request is over, and not by our answer.
 fn by_others(decision: &ApprovalDecision, record: &Finished, exception: Option<&Exception>) -> Step {
     Step::Settle(if record.result == Some(decision.spec.result.status) {
-        Outcome::AlreadyDecided {
-            record: record.clone(),
-            exception: exception.cloned(),
-        }
+        Outcome::AlreadyDecided { record: record.clone(), exception: exception.cloned() }
     } else {
         Outcome::Refused {
             refusal: Refusal::ApprovalAlreadyCompleted,
@@ -329,13 +293,10 @@ fn by_others(decision: &ApprovalDecision, record: &Finished, exception: Option<&
 
 /// The time is over. A decision that was restored from a backup was answered in an earlier life, which the record tells.
 fn expired(seen: &Observed<'_>, expiry: Expiry) -> Step {
-    match seen.record {
+    match seen.record() {
         None => Step::ReadRecord,
         Some(Ok(Record::Finished(record))) if record.result == Some(seen.decision.spec.result.status) => {
-            Step::Settle(Outcome::AlreadyDecided {
-                record: record.clone(),
-                exception: None,
-            })
+            Step::Settle(Outcome::AlreadyDecided { record: record.clone(), exception: None })
         }
         Some(Ok(_) | Err(_)) => Step::Settle(Outcome::Expired(expiry)),
     }
@@ -345,9 +306,7 @@ fn expired(seen: &Observed<'_>, expiry: Expiry) -> Step {
 /// Where our summary is empty, the service stores words of its own, and the result and the time decide.
 fn is_ours(decision: &ApprovalDecision, submission: &Submission, record: &Finished) -> bool {
     let answer = &decision.spec.result;
-    let in_time = record
-        .at
-        .is_some_and(|at| earlier(submission.start_time, MARGIN) <= at && at <= submission.deadline);
+    let in_time = record.at.is_some_and(|at| earlier(submission.start_time, MARGIN) <= at && at <= submission.deadline);
     let same_words = answer.summary.is_empty() || record.summary.as_deref() == Some(&answer.summary);
     in_time && same_words && record.result == Some(answer.status)
 }
@@ -365,20 +324,19 @@ fn intent(
             attempts,
             start_time: in_doubt.map_or(now, |submission| submission.start_time),
             deadline: deadline(settings, now),
-            token: in_doubt
-                .map_or(&decision.spec.token, |submission| &submission.token)
-                .clone(),
+            token: in_doubt.map_or(&decision.spec.token, |submission| &submission.token).clone(),
         },
         ids,
-        earlier: if in_doubt.is_some() {
-            Earlier::InDoubt
-        } else {
-            Earlier::NotTaken
-        },
+        earlier: if in_doubt.is_some() { Earlier::InDoubt } else { Earlier::NotTaken },
     }
 }
 
 fn deadline(settings: &Settings, now: Timestamp) -> Timestamp {
+    later(end_of_attempt(settings, now), LATENESS)
+}
+
+/// When a request that leaves now can no longer reach the service, by anybody's clock.
+fn end_of_attempt(settings: &Settings, now: Timestamp) -> Timestamp {
     later(later(now, settings.aws_timeout), MARGIN)
 }
 
@@ -421,3 +379,10 @@ fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
 fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

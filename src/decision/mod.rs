@@ -2,12 +2,14 @@
 //! to do: [`decide`] says what comes next, [`reconcile`] carries it out, and [`status`] words what came of it.
 
 mod decide;
+#[cfg(test)]
+mod fixtures;
 mod outcome;
 mod progress;
 mod reconcile;
 mod status;
 
-pub use decide::{Attempt, MARGIN, Observed, RECORD_LAG, RECORD_PATIENCE, Settings, Step, decide};
+pub use decide::{Attempt, MARGIN, Observed, RECORD_LAG, RECORD_PATIENCE, Reading, Settings, Step, decide};
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
 pub use progress::Progress;
 pub use reconcile::{Context, Error, reconcile};

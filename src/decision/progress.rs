@@ -61,20 +61,24 @@ fn is_touched(decision: &ApprovalDecision, status: &ApprovalDecisionStatus) -> b
 /// The annotation that asks for a fresh start.
 #[must_use]
 pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
-    decision
-        .annotations()
-        .get(REQUESTED_AT)
-        .map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
+    decision.annotations().get(REQUESTED_AT).map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
 }
 
-/// What is known of the request that the decision is pinned to.
+/// The attempt that the status tells of, unless it is about an earlier edit of the decision.
+#[must_use]
+pub fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
+    let status = decision.status.as_ref()?;
+    status.submission.as_ref().filter(|_| status.observed_generation == decision.metadata.generation)
+}
+
+/// What is known of the request that the decision is pinned to. What an earlier edit of the decision was pinned to may be
+/// another request, and says nothing.
 #[must_use]
 pub fn execution_ids(decision: &ApprovalDecision) -> ExecutionIds {
     match &decision.status {
-        Some(status) => ExecutionIds {
-            pipeline: status.pipeline_execution_id.clone(),
-            action: status.action_execution_id.clone(),
-        },
-        None => ExecutionIds::default(),
+        Some(status) if status.observed_generation == decision.metadata.generation => {
+            ExecutionIds { pipeline: status.pipeline_execution_id.clone(), action: status.action_execution_id.clone() }
+        }
+        Some(_) | None => ExecutionIds::default(),
     }
 }

@@ -1,10 +1,10 @@
 //! Carries out, one effect at a time, what [`decide`] says, until nothing is left to do in this round.
 
-use super::decide::{Attempt, Observed, Settings, Step, decide};
+use super::decide::{Attempt, Observed, Reading, Settings, Step, decide};
 use super::outcome::{Intent, Outcome};
-use super::progress::execution_ids;
-use super::status::{current_reason, event, message, status};
-use crate::api::v1alpha1::{ApprovalDecision, Reason, Submission};
+use super::progress::{execution_ids, submission};
+use super::status::{current_reason, event, is_still_to_tell, message, status};
+use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::codepipeline::{CallError, Client, Record, Request};
 use crate::metrics::Metrics;
 use jiff::Timestamp;
@@ -71,7 +71,9 @@ struct Round<'a> {
     api: Api<ApprovalDecision>,
     decision: ApprovalDecision,
     attempt: Attempt,
-    record: Option<Result<Record, CallError>>,
+    record: Option<Reading>,
+    /// Whether the request of the attempt left: then nobody else can tell what came of it.
+    left: bool,
     /// The request id of the call that was answered, for the log.
     request_id: Option<String>,
     /// The reason before this round, past the moment of Submitting.
@@ -98,28 +100,27 @@ impl<'a> Round<'a> {
             decision,
             attempt: Attempt::None,
             record: None,
+            left: false,
             request_id: None,
         }
     }
 
     async fn run(mut self) -> Result<Action, Error> {
         loop {
-            let seen = Observed {
-                decision: &self.decision,
-                attempt: &self.attempt,
-                record: self.record.as_ref(),
-            };
+            let seen = Observed { decision: &self.decision, attempt: &self.attempt, record: self.record.as_ref() };
             let written = match decide(&seen, &self.context.settings, Timestamp::now()) {
                 Step::Rest => return Ok(Action::await_change()),
                 Step::WaitUntil(time) => return Ok(requeue(time)),
                 Step::ReadRecord => {
-                    self.record = Some(self.read_record().await);
+                    let begun = Timestamp::now();
+                    self.record = Some(Reading { begun, result: self.read_record().await });
                     continue;
                 }
                 Step::Intend(intent) => self.intend(intent).await?,
                 Step::Send(intent) => {
                     let (spec, token) = (&self.decision.spec, &intent.submission.token);
                     let answer = self.context.codepipeline.put_approval_result(spec, token).await;
+                    self.left = true;
                     self.request_id = answer.request_id;
                     self.attempt = Attempt::Answered(intent, answer.result);
                     self.record = None;
@@ -152,26 +153,14 @@ impl<'a> Round<'a> {
 
     async fn read_record(&self) -> Result<Record, CallError> {
         let spec = &self.decision.spec;
-        let submission = self.submission();
-        let token = submission.map_or(&spec.token, |submission| &submission.token);
+        let token = submission(&self.decision).map_or(&spec.token, |submission| &submission.token);
         let ids = execution_ids(&self.decision);
-        self.context
-            .codepipeline
-            .record(Request { spec, token, ids: &ids })
-            .await
-    }
-
-    /// The attempt that the object's status tells of, unless it is about an earlier edit of the decision.
-    fn submission(&self) -> Option<&Submission> {
-        let status = self.decision.status.as_ref()?;
-        status
-            .submission
-            .as_ref()
-            .filter(|_| status.observed_generation == self.decision.metadata.generation)
+        self.context.codepipeline.record(Request { spec, token, ids: &ids }).await
     }
 
     /// Writes the intent, which fences every other view of the object: whoever works from an older one is refused.
     async fn intend(&mut self, intent: Intent) -> Result<Written, Error> {
+        self.left = false;
         if let Err(error) = self.context.codepipeline.ready().await {
             self.attempt = Attempt::Answered(intent, Err(error));
             return Ok(Written::Done);
@@ -190,15 +179,20 @@ impl<'a> Round<'a> {
         let event = event(&self.decision, outcome, self.before);
         let mut pause = FIRST_PAUSE;
         let written = loop {
-            let error = match (self.write(outcome).await, &self.attempt) {
-                (Ok(Written::Outdated), Attempt::Answered(intent, _))
-                    if self.submission() == Some(&intent.submission) =>
+            let written = self.write(outcome).await;
+            let sent = match &self.attempt {
+                Attempt::Answered(intent, _) if self.left => Some(&intent.submission),
+                Attempt::None | Attempt::Intended(_) | Attempt::Answered(..) => None,
+            };
+            let error = match (written, sent) {
+                (Ok(Written::Outdated), Some(sent))
+                    if is_still_to_tell(&self.decision, sent, outcome, Timestamp::now()) =>
                 {
                     continue;
                 }
                 (Ok(written), _) => break written,
-                (Err(error), Attempt::Answered(..)) => error,
-                (Err(error), Attempt::None | Attempt::Intended(_)) => return Err(error),
+                (Err(error), Some(_)) => error,
+                (Err(error), None) => return Err(error),
             };
             tracing::warn!(
                 decision = %name(&self.decision),
@@ -254,11 +248,7 @@ impl<'a> Round<'a> {
 
     fn log(&self, outcome: &Outcome) {
         let spec = &self.decision.spec;
-        let execution = self
-            .decision
-            .status
-            .as_ref()
-            .and_then(|status| status.pipeline_execution_id.as_deref());
+        let execution = self.decision.status.as_ref().and_then(|status| status.pipeline_execution_id.as_deref());
         tracing::info!(
             decision = %name(&self.decision),
             pipeline = spec.pipeline_name,
@@ -268,7 +258,8 @@ impl<'a> Round<'a> {
             reason = outcome.reason().as_str(),
             aws_request_id = self.request_id,
             "{}",
-            message(&self.decision, outcome)
+            // The service may quote what it refuses.
+            message(&self.decision, outcome).replace(&spec.token.0, "…")
         );
     }
 

@@ -2,13 +2,16 @@
 //! the Event.
 
 use super::outcome::{Doubt, Expiry, Intent, Outcome};
-use super::progress::{Progress, requested_at};
+use super::progress::{Progress, requested_at, submission};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, Reason, Standing};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, Reason, Standing, Submission};
 use crate::codepipeline::{ExecutionIds, Finished};
 use jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
+
+/// The longest note of an Event that the API server takes, in bytes.
+const MAX_NOTE: usize = 1024;
 
 /// The status that tells an outcome.
 #[must_use]
@@ -46,24 +49,34 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
     status
 }
 
+/// Whether what came of a request that was sent is still to be told, where somebody else wrote since its intent: an
+/// operator that was paused must not overwrite what its successor has found out. Only that the answer was taken outweighs
+/// whatever else was found.
+#[must_use]
+pub fn is_still_to_tell(decision: &ApprovalDecision, sent: &Submission, outcome: &Outcome, now: Timestamp) -> bool {
+    let is_told = || decision.status.as_ref() == Some(&status(decision, outcome, now));
+    submission(decision) == Some(sent)
+        && match Progress::of(decision) {
+            Progress::UnderWay(_) => true,
+            Progress::Fresh | Progress::Retrying(_) | Progress::CompletedByOthers(..) | Progress::Over => {
+                matches!(outcome, Outcome::Delivered { .. }) || is_told()
+            }
+        }
+}
+
 fn exception(outcome: &Outcome) -> Option<Exception> {
     let exception = match outcome {
         Outcome::AlreadyDecided { exception, .. }
         | Outcome::Refused { exception, .. }
         | Outcome::Retrying { exception, .. }
-        | Outcome::Unconfirmed {
-            completed: exception, ..
-        } => exception.as_ref()?,
+        | Outcome::Unconfirmed { completed: exception, .. } => exception.as_ref()?,
         Outcome::Delivered { .. }
         | Outcome::Invalid { .. }
         | Outcome::Expired(_)
         | Outcome::Suspended
         | Outcome::Submitting(_) => return None,
     };
-    Some(Exception {
-        r#type: bounded(&exception.r#type, 256),
-        message: bounded(&exception.message, 2048),
-    })
+    Some(Exception { r#type: bounded(&exception.r#type, 256), message: bounded(&exception.message, 2048) })
 }
 
 fn recorded(status: &mut ApprovalDecisionStatus, record: &Finished) {
@@ -72,10 +85,9 @@ fn recorded(status: &mut ApprovalDecisionStatus, record: &Finished) {
 }
 
 fn known(status: &mut ApprovalDecisionStatus, ids: &ExecutionIds) {
-    for (field, id) in [
-        (&mut status.pipeline_execution_id, &ids.pipeline),
-        (&mut status.action_execution_id, &ids.action),
-    ] {
+    for (field, id) in
+        [(&mut status.pipeline_execution_id, &ids.pipeline), (&mut status.action_execution_id, &ids.action)]
+    {
         if let Some(id) = id {
             *field = Some(bounded(id, 100));
         }
@@ -99,21 +111,24 @@ fn conditions(decision: &ApprovalDecision, old: &[Condition], outcome: &Outcome,
             .find(|condition| condition.r#type == r#type && condition.status == status)
             .map_or_else(|| to_second(now), |condition| condition.last_transition_time),
         reason: reason.to_owned(),
-        message: bounded(&message, MAX_MESSAGE),
+        message: message.clone(),
     };
-    let companion = standing
-        .companion()
-        .map(|r#type| condition(r#type, ConditionStatus::True));
-    std::iter::once(condition("Ready", standing.ready()))
-        .chain(companion)
-        .collect()
+    let companion = standing.companion().map(|r#type| condition(r#type, ConditionStatus::True));
+    std::iter::once(condition("Ready", standing.ready())).chain(companion).collect()
 }
 
 /// What happened, and what to do about it.
 #[must_use]
 pub fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
-    let remedy = outcome.reason().remedy();
-    format!("{}. {remedy}", what_happened(decision, outcome).trim_end_matches('.'))
+    within(MAX_MESSAGE, decision, outcome)
+}
+
+/// The message in so many bytes. The service's words can be longer than that: they are cut, and never what to do.
+fn within(bytes: usize, decision: &ApprovalDecision, outcome: &Outcome) -> String {
+    let (happened, remedy) = (what_happened(decision, outcome), outcome.reason().remedy());
+    let room = bytes.saturating_sub(". ".len() + remedy.len());
+    let happened = happened.get(..happened.floor_char_boundary(room)).unwrap_or_default();
+    format!("{}. {remedy}", happened.trim_end_matches('.'))
 }
 
 fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
@@ -149,35 +164,22 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
         ),
         Outcome::Suspended => format!("The answer {answer} is held back because spec.suspend is true"),
         Outcome::Submitting(intent) => {
-            format!(
-                "Attempt {} at answering {answer} is under way",
-                intent.submission.attempts
-            )
+            format!("Attempt {} at answering {answer} is under way", intent.submission.attempts)
         }
         Outcome::Unconfirmed { doubt, completed, .. } => unconfirmed(decision, doubt, completed.is_some()),
         Outcome::Retrying { submission, detail, .. } => {
-            format!(
-                "Attempt {} at answering {answer} was not taken ({detail})",
-                submission.attempts
-            )
+            format!("Attempt {} at answering {answer} was not taken ({detail})", submission.attempts)
         }
     }
 }
 
 fn unconfirmed(decision: &ApprovalDecision, doubt: &Doubt, completed: bool) -> String {
-    let start = decision
-        .status
-        .as_ref()
-        .and_then(|status| status.submission.as_ref())
-        .map(|s| s.start_time);
+    let start = decision.status.as_ref().and_then(|status| status.submission.as_ref()).map(|s| s.start_time);
     let since = start.map(|start| format!(" since {start}")).unwrap_or_default();
     let unknown = if completed {
         format!("CodePipeline says that the request is completed, and how is not known{since}")
     } else {
-        format!(
-            "Whether the answer {} was taken is not known{since}",
-            decision.spec.result.status
-        )
+        format!("Whether the answer {} was taken is not known{since}", decision.spec.result.status)
     };
     match doubt {
         Doubt::Lost(detail) => format!("{unknown}: the response was lost ({detail})"),
@@ -201,12 +203,7 @@ fn ended(record: &Finished) -> String {
 #[must_use]
 pub fn current_reason(decision: &ApprovalDecision) -> Option<Reason> {
     let conditions = &decision.status.as_ref()?.conditions;
-    conditions
-        .iter()
-        .find(|condition| condition.r#type == "Ready")?
-        .reason
-        .parse()
-        .ok()
+    conditions.iter().find(|condition| condition.r#type == "Ready")?.reason.parse().ok()
 }
 
 /// The Event of a change of reason. `Submitting` has none: it lasts a moment, and each of a long row of attempts would
@@ -224,8 +221,11 @@ pub fn event(decision: &ApprovalDecision, outcome: &Outcome, before: Option<Reas
     Some(Event {
         type_,
         reason: reason.as_str().to_owned(),
-        note: Some(bounded(&message(decision, outcome), 1024)),
+        note: Some(within(MAX_NOTE, decision, outcome)),
         action: "PutApprovalResult".to_owned(),
         secondary: None,
     })
 }
+
+#[cfg(test)]
+mod tests;

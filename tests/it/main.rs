@@ -1,5 +1,13 @@
 //! The operator's binary against a real Kubernetes API server and an endpoint that speaks CodePipeline's protocol.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends by them"
+)]
+
 mod admission;
 mod crash;
 mod generated;

@@ -1,6 +1,6 @@
 //! Starting where something is missing or wrong: the operator says what, and goes on by itself where it can.
 
-use crate::support::{Case, Cluster, install_crds};
+use crate::support::{Case, Cluster, install_crds, reason, spec};
 use approval_operator::api::v1alpha1::Reason;
 use local_codepipeline::api::Operation;
 use std::process::Command;
@@ -93,4 +93,18 @@ async fn without_region_or_credentials_a_decision_says_so_and_recovers_by_itself
     std::fs::write(&credentials, "[default]\naws_access_key_id = FILE\naws_secret_access_key = secret\n").unwrap();
     case.until_reason("web", Reason::Delivered).await;
     assert!(case.service.ledger()[0].caller.ends_with("/FILE"), "{}", operator.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_watches_the_namespaces_that_it_is_told_and_no_other() {
+    let (one, two, other) = (Case::new().await, Case::new().await, Case::new().await);
+    let operator = one.operator().namespace(&two.namespace).start();
+    operator.until_ready().await;
+    for (case, pipeline) in [(&other, "other"), (&one, "one"), (&two, "two")] {
+        let approval = one.open(pipeline);
+        case.create(pipeline, spec(pipeline, &approval)).await;
+    }
+    one.until_reason("one", Reason::Delivered).await;
+    two.until_reason("two", Reason::Delivered).await;
+    assert_eq!(reason(&other.decisions.get("other").await.unwrap()), None);
 }
