@@ -37,10 +37,10 @@ pub struct Run {
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// How long to wait between two looks at a pipeline
-    #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = up_to_an_hour)]
     pub poll_interval: SignedDuration,
     /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way
-    #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = up_to_five_minutes)]
     pub aws_timeout: SignedDuration,
     /// How long after its creation a decision can be answered; later it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
@@ -69,6 +69,17 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     let duration =
         span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|error| format!("{error}; {advice}"))?;
     if duration < SignedDuration::from_millis(100) { Err(advice.to_owned()) } else { Ok(duration) }
+}
+
+fn up_to_an_hour(text: &str) -> Result<SignedDuration, String> {
+    let hour = SignedDuration::from_hours(1);
+    duration(text).and_then(|found| if found > hour { Err("it is at most 1h".to_owned()) } else { Ok(found) })
+}
+
+/// An answer that is lost keeps its decision locked for this long.
+fn up_to_five_minutes(text: &str) -> Result<SignedDuration, String> {
+    let minutes = SignedDuration::from_mins(5);
+    duration(text).and_then(|found| if found > minutes { Err("it is at most 5m".to_owned()) } else { Ok(found) })
 }
 
 /// A namespace's name, as Kubernetes has it (RFC 1123).

@@ -1,19 +1,21 @@
 //! The CodePipeline client: loaded when it is first needed and again after it lost its credentials, timed, counted, and
 //! with the SDK's own retry off where a second request could hide what became of the first.
 
-use super::error::{CallError, Cause, Transmission, classify};
+use super::credentials::FetchedFirst;
+use super::error::{CallError, Cause, TooLate, Transmission, classify};
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
 use crate::causes::with_causes;
 use crate::metrics::Metrics;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
 use aws_sdk_codepipeline::operation::RequestId;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -27,9 +29,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long a failure to find a region or credentials is given to everyone who asks, before they are looked for again.
-/// Looking takes seconds where the instance metadata service does not answer.
-const FAILURE_HELD: Duration = Duration::from_secs(1);
+/// How long what was found, or not, counts for everyone who asks, before region and credentials are looked for again.
+/// Looking takes seconds where the instance metadata service does not answer, and a call to AWS where it does.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// An operation of the service that the operator calls.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -81,8 +83,15 @@ struct Shared {
 #[derive(Debug)]
 enum Loaded {
     Nothing,
-    Client(sdk::Client),
+    Client(Loading),
     Failure { error: CallError, seen: Instant },
+}
+
+/// A client of the SDK, and when it was loaded, which tells it from the next.
+#[derive(Clone, Debug)]
+struct Loading {
+    client: sdk::Client,
+    at: Instant,
 }
 
 impl Client {
@@ -101,8 +110,14 @@ impl Client {
         self.client().await.map(drop)
     }
 
-    /// Answers an approval with exactly one POST, and tells when the service took the answer.
-    pub async fn put_approval_result(&self, spec: &ApprovalDecisionSpec, token: &Token) -> Answer<Option<Timestamp>> {
+    /// Answers an approval with exactly one POST, which leaves before `latest` or not at all, and tells when the service
+    /// took the answer.
+    pub async fn put_approval_result(
+        &self,
+        spec: &ApprovalDecisionSpec,
+        token: &Token,
+        latest: Timestamp,
+    ) -> Answer<Option<Timestamp>> {
         let status = match spec.result.status {
             ApprovalStatus::Approved => sdk::types::ApprovalStatus::Approved,
             ApprovalStatus::Rejected => sdk::types::ApprovalStatus::Rejected,
@@ -113,7 +128,7 @@ impl Client {
         }
         let once = sdk::config::Builder::new().retry_config(RetryConfig::disabled());
         let answer = self
-            .call(Operation::PutApprovalResult, |client, transmitted| {
+            .call(Operation::PutApprovalResult, latest, |client, transmitted| {
                 let request = client
                     .put_approval_result()
                     .pipeline_name(&spec.pipeline_name)
@@ -137,7 +152,7 @@ impl Client {
         &self,
         pipeline: &str,
     ) -> Result<sdk::operation::get_pipeline_state::GetPipelineStateOutput, CallError> {
-        self.call(Operation::GetPipelineState, |client, transmitted| {
+        self.call(Operation::GetPipelineState, Timestamp::MAX, |client, transmitted| {
             client.get_pipeline_state().name(pipeline).customize().interceptor(transmitted).send()
         })
         .await
@@ -152,7 +167,7 @@ impl Client {
         page: Option<String>,
     ) -> Result<sdk::operation::list_action_executions::ListActionExecutionsOutput, CallError> {
         let filter = execution.map(|id| sdk::types::ActionExecutionFilter::builder().pipeline_execution_id(id).build());
-        self.call(Operation::ListActionExecutions, |client, transmitted| {
+        self.call(Operation::ListActionExecutions, Timestamp::MAX, |client, transmitted| {
             client
                 .list_action_executions()
                 .pipeline_name(pipeline)
@@ -167,38 +182,48 @@ impl Client {
         .result
     }
 
-    async fn call<T, E, F>(&self, operation: Operation, send: impl FnOnce(sdk::Client, Transmitted) -> F) -> Answer<T>
+    async fn call<T, E, F>(
+        &self,
+        operation: Operation,
+        latest: Timestamp,
+        send: impl FnOnce(sdk::Client, Transmitted) -> F,
+    ) -> Answer<T>
     where
         T: RequestId,
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let client = match self.client().await {
-            Ok(client) => client,
-            Err(error) => {
-                return Answer { result: Err(error), request_id: None };
-            }
+        let loading = match self.client().await {
+            Ok(loading) => loading,
+            Err(error) => return Answer { result: Err(error), request_id: None },
         };
         let begun = Instant::now();
-        let transmitted = Transmitted::default();
-        let sent = send(client, transmitted.clone()).await;
+        let transmitted = Transmitted { latest, begun: Arc::default() };
+        let sent = send(loading.client, transmitted.clone()).await;
         let (request_id, result) = match sent {
             Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
             Err(error) => (error.request_id().map(str::to_owned), Err(classify(error, transmitted.transmission()))),
         };
         self.shared.metrics.aws_request(operation, result.as_ref().err(), begun.elapsed());
         if let Err(CallError::NotTaken { cause: Cause::CredentialsUnavailable, .. }) = &result {
-            // The SDK reads its files once: a mended one is seen only by a client that is loaded anew.
-            *self.shared.loaded.lock().await = Loaded::Nothing;
+            self.forget(loading.at).await;
         }
         Answer { result, request_id }
     }
 
-    async fn client(&self) -> Result<sdk::Client, CallError> {
+    /// The SDK reads its files once: a mended one is seen only by a client that is loaded anew.
+    async fn forget(&self, loaded_at: Instant) {
+        let mut loaded = self.shared.loaded.lock().await;
+        if matches!(&*loaded, Loaded::Client(Loading { at, .. }) if *at == loaded_at && at.elapsed() >= LEAST_PAUSE) {
+            *loaded = Loaded::Nothing;
+        }
+    }
+
+    async fn client(&self) -> Result<Loading, CallError> {
         let mut loaded = self.shared.loaded.lock().await;
         match &*loaded {
-            Loaded::Client(client) => return Ok(client.clone()),
-            Loaded::Failure { error, seen } if seen.elapsed() < FAILURE_HELD => return Err(error.clone()),
+            Loaded::Client(loading) => return Ok(loading.clone()),
+            Loaded::Failure { error, seen } if seen.elapsed() < LEAST_PAUSE => return Err(error.clone()),
             Loaded::Failure { .. } | Loaded::Nothing => {}
         }
         let result = match timeout(self.shared.timeout, load(self.shared.timeout)).await {
@@ -207,8 +232,9 @@ impl Client {
         };
         match result {
             Ok(client) => {
-                *loaded = Loaded::Client(client.clone());
-                Ok(client)
+                let loading = Loading { client, at: Instant::now() };
+                *loaded = Loaded::Client(loading.clone());
+                Ok(loading)
             }
             Err(detail) => {
                 let error = CallError::NotTaken { cause: Cause::CredentialsUnavailable, exception: None, detail };
@@ -230,17 +256,21 @@ async fn load(limit: Duration) -> Result<sdk::Client, String> {
     let Some(provider) = config.credentials_provider() else {
         return Err("no AWS credentials provider is configured".to_owned());
     };
-    provider.provide_credentials().await.map_err(|error| with_causes(&error))?;
-    Ok(sdk::Client::new(&config))
+    let credentials = FetchedFirst::fetch(provider).await.map_err(|error| with_causes(&error))?;
+    Ok(sdk::Client::from_conf(sdk::config::Builder::from(&config).credentials_provider(credentials).build()))
 }
 
-/// Notes that a request is handed to the connection: before that, no failure can mean that it was applied.
-#[derive(Clone, Debug, Default)]
-struct Transmitted(Arc<AtomicBool>);
+/// Sees to it that a request leaves in time or not at all, and notes that it is handed to the connection: before that, no
+/// failure can mean that it was applied.
+#[derive(Clone, Debug)]
+struct Transmitted {
+    latest: Timestamp,
+    begun: Arc<AtomicBool>,
+}
 
 impl Transmitted {
     fn transmission(&self) -> Transmission {
-        if self.0.load(Ordering::Acquire) { Transmission::Begun } else { Transmission::NotBegun }
+        if self.begun.load(Ordering::Acquire) { Transmission::Begun } else { Transmission::NotBegun }
     }
 }
 
@@ -256,8 +286,26 @@ impl Intercept for Transmitted {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.store(true, Ordering::Release);
+        if Timestamp::now() >= self.latest {
+            return Err(TooLate(self.latest).into());
+        }
+        self.begun.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// The SDK takes an empty body for an answer that leaves everything out. The service's answers are JSON: an empty one
+    /// comes from something in between, and says nothing about what the service did.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        match response.body().bytes() {
+            Some([]) if response.status().is_success() => Err("the response is empty".into()),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::causes::with_causes;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use jiff::Timestamp;
 use std::error::Error as StdError;
 
 /// Why a call has no result.
@@ -93,6 +94,8 @@ impl From<Cause> for Reason {
 enum Meaning {
     Refusal(Refusal),
     Cause(Cause),
+    /// The service does not say whether the request was applied.
+    Unclear,
 }
 
 fn meaning(name: &str) -> Meaning {
@@ -130,6 +133,14 @@ fn meaning(name: &str) -> Meaning {
         | "MissingAuthenticationTokenException"
         | "AuthFailure"
         | "InvalidToken" => Meaning::Cause(Cause::CredentialsUnavailable),
+        "RequestTimeout"
+        | "RequestTimeoutException"
+        | "InternalFailure"
+        | "InternalError"
+        | "InternalServerError"
+        | "InternalServiceError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => Meaning::Unclear,
         _ => Meaning::Cause(Cause::ServiceUnavailable),
     }
 }
@@ -143,6 +154,11 @@ pub(super) enum Transmission {
     Begun,
 }
 
+/// A request that was ready to leave after the time until which it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was not ready to leave before {0}")]
+pub(super) struct TooLate(pub Timestamp);
+
 pub(super) fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
@@ -155,8 +171,10 @@ where
     }
     let detail = with_causes(&error);
     if transmission == Transmission::NotBegun {
-        // Credentials are what is fetched between building a request and sending it, so a time-out there is theirs too.
-        let credentials = caused_by::<CredentialsError>(&error).is_some() || matches!(error, SdkError::TimeoutError(_));
+        // Credentials are what is fetched between building a request and sending it: what takes long there are they.
+        let credentials = caused_by::<CredentialsError>(&error).is_some()
+            || caused_by::<TooLate>(&error).is_some()
+            || matches!(error, SdkError::TimeoutError(_));
         let cause = if credentials { Cause::CredentialsUnavailable } else { Cause::ServiceUnavailable };
         return CallError::NotTaken { cause, exception: None, detail };
     }
@@ -173,10 +191,11 @@ where
 fn answered(status: u16, name: Option<String>, message: String) -> CallError {
     // A 5xx says nothing about whether the request was applied, whatever its body says. A 4xx that names no exception does
     // not come from the service, and what stands in between may have passed the request on.
-    let Some(name) = name.filter(|_| status < 500) else {
+    let Some(name) = name.filter(|_| status < 500 && status != 408) else {
         return CallError::Lost { detail: format!("HTTP status {status}: {message}") };
     };
     match meaning(&name) {
+        Meaning::Unclear => CallError::Lost { detail: format!("{name}: {message}") },
         Meaning::Refusal(refusal) => CallError::Refused { refusal, exception: Exception { r#type: name, message } },
         Meaning::Cause(cause) => CallError::NotTaken {
             cause,
@@ -233,6 +252,15 @@ mod tests {
     #[test]
     fn a_4xx_that_names_no_exception_is_not_taken_for_the_services_word() {
         assert!(matches!(answered(403, None, String::new()), CallError::Lost { .. }));
+    }
+
+    #[test]
+    fn an_exception_that_does_not_say_whether_the_request_was_applied_is_not_taken_for_a_no() {
+        for (status, name) in [(400, "RequestTimeoutException"), (408, "ValidationException"), (400, "InternalFailure")]
+        {
+            let error = answered(status, Some(name.to_owned()), String::new());
+            assert!(matches!(error, CallError::Lost { .. }), "{status} {name} became {error:?}");
+        }
     }
 
     #[test]

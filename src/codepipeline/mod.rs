@@ -2,6 +2,7 @@
 //! approval request. The rest of the operator sees only the types of this module.
 
 mod client;
+mod credentials;
 mod error;
 mod record;
 

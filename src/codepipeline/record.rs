@@ -83,7 +83,16 @@ impl Client {
         let (spec, mut next) = (request.spec, None);
         for _ in 0..MAX_PAGES {
             let pipeline_execution = request.ids.pipeline.as_deref();
-            let page = self.list_action_executions(&spec.pipeline_name, pipeline_execution, next).await?;
+            let page = match self.list_action_executions(&spec.pipeline_name, pipeline_execution, next).await {
+                Ok(page) => page,
+                // The pipeline was replaced by another of its name: a finding, not a failure to read.
+                Err(CallError::NotTaken { exception: Some(Exception { r#type, .. }), .. })
+                    if r#type == "PipelineExecutionNotFoundException" =>
+                {
+                    return Ok(Record::Unseen);
+                }
+                Err(error) => return Err(error),
+            };
             if let Some(entry) = page.action_execution_details().iter().find(|entry| is_entry_of(request, entry)) {
                 return Ok(from_history(entry));
             }

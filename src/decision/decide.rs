@@ -1,40 +1,16 @@
 //! What to do next about a decision, as a pure function of what was observed and the time. Everything that keeps an answer
 //! from being sent twice, or from being misreported, is decided here; the rest of the module only carries it out.
 
+use super::limits::{
+    LEAST_BACK_OFF, MARGIN, RECORD_LAG, RECORD_PATIENCE, Settings, created, deadline, earlier, expiry, later,
+    latest_start, next_attempt,
+};
 use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
 use super::progress::{Progress, execution_ids};
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
 use crate::codepipeline::{CallError, ExecutionIds, Finished, Record, Refusal};
-use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-/// How far the clocks of operators and of the service may differ.
-pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long writing an intent may take. It adds to [`MARGIN`]: a request that leaves late must not be looked for too early.
-const LATENESS: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long the service's history may lag behind what it did: on the live service a decision was in it after some 30 s.
-pub const RECORD_LAG: SignedDuration = SignedDuration::from_secs(60);
-
-/// How long a record that contradicts an exception of the service is read again, before the exception is what counts.
-pub const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
-
-/// The longest pause between two attempts.
-const MAX_BACK_OFF: i64 = 300;
-
-/// The operator's settings that decisions depend on.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// The longest time that a call to the service takes.
-    pub aws_timeout: SignedDuration,
-    /// How long after its creation a decision may be answered.
-    pub waiting_limit: SignedDuration,
-    /// How long to wait between two looks at the service's record.
-    pub poll_interval: SignedDuration,
-}
+use jiff::Timestamp;
 
 /// What is known in a round over one decision.
 #[derive(Clone, Debug)]
@@ -67,9 +43,11 @@ impl Observed<'_> {
 pub enum Attempt {
     /// Nothing.
     None,
+    /// The client is not fit to send anything, so that no intent was written.
+    NotPrepared(Intent, CallError),
     /// The intent stands in the object's status, and nothing was sent under it.
     Intended(Intent),
-    /// The request was sent, or could not be.
+    /// The request was given to the client, under a written intent.
     Answered(Intent, Result<Option<Timestamp>, CallError>),
 }
 
@@ -85,7 +63,12 @@ pub enum Step {
     /// Write the intent to answer.
     Intend(Intent),
     /// Send the request under the intent that was written.
-    Send(Intent),
+    Send {
+        /// What was written.
+        intent: Intent,
+        /// It leaves before then or not at all.
+        latest: Timestamp,
+    },
     /// Write what became of the decision.
     Settle(Outcome),
 }
@@ -95,7 +78,11 @@ pub enum Step {
 pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
     let now = to_millisecond(now);
     match seen.attempt {
-        Attempt::Answered(intent, answer) => answered(seen, settings, now, intent, answer),
+        Attempt::NotPrepared(intent, error) => failed(seen, settings, now, intent, error),
+        Attempt::Answered(_, Ok(approved_at)) => {
+            Step::Settle(Outcome::Delivered { approved_at: *approved_at, record: None })
+        }
+        Attempt::Answered(intent, Err(error)) => failed(seen, settings, now, intent, error),
         Attempt::Intended(intent) => intended(seen, settings, now, intent),
         Attempt::None => match Progress::of(seen.decision) {
             Progress::Over => Step::Rest,
@@ -111,66 +98,58 @@ pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step 
 
 /// Nothing of ours is with the service: send an answer if it may be sent.
 fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
-    if seen.decision.spec.suspend {
-        return Step::Settle(Outcome::Suspended);
-    }
-    let expiry = match expiry(seen.decision, settings, now) {
+    let expiry = match unless_held_back(seen.decision, settings, now) {
+        Ok(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, last),
         Ok(expiry) => expiry,
-        Err(detail) => return Step::Settle(Outcome::Invalid { detail }),
+        Err(step) => return step,
     };
-    if expiry.at() <= now {
-        return expired(seen, expiry);
-    }
-    let Some(last) = last else {
-        let intent = intent(seen.decision, settings, now, 1, None, ExecutionIds::default());
-        return Step::Intend(intent);
+    let (attempts, ids) = match last {
+        None => (1, ExecutionIds::default()),
+        Some(last) => {
+            let next = next_attempt(seen.decision, last);
+            if now < next {
+                return Step::WaitUntil(next.min(expiry.at()));
+            }
+            (last.attempts.saturating_add(1), execution_ids(seen.decision))
+        }
     };
-    let next = next_attempt(seen.decision, last);
-    if now < next {
-        return Step::WaitUntil(next.min(expiry.at()));
-    }
-    let attempts = last.attempts.saturating_add(1);
-    Step::Intend(intent(seen.decision, settings, now, attempts, None, execution_ids(seen.decision)))
+    Step::Intend(intent(seen.decision, settings, now, attempts, None, ids))
 }
 
 /// The intent is written: the object that the write returned decides whether the request may leave.
 fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
-    if seen.decision.spec.suspend {
-        return Step::Settle(Outcome::Suspended);
+    let expiry = match unless_held_back(seen.decision, settings, now) {
+        Ok(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, Some(&intent.submission)),
+        Ok(expiry) => expiry,
+        Err(step) => return step,
+    };
+    let latest = latest_start(settings, &intent.submission);
+    if now < latest {
+        return Step::Send { intent: intent.clone(), latest: latest.min(expiry.at()) };
     }
-    match expiry(seen.decision, settings, now) {
-        Err(detail) => Step::Settle(Outcome::Invalid { detail }),
-        Ok(expiry) if expiry.at() <= now => expired(seen, expiry),
-        Ok(_) if end_of_attempt(settings, now) > intent.submission.deadline => Step::Intend(Intent {
-            submission: Submission {
-                start_time: match intent.earlier {
-                    Earlier::NotTaken => now,
-                    Earlier::InDoubt => intent.submission.start_time,
-                },
-                deadline: deadline(settings, now),
-                ..intent.submission.clone()
-            },
-            ..intent.clone()
-        }),
-        Ok(_) => Step::Send(intent.clone()),
-    }
+    let start_time = match intent.earlier {
+        Earlier::NotTaken => now,
+        Earlier::InDoubt => intent.submission.start_time,
+    };
+    let submission = Submission { start_time, deadline: deadline(settings, now), ..intent.submission.clone() };
+    Step::Intend(Intent { submission, ..intent.clone() })
 }
 
-/// The answer came, or failed to.
-fn answered(
-    seen: &Observed<'_>,
-    settings: &Settings,
-    now: Timestamp,
-    intent: &Intent,
-    answer: &Result<Option<Timestamp>, CallError>,
-) -> Step {
+/// Until when an answer may be sent, unless the decision is held back for another reason than the time.
+fn unless_held_back(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, Step> {
+    if decision.metadata.deletion_timestamp.is_some() {
+        // Deleting a decision must not touch the pipeline, though a finalizer may hold the object for a while.
+        return Err(Step::Rest);
+    }
+    if decision.spec.suspend {
+        return Err(Step::Settle(Outcome::Suspended));
+    }
+    expiry(decision, settings, now).map_err(|detail| Step::Settle(Outcome::Invalid { detail }))
+}
+
+/// The answer was not taken, or its response was lost.
+fn failed(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent, error: &CallError) -> Step {
     let Intent { submission, earlier, ids } = intent;
-    let error = match answer {
-        Ok(approved_at) => {
-            return Step::Settle(Outcome::Delivered { approved_at: *approved_at, record: None });
-        }
-        Err(error) => error,
-    };
     let unconfirmed = |doubt| {
         let next = submission.deadline;
         Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids: ids.clone(), next })
@@ -185,13 +164,17 @@ fn answered(
         CallError::Lost { detail } => unconfirmed(Doubt::Lost(detail.clone())),
         CallError::NotTaken { cause, exception, detail } => match earlier {
             Earlier::InDoubt => unconfirmed(Doubt::NotAsked(detail.clone())),
-            Earlier::NotTaken => Step::Settle(Outcome::Retrying {
-                submission: submission.clone(),
-                cause: *cause,
-                exception: exception.clone(),
-                detail: detail.clone(),
-                next: until_expiry(seen.decision, settings, now, next_attempt(seen.decision, submission)),
-            }),
+            Earlier::NotTaken => {
+                // A failure that took its time must not be followed at once.
+                let next = next_attempt(seen.decision, submission).max(later(now, LEAST_BACK_OFF));
+                Step::Settle(Outcome::Retrying {
+                    submission: submission.clone(),
+                    cause: *cause,
+                    exception: exception.clone(),
+                    detail: detail.clone(),
+                    next: expiry(seen.decision, settings, now).map_or(next, |expiry| next.min(expiry.at())),
+                })
+            }
         },
     }
 }
@@ -231,14 +214,17 @@ fn recover(seen: &Observed<'_>, settings: &Settings, now: Timestamp, submission:
     }
     // The attempts so far were not taken, or left no trace where a taken one would have by now. The same token can be sent
     // again: if one was taken after all, the service refuses this one.
-    match expiry(seen.decision, settings, now) {
-        _ if seen.decision.spec.suspend => Step::Settle(Outcome::Suspended),
-        Err(detail) => Step::Settle(Outcome::Invalid { detail }),
-        Ok(expiry) if expiry.at() <= now => Step::Settle(Outcome::Expired(expiry)),
+    match unless_held_back(seen.decision, settings, now) {
+        Ok(expiry) if expiry.at() <= now => {
+            let pending = matches!(seen.record(), Some(Ok(Record::Pending(_))));
+            let unproven = "an answer was sent, and CodePipeline's record shows no trace of it";
+            Step::Settle(Outcome::Expired { expiry, unproven: (!pending).then(|| unproven.to_owned()) })
+        }
         Ok(_) => {
             let attempts = submission.attempts.saturating_add(1);
             Step::Intend(intent(seen.decision, settings, now, attempts, Some(submission), ids))
         }
+        Err(step) => step,
     }
 }
 
@@ -268,7 +254,7 @@ fn completed(
         Some(Err(error)) => (Doubt::Unreadable(error.detail()), execution_ids(seen.decision)),
     };
     let readable = matches!(doubt, Doubt::NotInRecord);
-    if now >= later(submission.start_time, RECORD_PATIENCE) && (readable || earlier == Earlier::NotTaken) {
+    if now >= later(submission.deadline, RECORD_PATIENCE) && (readable || earlier == Earlier::NotTaken) {
         return refused();
     }
     let completed = match earlier {
@@ -291,14 +277,29 @@ fn by_others(decision: &ApprovalDecision, record: &Finished, exception: Option<&
     })
 }
 
-/// The time is over. A decision that was restored from a backup was answered in an earlier life, which the record tells.
-fn expired(seen: &Observed<'_>, expiry: Expiry) -> Step {
+/// The time is over. A decision that was restored from a backup was answered in an earlier life, which the record tells: one
+/// that is new here is given a minute to read it.
+fn expired(
+    seen: &Observed<'_>,
+    settings: &Settings,
+    now: Timestamp,
+    expiry: Expiry,
+    last: Option<&Submission>,
+) -> Step {
+    let patience = later(created(seen.decision, now), RECORD_LAG);
     match seen.record() {
         None => Step::ReadRecord,
         Some(Ok(Record::Finished(record))) if record.result == Some(seen.decision.spec.result.status) => {
             Step::Settle(Outcome::AlreadyDecided { record: record.clone(), exception: None })
         }
-        Some(Ok(_) | Err(_)) => Step::Settle(Outcome::Expired(expiry)),
+        Some(Ok(_)) => Step::Settle(Outcome::Expired { expiry, unproven: None }),
+        Some(Err(_)) if last.is_none() && now < patience => {
+            Step::WaitUntil(later(now, settings.poll_interval).min(patience))
+        }
+        Some(Err(error)) => {
+            let unproven = format!("CodePipeline's record of the request cannot be read ({})", error.detail());
+            Step::Settle(Outcome::Expired { expiry, unproven: Some(unproven) })
+        }
     }
 }
 
@@ -329,55 +330,6 @@ fn intent(
         ids,
         earlier: if in_doubt.is_some() { Earlier::InDoubt } else { Earlier::NotTaken },
     }
-}
-
-fn deadline(settings: &Settings, now: Timestamp) -> Timestamp {
-    later(end_of_attempt(settings, now), LATENESS)
-}
-
-/// When a request that leaves now can no longer reach the service, by anybody's clock.
-fn end_of_attempt(settings: &Settings, now: Timestamp) -> Timestamp {
-    later(later(now, settings.aws_timeout), MARGIN)
-}
-
-/// Which limit comes first.
-fn expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, String> {
-    let created = decision.creation_timestamp().map_or(now, |time| time.0);
-    let limit = Expiry::WaitingLimit(later(created, settings.waiting_limit));
-    let Some(not_after) = &decision.spec.not_after else {
-        return Ok(limit);
-    };
-    match not_after.0.parse() {
-        Ok(at) if at < limit.at() => Ok(Expiry::NotAfter(at)),
-        Ok(_) => Ok(limit),
-        Err(_) => Err(format!(
-            "spec.notAfter is {:?}, which is no time: write one in RFC 3339, such as 2026-01-31T17:00:00Z",
-            not_after.0
-        )),
-    }
-}
-
-fn until_expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp, next: Timestamp) -> Timestamp {
-    expiry(decision, settings, now).map_or(next, |expiry| next.min(expiry.at()))
-}
-
-/// Exponential back-off with full jitter, from 1 s to 5 min. The jitter is drawn from the object and the attempt, so that
-/// a restart, or a look in between, comes to the same time.
-fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Timestamp {
-    let mut hasher = DefaultHasher::new();
-    (decision.uid(), last.attempts).hash(&mut hasher);
-    let ceiling = MAX_BACK_OFF.min(1 << last.attempts.clamp(0, 16)) * 1000;
-    let drawn = i64::try_from(hasher.finish() >> 32).unwrap_or_default() % ceiling;
-    later(last.start_time, SignedDuration::from_millis(drawn.max(1000)))
-}
-
-/// Sums that end at the edges of the calendar instead of failing.
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
-fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

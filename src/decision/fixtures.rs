@@ -1,6 +1,6 @@
 //! Decisions, records and errors as the tests of this module need them, in a line each.
 
-use super::decide::Settings;
+use super::limits::Settings;
 use super::outcome::{Earlier, Intent};
 use crate::api::conditions::Condition;
 use crate::api::v1alpha1::{
@@ -28,6 +28,10 @@ pub fn at(seconds: i64) -> Timestamp {
 
 pub fn token() -> Token {
     Token("0a1b2c3d-0000-4000-8000-00000000000a".to_owned())
+}
+
+pub fn other_token() -> Token {
+    Token("0a1b2c3d-0000-4000-8000-00000000000b".to_owned())
 }
 
 /// A decision that nobody has touched since it was created: Approved, with a summary and a token.
@@ -69,6 +73,11 @@ pub trait Given: Sized {
 
     fn not_after(self, time: impl ToString) -> Self {
         self.with(|decision| decision.spec.not_after = Some(NotAfter(time.to_string())))
+    }
+
+    /// Deleted, and held by a finalizer: the API server counts the deletion as a change.
+    fn deleted(self) -> Self {
+        self.edited().with(|decision| decision.metadata.deletion_timestamp = Some(Time(at(1))))
     }
 
     fn answering(self, status: ApprovalStatus, summary: &str) -> Self {

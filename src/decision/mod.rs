@@ -4,12 +4,14 @@
 mod decide;
 #[cfg(test)]
 mod fixtures;
+mod limits;
 mod outcome;
 mod progress;
 mod reconcile;
 mod status;
 
-pub use decide::{Attempt, MARGIN, Observed, RECORD_LAG, RECORD_PATIENCE, Reading, Settings, Step, decide};
+pub use decide::{Attempt, Observed, Reading, Step, decide};
+pub use limits::Settings;
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
 pub use progress::Progress;
 pub use reconcile::{Context, Error, reconcile};

@@ -36,7 +36,12 @@ pub enum Outcome {
         detail: String,
     },
     /// The time for an answer is over.
-    Expired(Expiry),
+    Expired {
+        /// Which limit passed.
+        expiry: Expiry,
+        /// Why it is not certain that no answer was taken before, where it is not.
+        unproven: Option<String>,
+    },
     /// The owner holds the decision back.
     Suspended,
     /// An answer is about to be sent.
@@ -128,7 +133,7 @@ impl Outcome {
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::Refused { refusal, .. } => (*refusal).into(),
             Self::Invalid { .. } => Reason::ValidationFailed,
-            Self::Expired(_) => Reason::Expired,
+            Self::Expired { .. } => Reason::Expired,
             Self::Suspended => Reason::Suspended,
             Self::Submitting(_) => Reason::Submitting,
             Self::Unconfirmed { .. } => Reason::Unconfirmed,
@@ -145,7 +150,7 @@ impl Outcome {
             | Self::AlreadyDecided { .. }
             | Self::Refused { .. }
             | Self::Invalid { .. }
-            | Self::Expired(_)
+            | Self::Expired { .. }
             | Self::Suspended
             | Self::Submitting(_) => None,
         }

@@ -39,7 +39,7 @@ impl Progress {
             return Self::Over;
         }
         let standing = ready.reason.parse::<Reason>().map(Reason::standing);
-        match (standing, status.submission.clone()) {
+        match (standing, submission(decision).cloned()) {
             (Ok(Standing::UnderWay), Some(submission)) => match status.exception.clone() {
                 Some(exception) => Self::CompletedByOthers(submission, exception),
                 None => Self::UnderWay(submission),
@@ -54,8 +54,9 @@ impl Progress {
 
 /// Whether the decision was edited, or its annotation given a new value, since the operator last acted on it.
 fn is_touched(decision: &ApprovalDecision, status: &ApprovalDecisionStatus) -> bool {
+    let requested_at = requested_at(decision);
     status.observed_generation != decision.metadata.generation
-        || status.last_handled_requested_at != requested_at(decision)
+        || requested_at.is_some() && status.last_handled_requested_at != requested_at
 }
 
 /// The annotation that asks for a fresh start.
@@ -64,11 +65,12 @@ pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
     decision.annotations().get(REQUESTED_AT).map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
 }
 
-/// The attempt that the status tells of, unless it is about an earlier edit of the decision.
+/// The attempt that the status tells of. One with a token that the spec does not name is about an earlier edit, or forged,
+/// and none of this decision's.
 #[must_use]
 pub fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
-    let status = decision.status.as_ref()?;
-    status.submission.as_ref().filter(|_| status.observed_generation == decision.metadata.generation)
+    let submission = decision.status.as_ref()?.submission.as_ref()?;
+    (submission.token == decision.spec.token).then_some(submission)
 }
 
 /// What is known of the request that the decision is pinned to. What an earlier edit of the decision was pinned to may be

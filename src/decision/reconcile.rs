@@ -1,9 +1,10 @@
 //! Carries out, one effect at a time, what [`decide`] says, until nothing is left to do in this round.
 
-use super::decide::{Attempt, Observed, Reading, Settings, Step, decide};
+use super::decide::{Attempt, Observed, Reading, Step, decide};
+use super::limits::Settings;
 use super::outcome::{Intent, Outcome};
 use super::progress::{execution_ids, submission};
-use super::status::{current_reason, event, is_still_to_tell, message, status};
+use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::codepipeline::{CallError, Client, Record, Request};
 use crate::metrics::Metrics;
@@ -72,8 +73,6 @@ struct Round<'a> {
     decision: ApprovalDecision,
     attempt: Attempt,
     record: Option<Reading>,
-    /// Whether the request of the attempt left: then nobody else can tell what came of it.
-    left: bool,
     /// The request id of the call that was answered, for the log.
     request_id: Option<String>,
     /// The reason before this round, past the moment of Submitting.
@@ -100,7 +99,6 @@ impl<'a> Round<'a> {
             decision,
             attempt: Attempt::None,
             record: None,
-            left: false,
             request_id: None,
         }
     }
@@ -117,17 +115,16 @@ impl<'a> Round<'a> {
                     continue;
                 }
                 Step::Intend(intent) => self.intend(intent).await?,
-                Step::Send(intent) => {
+                Step::Send { intent, latest } => {
                     let (spec, token) = (&self.decision.spec, &intent.submission.token);
-                    let answer = self.context.codepipeline.put_approval_result(spec, token).await;
-                    self.left = true;
+                    let answer = self.context.codepipeline.put_approval_result(spec, token, latest).await;
                     self.request_id = answer.request_id;
                     self.attempt = Attempt::Answered(intent, answer.result);
                     self.record = None;
                     continue;
                 }
                 Step::Settle(outcome) => {
-                    let unchanged = self.is_told(&outcome);
+                    let unchanged = is_told(&self.decision, &outcome, Timestamp::now());
                     let written = self.settle(&outcome).await?;
                     match (&written, outcome.next()) {
                         (Written::Done, Some(next)) => return Ok(requeue(next)),
@@ -160,10 +157,13 @@ impl<'a> Round<'a> {
 
     /// Writes the intent, which fences every other view of the object: whoever works from an older one is refused.
     async fn intend(&mut self, intent: Intent) -> Result<Written, Error> {
-        self.left = false;
         if let Err(error) = self.context.codepipeline.ready().await {
-            self.attempt = Attempt::Answered(intent, Err(error));
+            self.attempt = Attempt::NotPrepared(intent, error);
             return Ok(Written::Done);
+        }
+        // Finding credentials may have taken a while.
+        if self.context.concurrency.is_closed() {
+            return Err(Error::ShuttingDown);
         }
         let outcome = Outcome::Submitting(intent.clone());
         let written = self.write(&outcome).await?;
@@ -181,8 +181,8 @@ impl<'a> Round<'a> {
         let written = loop {
             let written = self.write(outcome).await;
             let sent = match &self.attempt {
-                Attempt::Answered(intent, _) if self.left => Some(&intent.submission),
-                Attempt::None | Attempt::Intended(_) | Attempt::Answered(..) => None,
+                Attempt::Answered(intent, _) => Some(&intent.submission),
+                Attempt::None | Attempt::NotPrepared(..) | Attempt::Intended(_) => None,
             };
             let error = match (written, sent) {
                 (Ok(Written::Outdated), Some(sent))
@@ -212,37 +212,39 @@ impl<'a> Round<'a> {
         Ok(written)
     }
 
-    fn is_told(&self, outcome: &Outcome) -> bool {
-        self.decision.status.as_ref() == Some(&status(&self.decision, outcome, Timestamp::now()))
-    }
-
     /// Writes an outcome into the status, if it is not there already, with the object's resourceVersion as precondition.
     async fn write(&mut self, outcome: &Outcome) -> Result<Written, Error> {
-        let status = status(&self.decision, outcome, Timestamp::now());
-        if self.decision.status.as_ref() == Some(&status) {
+        let now = Timestamp::now();
+        if is_told(&self.decision, outcome, now) {
             return Ok(Written::Done);
         }
         let mut object = self.decision.clone();
-        object.status = Some(status);
+        object.status = Some(status(&self.decision, outcome, now));
         let (name, parameters) = (object.name_any(), PostParams::default());
         match in_time(self.api.replace_status(&name, &parameters, &object)).await {
             Ok(object) => {
                 self.decision = object;
                 Ok(Written::Done)
             }
-            Err(Error::Kubernetes(error)) if code(&error) == Some(409) => self.reload().await,
+            Err(Error::Kubernetes(error)) if code(&error) == Some(409) => self.reload(error).await,
             Err(Error::Kubernetes(error)) if code(&error) == Some(404) => Ok(Written::Gone),
             Err(error) => Err(error),
         }
     }
 
-    async fn reload(&mut self) -> Result<Written, Error> {
+    /// Reads the object anew after a conflict. Where nobody wrote it, the conflict is somebody's refusal, an admission
+    /// webhook's say, and trying again at once would not end.
+    async fn reload(&mut self, conflict: Box<kube::Error>) -> Result<Written, Error> {
         match in_time(self.api.get_opt(&self.decision.name_any())).await? {
-            Some(live) if live.uid() == self.decision.uid() => {
+            Some(live) if live.uid() != self.decision.uid() => Ok(Written::Gone),
+            Some(live) if live.resource_version() == self.decision.resource_version() => {
+                Err(Error::Kubernetes(conflict))
+            }
+            Some(live) => {
                 self.decision = live;
                 Ok(Written::Outdated)
             }
-            Some(_) | None => Ok(Written::Gone),
+            None => Ok(Written::Gone),
         }
     }
 

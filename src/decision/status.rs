@@ -43,10 +43,16 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
         }
         Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
         Outcome::Unconfirmed { ids, .. } => known(&mut status, ids),
-        Outcome::Invalid { .. } | Outcome::Expired(_) | Outcome::Suspended => {}
+        Outcome::Invalid { .. } | Outcome::Expired { .. } | Outcome::Suspended => {}
     }
     status.conditions = conditions(decision, &old.conditions, outcome, now);
     status
+}
+
+/// Whether the status tells this outcome already.
+#[must_use]
+pub fn is_told(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> bool {
+    decision.status.as_ref() == Some(&status(decision, outcome, now))
 }
 
 /// Whether what came of a request that was sent is still to be told, where somebody else wrote since its intent: an
@@ -54,12 +60,14 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
 /// whatever else was found.
 #[must_use]
 pub fn is_still_to_tell(decision: &ApprovalDecision, sent: &Submission, outcome: &Outcome, now: Timestamp) -> bool {
-    let is_told = || decision.status.as_ref() == Some(&status(decision, outcome, now));
+    let status = decision.status.as_ref();
+    let is_edited = status.and_then(|status| status.observed_generation) != decision.metadata.generation;
     submission(decision) == Some(sent)
+        && !is_edited
         && match Progress::of(decision) {
             Progress::UnderWay(_) => true,
             Progress::Fresh | Progress::Retrying(_) | Progress::CompletedByOthers(..) | Progress::Over => {
-                matches!(outcome, Outcome::Delivered { .. }) || is_told()
+                matches!(outcome, Outcome::Delivered { .. }) || is_told(decision, outcome, now)
             }
         }
 }
@@ -72,7 +80,7 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         | Outcome::Unconfirmed { completed: exception, .. } => exception.as_ref()?,
         Outcome::Delivered { .. }
         | Outcome::Invalid { .. }
-        | Outcome::Expired(_)
+        | Outcome::Expired { .. }
         | Outcome::Suspended
         | Outcome::Submitting(_) => return None,
     };
@@ -155,13 +163,18 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             }
         }
         Outcome::Invalid { detail } => detail.clone(),
-        Outcome::Expired(Expiry::NotAfter(at)) => {
-            format!("spec.notAfter ({at}) passed before an answer was taken, and nothing is sent any more")
+        Outcome::Expired { expiry, unproven } => {
+            let limit = match expiry {
+                Expiry::NotAfter(at) => format!("spec.notAfter ({at}) passed"),
+                Expiry::WaitingLimit(at) => {
+                    format!("The operator's waiting limit, counted from the decision's creation, passed at {at}")
+                }
+            };
+            match unproven {
+                None => format!("{limit} before an answer was taken, and nothing is sent any more"),
+                Some(why) => format!("{limit}, and nothing is sent any more; {why}"),
+            }
         }
-        Outcome::Expired(Expiry::WaitingLimit(at)) => format!(
-            "The operator's waiting limit, counted from the decision's creation, ended at {at} before an answer was \
-             taken, and nothing is sent any more"
-        ),
         Outcome::Suspended => format!("The answer {answer} is held back because spec.suspend is true"),
         Outcome::Submitting(intent) => {
             format!("Attempt {} at answering {answer} is under way", intent.submission.attempts)

@@ -2,7 +2,7 @@
 //! let in ends in a reason, never in a crash, a loop or a call that should not be.
 
 use crate::support::{Case, Cluster, reason, spec};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason, Token};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use local_codepipeline::api::Operation;
@@ -164,6 +164,7 @@ fn malformed() -> Vec<Value> {
     rows.push(without("/spec/result/status"));
     rows.push(without("/spec/result/summary"));
     rows.push(with("/metadata/name", json!("Not_A_Name")));
+    rows.push(with("/metadata/name", json!("n".repeat(231))));
     rows.push(with("/metadata/annotations", json!({ "note": "x".repeat(300_000) })));
     rows.push(with("/spec/suspend", json!("true")));
     rows
@@ -184,6 +185,7 @@ fn odd() -> Vec<Value> {
     rows.push(with("/spec/suspend", json!(true)));
     rows.push(with("/spec/pipelineName", json!("@._-".repeat(25))));
     rows.push(with("/metadata/annotations", json!({ "codepipeline.approvals.dev/requestedAt": "🚀".repeat(50_000) })));
+    rows.push(with("/metadata/name", json!("n".repeat(230))));
     rows.push(with("/metadata/finalizers", json!(vec!["example.com/a"; 500])));
     rows.push(with("/status", json!({ "observedGeneration": 1, "conditions": [{ "type": "Ready" }] })));
     rows
@@ -266,6 +268,27 @@ async fn a_forged_status_stops_nobody() {
     let listed = case.decisions.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items.len(), 7);
     assert_eq!(case.service.requests_of(Operation::PutApprovalResult, "none"), 0, "all of them are suspended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_attempt_does_not_send_a_token_that_the_spec_does_not_name() {
+    let case = Case::new().await;
+    let approval = case.open("web");
+    let mut forged = spec("web", &approval);
+    forged.token = Token("00000000-0000-4000-8000-000000000000".to_owned());
+    case.create("web", forged).await;
+    let past = "2026-01-01T00:00:00Z";
+    let status = json!({
+        "observedGeneration": 1,
+        "submission": { "attempts": 1, "startTime": past, "deadline": past, "token": approval.token },
+        "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": past }],
+    });
+    let kind = ApiResource::erase::<ApprovalDecision>(&());
+    let raw: Api<DynamicObject> = Api::namespaced_with(case.client.clone(), &case.namespace, &kind);
+    raw.patch_status("web", &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+    let _operator = case.operator().start();
+    case.until_reason("web", Reason::InvalidApprovalToken).await;
+    assert_eq!(case.accepted("web"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,3 +106,64 @@ async fn a_decision_deleted_amid_its_answer_leaves_nothing_behind() {
     case.approve("next").await;
     case.until_reason("next", Reason::Delivered).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_was_paused_does_not_overwrite_what_its_successor_found() {
+    let case = Case::new().await;
+    case.service.fault(Fault::hang_after_applying().on(Operation::PutApprovalResult).pipeline("web"));
+    case.approve("web").await;
+    let paused = case.operator().start();
+    case.until_asked("web", 1).await;
+    paused.signal("STOP");
+    let successor = case.operator().start();
+    let settled = case.until_reason("web", Reason::Delivered).await;
+    paused.signal("CONT");
+    // It has lost its answer while it slept, and would call it Unconfirmed.
+    let ended = r#"approval_operator_aws_requests_total{operation="PutApprovalResult",outcome="Lost"}"#;
+    while paused.metric(ended).await < 1.0 || paused.metric("approval_operator_reconciles_in_progress").await > 0.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(successor);
+    assert_eq!(case.decisions.get("web").await.unwrap().status, settled.status, "{}", paused.log());
+    assert_eq!(case.accepted("web"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_pipeline_that_was_replaced_does_not_lock_its_decision_for_ever() {
+    let case = Case::new().await;
+    let put = Operation::PutApprovalResult;
+    case.service.fault(Fault::cut_before_applying().on(put).times(2));
+    case.approve("web").await;
+    let _operator = case.operator().start();
+    // The second attempt comes after the record has shown to which run the request belongs.
+    case.until_asked("web", 2).await;
+    case.service.service(|service, now| service.delete_pipeline(now, "web").unwrap());
+    case.open("web");
+    case.until_reason("web", Reason::InvalidApprovalToken).await;
+    assert_eq!(case.accepted("web"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_credentials_are_looked_for_sends_nothing_more() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config");
+    let begun = folder.path().join("begun");
+    let process = format!("sh -c \"touch {}; sleep 2; echo nothing\"", begun.display());
+    std::fs::write(&config, format!("[default]\nregion = eu-west-1\ncredential_process = {process}\n")).unwrap();
+    case.approve("web").await;
+    let mut operator = case
+        .operator()
+        .unset("AWS_ACCESS_KEY_ID")
+        .unset("AWS_SECRET_ACCESS_KEY")
+        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
+        .set("PATH", "/usr/bin:/bin")
+        .argument("--aws-timeout=10s")
+        .start();
+    while !begun.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    operator.signal("TERM");
+    assert!(operator.ended().await.success(), "{}", operator.log());
+    assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);
+}

@@ -1,8 +1,9 @@
 //! What the owner of a decision can do to it, and what time does.
 
 use crate::support::{Case, reason, spec};
-use approval_operator::api::v1alpha1::{NotAfter, REQUESTED_AT, Reason, Token};
+use approval_operator::api::v1alpha1::{ApprovalDecision, NotAfter, REQUESTED_AT, Reason, Token};
 use jiff::{SignedDuration, Timestamp};
+use kube::api::PostParams;
 use local_codepipeline::api::{ApprovalStatus as Answer, Operation};
 use local_codepipeline::faults::Fault;
 use serde_json::json;
@@ -132,4 +133,80 @@ async fn a_decision_that_was_never_confirmed_is_not_called_expired_before_the_re
     tokio::time::sleep(Duration::from_secs(3)).await;
     case.service.clear_faults();
     case.until_reason("web", Reason::Delivered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_decision_never_touches_the_pipeline_though_a_finalizer_holds_it() {
+    let case = Case::new().await;
+    let operator = case.operator().start();
+    case.service.fault(Fault::access_denied().pipeline("retried").always());
+    let stalled = case.open("stalled");
+    for (name, spec) in [("retried", spec("retried", &case.open("retried"))), ("stalled", spec("none", &stalled))] {
+        let mut decision = ApprovalDecision::new(name, spec);
+        decision.metadata.finalizers = Some(vec!["example.com/hold".to_owned()]);
+        case.decisions.create(&PostParams::default(), &decision).await.unwrap();
+    }
+    case.until_reason("retried", Reason::AccessDenied).await;
+    case.until_reason("stalled", Reason::PipelineNotFound).await;
+    for name in ["retried", "stalled"] {
+        case.delete(name).await;
+    }
+    let asked = |case: &Case| case.service.requests(Operation::PutApprovalResult);
+    let before = asked(&case);
+    case.service.clear_faults();
+    // A decision that is delivered after them shows that the operator has seen the deletions; and the retries would have
+    // come within their first pauses.
+    case.approve("later").await;
+    case.until_reason("later", Reason::Delivered).await;
+    let rounds = operator.metric("approval_operator_reconcile_duration_seconds_count").await;
+    while operator.metric("approval_operator_reconcile_duration_seconds_count").await < rounds + 1.0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(asked(&case), before + 1, "{}", operator.log());
+    assert_eq!(case.accepted("retried"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_take_long_do_not_carry_an_answer_past_not_after() {
+    let case = Case::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, script) = (folder.path().join("config"), folder.path().join("credentials.sh"));
+    // Each fetch but the first takes 3 s; what it gives is good for a moment only, so that the next request fetches anew.
+    std::fs::write(&script, format!(
+        "test -e {0}/second && sleep 3\ntouch {0}/second\n\
+         echo '{{\"Version\":1,\"AccessKeyId\":\"SLOW\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\",\"Expiration\":\"'$(date -u -d '+1 second' +%FT%TZ)'\"}}'\n",
+        folder.path().display()
+    )).unwrap();
+    std::fs::write(&config, format!("[default]\nregion = eu-west-1\ncredential_process = sh {}\n", script.display()))
+        .unwrap();
+    let operator = case
+        .operator()
+        .unset("AWS_ACCESS_KEY_ID")
+        .unset("AWS_SECRET_ACCESS_KEY")
+        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
+        .set("PATH", "/usr/bin:/bin")
+        .argument("--aws-timeout=10s")
+        .start();
+    case.approve("first").await;
+    case.until_reason("first", Reason::Delivered).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut late = spec("late", &case.open("late"));
+    late.not_after = Some(in_seconds(2));
+    case.create("late", late).await;
+    let decision = case.until_reason("late", Reason::Expired).await;
+    assert_eq!(case.accepted("late"), 0, "{:?}\n{}", decision.status, operator.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_decision_waits_a_while_for_a_record_that_cannot_be_read() {
+    let case = Case::new().await;
+    case.service.fault(Fault::throttled().on(Operation::GetPipelineState).times(6));
+    let approval = case.open("web");
+    let bob = "arn:aws:iam::123456789012:user/bob";
+    case.service.answer_as(bob, ("web", "Prod", "Approve"), approval.token, Answer::Approved, "yes").unwrap();
+    let mut restored = spec("web", &approval);
+    restored.not_after = Some(in_seconds(-60));
+    case.create("web", restored).await;
+    let _operator = case.operator().start();
+    case.until_reason("web", Reason::AlreadyDecided).await;
 }

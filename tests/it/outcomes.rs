@@ -298,3 +298,14 @@ async fn of_two_decisions_on_one_request_the_service_takes_one() {
     case.until_reason("other", Reason::ApprovalAlreadyCompleted).await;
     assert_eq!(case.accepted("web"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_success_is_not_the_services_word() {
+    let case = Case::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, axum::Router::new().fallback(async || {})).into_future());
+    case.approve("web").await;
+    let _operator = case.operator().set("AWS_ENDPOINT_URL", &url).start();
+    case.until_reason("web", Reason::Unconfirmed).await;
+}

@@ -16,6 +16,9 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
     for (arguments, expected) in [
         (vec!["run", "--poll-interval=0s"], "write a duration of at least 100ms, such as 15s, 2m or 7d"),
         (vec!["run", "--aws-timeout=soon"], "such as 15s, 2m or 7d"),
+        (vec!["run", "--aws-timeout=6m"], "it is at most 5m"),
+        (vec!["run", "--poll-interval=2h"], "it is at most 1h"),
+        (vec!["run", "--waiting-limit=1000000000d"], "such as 15s, 2m or 7d"),
         (vec!["run", "--concurrency=0"], "0 is not in 1..=65535"),
         (vec!["run", "--namespace=Team_A"], "a namespace is 1 to 63 of a-z, 0-9 and -"),
         (vec!["run", "--http-address=nowhere"], "invalid socket address"),

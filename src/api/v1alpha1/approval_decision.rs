@@ -38,6 +38,8 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
          !oldSelf.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True')"
     )
     .message("spec cannot change once the approval is answered (Ready is True): create another ApprovalDecision"),
+    validation = Rule::new("size(self.metadata.name) <= 230")
+        .message("metadata.name must be no longer than 230 characters: the Events about it are named after it"),
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineName"),
     printcolumn(name = "Stage", type_ = "string", json_path = ".spec.stageName"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.actionName"),

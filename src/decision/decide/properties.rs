@@ -228,6 +228,8 @@ proptest! {
         (aws_timeout, waiting_limit, poll_interval) in (duration(), duration(), duration()),
         now in instant(),
     ) {
+        // No flag lets it be shorter.
+        let poll_interval = poll_interval.max(SignedDuration::from_millis(100));
         let settings = Settings { aws_timeout, waiting_limit, poll_interval };
         let seen = Observed { decision: &decision, attempt: &attempt, record: record.as_ref() };
         let ready = decision.status.as_ref().and_then(|status| status.conditions.first());
@@ -239,7 +241,9 @@ proptest! {
             Step::Rest => prop_assert!(ready.is_some(), "a decision that came to nothing is left alone"),
             Step::WaitUntil(time) => prop_assert!(now < time),
             Step::ReadRecord => prop_assert!(record.is_none(), "what was read is read again at once"),
-            Step::Send(intent) => {
+            Step::Send { intent, latest } => {
+                let before = latest - SignedDuration::from_nanos(1);
+                prop_assert!(now < latest && may_send(&decision, before));
                 prop_assert_eq!(&attempt, &Attempt::Intended(intent));
                 prop_assert!(may_send(&decision, now));
             }

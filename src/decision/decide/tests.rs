@@ -2,14 +2,18 @@
 //! decision was created; an attempt has 10 s for the call, 5 s for the write before it and 5 s for clocks that differ.
 
 use super::{
-    Attempt, CallError, Doubt, Earlier, Exception, ExecutionIds, Expiry, Finished, Intent, MAX_BACK_OFF, Observed,
-    Outcome, Reading, Record, Refusal, SignedDuration, Step, Submission, Timestamp, decide, next_attempt,
+    Attempt, CallError, Doubt, Earlier, Exception, ExecutionIds, Expiry, Finished, Intent, Observed, Outcome, Reading,
+    Record, Refusal, Step, Submission, Timestamp, decide, next_attempt,
 };
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Standing};
 use crate::codepipeline::Cause;
 use crate::decision::fixtures::*;
+use crate::decision::limits::MAX_BACK_OFF;
 use ApprovalStatus::{Approved, Rejected};
 use Earlier::{InDoubt, NotTaken};
+use jiff::SignedDuration;
+
+const RECORD_UNREADABLE: &str = "CodePipeline's record of the request cannot be read (the connection broke)";
 
 const WEEK: i64 = 7 * 24 * 3600;
 
@@ -108,15 +112,13 @@ fn unreadable() -> Doubt {
     Doubt::Unreadable("the connection broke".to_owned())
 }
 
-fn lasting(decision: ApprovalDecision, limit: i64) -> Step {
-    let next = next_attempt(&decision, &submission(1, 0, 20));
-    let next = next.min(at(limit));
+fn throttled_until(next: i64) -> Step {
     settle(Outcome::Retrying {
         submission: submission(1, 0, 20),
         cause: Cause::Throttled,
         exception: Some(exception("Throttled")),
         detail: "not now".to_owned(),
-        next,
+        next: at(next),
     })
 }
 
@@ -136,7 +138,12 @@ fn a_decision_begins_rests_or_starts_afresh() {
         "a stalled decision that is annotated starts afresh": given(stalled().annotated("now"), 5) => first(5);
         "an annotation counts once": given(stalled().annotated("now").handled("now"), 5) => Step::Rest;
         "a new value counts anew": given(stalled().annotated("later").handled("now"), 5) => first(5);
-        "an annotation taken away counts": given(stalled().handled("now"), 5) => first(5);
+        "an annotation taken away is no new value": given(stalled().handled("now"), 5) => Step::Rest;
+        "what is being deleted is left alone": given(fresh().deleted(), 5) => Step::Rest;
+        "… also if it was stalled": given(stalled().deleted(), 5) => Step::Rest;
+        "an attempt with another token than the spec's, under way by a forged status, is none":
+            given(fresh().in_doubt().with(|decision| decision.spec.token = other_token()), 50)
+            => Step::Intend(Intent { submission: Submission { token: other_token(), ..submission(1, 50, 70) }, ids: unknown(), earlier: NotTaken });
         "of an annotation that is longer than the status can hold, what the status holds counts":
             given(stalled().annotated(&"é".repeat(1500)).handled(&"é".repeat(1024)), 5) => Step::Rest;
         "a delivered decision rests": given(delivered(), 5) => Step::Rest;
@@ -173,8 +180,10 @@ fn every_reason_that_is_over_rests_until_touched_and_every_other_does_not() {
 #[test]
 fn nothing_is_sent_after_a_limit() {
     let due = || fresh().not_after(at(60));
-    let expired = || settle(Outcome::Expired(Expiry::NotAfter(at(60))));
-    let waited = || settle(Outcome::Expired(Expiry::WaitingLimit(at(WEEK))));
+    let expired = || settle(Outcome::Expired { expiry: Expiry::NotAfter(at(60)), unproven: None });
+    let waited = || settle(Outcome::Expired { expiry: Expiry::WaitingLimit(at(WEEK)), unproven: None });
+    let due_at = |seconds| Expiry::NotAfter(at(seconds));
+    let unproven = |expiry, why: &str| settle(Outcome::Expired { expiry, unproven: Some(why.to_owned()) });
     let no_time = |text: &str| {
         let detail =
             format!("spec.notAfter is {text:?}, which is no time: write one in RFC 3339, such as 2026-01-31T17:00:00Z");
@@ -186,7 +195,14 @@ fn nothing_is_sent_after_a_limit() {
         "a record with nothing to it: expired": given(due(), 60).record(Record::Unseen) => expired();
         "a pending request: expired": given(due(), 60).record(Record::Pending(ids())) => expired();
         "a lagging history: expired": given(due(), 60).record(Record::Lagging(ids())) => expired();
-        "a record that cannot be read: expired": given(due(), 60).unreadable() => expired();
+        "a record that cannot be read is tried again, for a minute of a new decision's life":
+            given(fresh().not_after(at(-900)), 5).unreadable() => wait(20);
+        "… which is not stretched": given(fresh().not_after(at(-900)), 50).unreadable() => wait(60);
+        "… then it is expired, and says what it could not see":
+            given(due(), 60).unreadable() => unproven(due_at(60), RECORD_UNREADABLE);
+        "one that was tried here before is not new":
+            given(fresh().not_after(at(5)).standing(Reason::Throttled).submitted(1, 0, 20), 5).unreadable()
+            => unproven(due_at(5), RECORD_UNREADABLE);
         "a pipeline that is gone: expired":
             given(due(), 60).record(Record::PipelineNotFound(exception("PipelineNotFound"))) => expired();
         "a restored decision was answered before":
@@ -234,8 +250,8 @@ fn an_answer_that_was_not_taken_is_sent_again_after_a_pause() {
         "suspended, it is not sent again": after(throttled().suspended()) => settle(Outcome::Suspended);
         "edited, it does not wait": given(throttled().edited(), 1) => first(1);
         "annotated, it does not wait": given(throttled().annotated("now"), 1) => first(1);
-        "the pause is told": asked(fresh()) => lasting(fresh(), WEEK);
-        "the pause ends with the limit": asked(fresh().not_after(at(1))) => lasting(fresh(), 1);
+        "the pause is told, and is a second at least, however long the attempt took": asked(fresh()) => throttled_until(2);
+        "the pause ends with the limit": asked(fresh().not_after(at(1))) => throttled_until(1);
     }
 }
 
@@ -273,15 +289,17 @@ fn an_intent_that_stands_is_sent_once_if_it_still_may_be() {
     let on_time = |decision| intended(decision, 1, NotTaken, 1);
     let rewritten = |earlier, start| Step::Intend(intent(1, start, 26, earlier));
     rows! {
-        "what is intended is sent": on_time(fresh()) => Step::Send(intent(1, 0, 20, NotTaken));
-        "it may be 5 s late": intended(fresh(), 1, NotTaken, 5) => Step::Send(intent(1, 0, 20, NotTaken));
+        "what is intended is sent": on_time(fresh()) => Step::Send { intent: intent(1, 0, 20, NotTaken), latest: at(5) };
+        "it may be almost 5 s late": intended(fresh(), 1, NotTaken, 4) => Step::Send { intent: intent(1, 0, 20, NotTaken), latest: at(5) };
         "later, it is intended anew": intended(fresh(), 1, NotTaken, 6) => rewritten(NotTaken, 6);
+        "until notAfter, if that is sooner":
+            on_time(fresh().not_after(at(3))) => Step::Send { intent: intent(1, 0, 20, NotTaken), latest: at(3) };
         "after doubt, the doubt keeps its beginning": intended(fresh(), 1, InDoubt, 6) => rewritten(InDoubt, 0);
         "suspended meanwhile, it is not sent": on_time(fresh().suspended()) => settle(Outcome::Suspended);
         "expired meanwhile, the record is read": on_time(fresh().not_after(at(1))) => Step::ReadRecord;
         "… and it is not sent":
             on_time(fresh().not_after(at(1))).record(Record::Pending(ids()))
-            => settle(Outcome::Expired(Expiry::NotAfter(at(1))));
+            => settle(Outcome::Expired { expiry: Expiry::NotAfter(at(1)), unproven: None });
         "a notAfter that is no time is told here too":
             on_time(fresh().not_after(""))
             => settle(Outcome::Invalid { detail: "spec.notAfter is \"\", which is no time: write one in RFC 3339, such as 2026-01-31T17:00:00Z" .to_owned() });
@@ -308,7 +326,8 @@ fn an_answer_settles_what_it_can() {
             cause,
             exception: Some(exception(Reason::from(cause).as_str())),
             detail: "not now".to_owned(),
-            next: next_attempt(&fresh(), &submission(1, 0, 20)),
+            // The back-off would have it at 1.317 s, but a failure that took its time is not followed at once.
+            next: at(2),
         });
         assert_eq!(answer(NotTaken, Err(not_taken(cause))).step(), expected);
     }

@@ -55,8 +55,8 @@ fn outcomes() -> Vec<Outcome> {
         completed(Some(already_completed())),
         completed(None),
         Outcome::Invalid { detail: "spec.notAfter is no time".to_owned() },
-        Outcome::Expired(Expiry::NotAfter(at(60))),
-        Outcome::Expired(Expiry::WaitingLimit(at(60))),
+        Outcome::Expired { expiry: Expiry::NotAfter(at(60)), unproven: None },
+        Outcome::Expired { expiry: Expiry::WaitingLimit(at(60)), unproven: None },
         Outcome::Suspended,
         submitting(),
         unconfirmed(Doubt::Lost(lost.clone()), None),
@@ -154,7 +154,7 @@ fn the_annotation_is_taken_up_by_a_fresh_start_only() {
     assert_eq!(taken_up(under_way(), &wrong_token()), first(), "set while an answer was under way, it is still to do");
     assert_eq!(taken_up(retried().annotated("first"), &submitting()), first());
     assert_eq!(taken_up(retried().annotated("second"), &submitting()), Some("second".to_owned()));
-    assert_eq!(taken_up(retried(), &submitting()), None, "taken away, it is forgotten");
+    assert_eq!(taken_up(retried(), &submitting()), first(), "taken away, it is no new value");
 }
 
 #[test]
@@ -173,7 +173,10 @@ fn a_fresh_start_clears_what_an_earlier_life_came_to() {
     let nothing = (None, ExecutionIds::default(), None, None, None);
     let edited = old(Reason::ApprovalAlreadyCompleted).edited();
     assert_eq!(of_request(told(&edited, &Outcome::Suspended)), nothing);
-    assert_eq!(of_request(told(&edited, &Outcome::Expired(Expiry::NotAfter(at(60))))), nothing);
+    assert_eq!(
+        of_request(told(&edited, &Outcome::Expired { expiry: Expiry::NotAfter(at(60)), unproven: None })),
+        nothing
+    );
     let begun = Outcome::Submitting(intent(1, 0, 20, Earlier::NotTaken));
     let (submission, ids, ..) = of_request(told(&edited, &begun));
     assert_eq!((submission.map(|s| s.attempts), ids), (Some(1), ExecutionIds::default()));
@@ -214,7 +217,9 @@ fn what_an_earlier_edit_was_pinned_to_is_not_looked_up() {
     let stalled = || fresh().standing(Reason::ApprovalAlreadyCompleted).submitted(1, 0, 20).known(ids());
     assert_eq!((execution_ids(&stalled()), submission(&stalled()).is_some()), (ids(), true));
     let edited = stalled().edited();
-    assert_eq!((execution_ids(&edited), submission(&edited)), (ExecutionIds::default(), None));
+    assert_eq!(execution_ids(&edited), ExecutionIds::default());
+    let other = edited.with(|decision| decision.spec.token = other_token());
+    assert_eq!(submission(&other), None, "an attempt with another token is not this edit's");
 }
 
 #[test]
@@ -234,7 +239,7 @@ fn each_outcome_tells_what_it_knows() {
         (completed(Some(already_completed())), (None, ada(), true, Some(already_completed()), None)),
         (wrong_token(), (None, None, false, Some(exception("InvalidApprovalToken")), None)),
         (Outcome::Invalid { detail: String::new() }, (None, None, false, None, None)),
-        (Outcome::Expired(Expiry::WaitingLimit(at(0))), (None, None, false, None, None)),
+        (Outcome::Expired { expiry: Expiry::WaitingLimit(at(0)), unproven: None }, (None, None, false, None, None)),
         (Outcome::Suspended, (None, None, false, None, None)),
         (submitting(), (None, None, true, None, Some(1))),
         (unconfirmed(Doubt::NotInRecord, None), (None, None, true, None, None)),

@@ -7,7 +7,7 @@ use crate::decision::decide::{Attempt, Observed, Reading, Step, decide};
 use crate::decision::fixtures::{self, SETTINGS};
 use crate::decision::outcome::{Intent, Outcome};
 use crate::decision::progress::{execution_ids, submission};
-use crate::decision::status::{current_reason, is_still_to_tell, message, status};
+use crate::decision::status::{current_reason, is_still_to_tell, is_told, message, status};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -16,8 +16,6 @@ pub struct Round {
     decision: ApprovalDecision,
     attempt: Attempt,
     record: Option<Reading>,
-    /// Whether the request of the attempt left.
-    left: bool,
     /// What came of a request that was sent, until it is written.
     unwritten: Option<Outcome>,
 }
@@ -38,7 +36,7 @@ enum Next {
 
 impl Round {
     pub fn new(decision: ApprovalDecision) -> Self {
-        Self { decision, attempt: Attempt::None, record: None, left: false, unwritten: None }
+        Self { decision, attempt: Attempt::None, record: None, unwritten: None }
     }
 }
 
@@ -72,8 +70,7 @@ impl World {
             }
             Step::Intend(intent) if matches!(fault, Fault::NotTaken) => {
                 self.note(format_args!("{who:?} finds no credentials"));
-                round.left = false;
-                round.attempt = Attempt::Answered(intent, Err(fixtures::not_taken(Cause::CredentialsUnavailable)));
+                round.attempt = Attempt::NotPrepared(intent, fixtures::not_taken(Cause::CredentialsUnavailable));
                 round.record = None;
             }
             Step::Intend(intent) => {
@@ -86,9 +83,8 @@ impl World {
                 }
                 round.record = None;
             }
-            Step::Send(intent) => {
+            Step::Send { intent, latest: _ } => {
                 self.check_send(&round.decision, &intent, now)?;
-                round.left = true;
                 let answer = self.send(who, &round.decision, fault)?;
                 round.attempt = Attempt::Answered(intent, answer);
                 round.record = None;
@@ -167,12 +163,12 @@ impl World {
             outcome.reason().as_str(),
             message(&round.decision, &outcome)
         ));
-        let unchanged = round.decision.status.as_ref() == Some(&status(&round.decision, &outcome, self.clock(who)));
+        let unchanged = is_told(&round.decision, &outcome, self.clock(who));
         loop {
             let written = self.write(who, &mut round, &outcome, fault);
             let sent = match &round.attempt {
-                Attempt::Answered(intent, _) if round.left => Some(&intent.submission),
-                Attempt::None | Attempt::Intended(_) | Attempt::Answered(..) => None,
+                Attempt::Answered(intent, _) => Some(&intent.submission),
+                Attempt::None | Attempt::NotPrepared(..) | Attempt::Intended(_) => None,
             };
             match (written, sent) {
                 (Written::Done, _) if unchanged || outcome.next().is_some() => return Next::Rest(outcome.next()),

@@ -49,12 +49,17 @@ fn an_answer_of_unknown_fate_is_looked_for_in_the_record() {
             given(doubt(), 79).record(Record::Unseen).after(60) => not_yet(unknown(), 80);
         "unreadable: for as long as it takes":
             given(doubt().known(ids()), WEEK + 100).unreadable() => unconfirmed(unreadable(), ids(), WEEK + 115);
-        "asked again, with the token that the doubt is about":
-            given(doubt().with(|decision| decision.spec.token.0.push('0')), 20).record(Record::Pending(ids()))
-            => again(2, 0, 20, ids());
+        "not asked again while it is being deleted": given(doubt().deleted(), 20).record(Record::Pending(ids())) => Step::Rest;
+        "… but what became of it is told": given(doubt().deleted(), 20).record(over(Approved, 9)) => recorded(finished(Approved, 9));
         "not asked again past a limit":
             given(doubt().not_after(at(20)), 20).record(Record::Pending(ids()))
-            => settle(Outcome::Expired(Expiry::NotAfter(at(20))));
+            => settle(Outcome::Expired { expiry: Expiry::NotAfter(at(20)), unproven: None });
+        "past a limit and without a trace, it is not said that nothing was taken":
+            given(doubt().not_after(at(20)), 80).record(Record::Unseen)
+            => settle(Outcome::Expired {
+                expiry: Expiry::NotAfter(at(20)),
+                unproven: Some("an answer was sent, and CodePipeline's record shows no trace of it".to_owned()),
+            });
         "past a limit, doubt comes first":
             given(doubt().not_after(at(20)), 20).record(over(Approved, 9)) => recorded(finished(Approved, 9));
         "not asked again while suspended":
@@ -110,13 +115,13 @@ fn a_request_that_was_completed_before_is_looked_up() {
             told(NotTaken).unreadable() => still(unreadable(), Some(already_completed()), unknown(), 16);
         "after doubt the exception is not kept: our own answer may be what completed it":
             told(InDoubt).record(lag()) => still(Doubt::NotInRecord, None, ids(), 16);
-        "ten minutes of contradiction are enough": late(NotTaken, 600).record(lag()) => by(None);
-        "… after doubt too": late(InDoubt, 600).record(lag()) => by(None);
-        "… and of an unreadable record, for a first attempt": late(NotTaken, 600).unreadable() => by(None);
+        "ten minutes of contradiction past the deadline are enough": late(NotTaken, 620).record(lag()) => by(None);
+        "… after doubt too": late(InDoubt, 620).record(lag()) => by(None);
+        "… and of an unreadable record, for a first attempt": late(NotTaken, 620).unreadable() => by(None);
         "… but not after doubt, where the record alone can tell":
-            late(InDoubt, 600).unreadable() => still(unreadable(), None, unknown(), 615);
+            late(InDoubt, 620).unreadable() => still(unreadable(), None, unknown(), 635);
         "less are not":
-            late(NotTaken, 599).record(lag()) => still(Doubt::NotInRecord, Some(already_completed()), ids(), 614);
+            late(NotTaken, 619).record(lag()) => still(Doubt::NotInRecord, Some(already_completed()), ids(), 634);
         "in a later round the record is read at once": given(remembered(), 5) => Step::ReadRecord;
         "… and by others it remains, though in our time and words":
             given(remembered(), 5).record(over(Approved, 0))
