@@ -11,6 +11,7 @@ use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
 use crate::codepipeline::{CallError, ExecutionIds, Finished, Record, Refusal};
 use jiff::Timestamp;
+use std::ops::ControlFlow;
 
 /// What is known in a round over one decision.
 #[derive(Clone, Debug)]
@@ -99,9 +100,9 @@ pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step 
 /// Nothing of ours is with the service: send an answer if it may be sent.
 fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
     let expiry = match unless_held_back(seen.decision, settings, now) {
-        Ok(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, last),
-        Ok(expiry) => expiry,
-        Err(step) => return step,
+        ControlFlow::Continue(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, last),
+        ControlFlow::Continue(expiry) => expiry,
+        ControlFlow::Break(step) => return step,
     };
     let (attempts, ids) = match last {
         None => (1, ExecutionIds::default()),
@@ -119,9 +120,11 @@ fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<
 /// The intent is written: the object that the write returned decides whether the request may leave.
 fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
     let expiry = match unless_held_back(seen.decision, settings, now) {
-        Ok(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, Some(&intent.submission)),
-        Ok(expiry) => expiry,
-        Err(step) => return step,
+        ControlFlow::Continue(expiry) if expiry.at() <= now => {
+            return expired(seen, settings, now, expiry, Some(&intent.submission));
+        }
+        ControlFlow::Continue(expiry) => expiry,
+        ControlFlow::Break(step) => return step,
     };
     let latest = latest_start(settings, &intent.submission);
     if now < latest {
@@ -136,15 +139,18 @@ fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
 }
 
 /// Until when an answer may be sent, unless the decision is held back for another reason than the time.
-fn unless_held_back(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, Step> {
+fn unless_held_back(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> ControlFlow<Step, Expiry> {
     if decision.metadata.deletion_timestamp.is_some() {
         // Deleting a decision must not touch the pipeline, though a finalizer may hold the object for a while.
-        return Err(Step::Rest);
+        return ControlFlow::Break(Step::Rest);
     }
     if decision.spec.suspend {
-        return Err(Step::Settle(Outcome::Suspended));
+        return ControlFlow::Break(Step::Settle(Outcome::Suspended));
     }
-    expiry(decision, settings, now).map_err(|detail| Step::Settle(Outcome::Invalid { detail }))
+    match expiry(decision, settings, now) {
+        Ok(expiry) => ControlFlow::Continue(expiry),
+        Err(detail) => ControlFlow::Break(Step::Settle(Outcome::Invalid { detail })),
+    }
 }
 
 /// The answer was not taken, or its response was lost.
@@ -215,16 +221,16 @@ fn recover(seen: &Observed<'_>, settings: &Settings, now: Timestamp, submission:
     // The attempts so far were not taken, or left no trace where a taken one would have by now. The same token can be sent
     // again: if one was taken after all, the service refuses this one.
     match unless_held_back(seen.decision, settings, now) {
-        Ok(expiry) if expiry.at() <= now => {
+        ControlFlow::Continue(expiry) if expiry.at() <= now => {
             let pending = matches!(seen.record(), Some(Ok(Record::Pending(_))));
             let unproven = "an answer was sent, and CodePipeline's record shows no trace of it";
             Step::Settle(Outcome::Expired { expiry, unproven: (!pending).then(|| unproven.to_owned()) })
         }
-        Ok(_) => {
+        ControlFlow::Continue(_) => {
             let attempts = submission.attempts.saturating_add(1);
             Step::Intend(intent(seen.decision, settings, now, attempts, Some(submission), ids))
         }
-        Err(step) => step,
+        ControlFlow::Break(step) => step,
     }
 }
 

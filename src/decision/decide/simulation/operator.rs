@@ -28,6 +28,7 @@ enum Written {
 }
 
 /// Whether there is more to do in this round.
+#[allow(clippy::large_enum_variant, reason = "there are two of them at a time")]
 enum Next {
     Step(Round),
     /// Nothing, until then or until the decision changes.
