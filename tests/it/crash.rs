@@ -120,9 +120,9 @@ async fn an_operator_that_was_paused_does_not_overwrite_what_its_successor_found
     paused.signal("CONT");
     // It has lost its answer while it slept, and would call it Unconfirmed.
     let ended = r#"approval_operator_aws_requests_total{operation="PutApprovalResult",outcome="Lost"}"#;
-    while paused.metric(ended).await < 1.0 || paused.metric("approval_operator_reconciles_in_progress").await > 0.0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let in_progress = "approval_operator_reconciles_in_progress";
+    let is_over = async || paused.metric(ended).await >= 1.0 && paused.metric(in_progress).await < 1.0;
+    paused.eventually("its round is over", is_over).await;
     drop(successor);
     assert_eq!(case.decisions.get("web").await.unwrap().status, settled.status, "{}", paused.log());
     assert_eq!(case.accepted("web"), 1);
@@ -147,22 +147,16 @@ async fn a_lost_answer_to_a_pipeline_that_was_replaced_does_not_lock_its_decisio
 async fn sigterm_while_credentials_are_looked_for_sends_nothing_more() {
     let case = Case::new().await;
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config");
-    let begun = folder.path().join("begun");
-    let process = format!("sh -c \"touch {}; sleep 2; echo nothing\"", begun.display());
-    std::fs::write(&config, format!("[default]\nregion = eu-west-1\ncredential_process = {process}\n")).unwrap();
+    let [config, script, begun] = ["config", "credentials.sh", "begun"].map(|name| folder.path().join(name));
+    let credentials = r#"{"Version":1,"AccessKeyId":"SLOW","SecretAccessKey":"s"}"#;
+    std::fs::write(&script, format!("touch {}; sleep 2; echo '{credentials}'", begun.display())).unwrap();
+    let process = format!("credential_process = sh {}", script.display());
+    std::fs::write(&config, format!("[default]\nregion = eu-west-1\n{process}\n")).unwrap();
     case.approve("web").await;
-    let mut operator = case
-        .operator()
-        .unset("AWS_ACCESS_KEY_ID")
-        .unset("AWS_SECRET_ACCESS_KEY")
-        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
-        .set("PATH", "/usr/bin:/bin")
-        .argument("--aws-timeout=10s")
-        .start();
-    while !begun.exists() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let mut operator = case.operator().configured_by(&config).argument("--aws-timeout=10s").start();
+    // The decision's round is among those who wait for the credentials.
+    let is_waiting = async || begun.exists() && operator.metric("approval_operator_reconciles_in_progress").await > 0.0;
+    operator.eventually("it looks for credentials", is_waiting).await;
     operator.signal("TERM");
     assert!(operator.ended().await.success(), "{}", operator.log());
     assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);

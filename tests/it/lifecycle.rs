@@ -8,6 +8,7 @@ use local_codepipeline::api::{ApprovalStatus as Answer, Operation};
 use local_codepipeline::faults::Fault;
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::timeout;
 
 const OTHER: &str = "00000000-0000-4000-8000-000000000000";
 
@@ -122,7 +123,8 @@ async fn a_decision_that_was_never_confirmed_is_not_called_expired_before_the_re
     case.service.fault(Fault::cut_after_applying().on(Operation::PutApprovalResult));
     case.service.fault(Fault::throttled().on(Operation::GetPipelineState).always());
     let mut decision = spec("web", &case.open("web"));
-    decision.not_after = Some(in_seconds(8));
+    let not_after = in_seconds(9);
+    decision.not_after = Some(not_after.clone());
     case.create("web", decision).await;
     let _operator = case.operator().start();
     case.until("web", "unreadable", |decision| {
@@ -130,7 +132,9 @@ async fn a_decision_that_was_never_confirmed_is_not_called_expired_before_the_re
             && decision.status.as_ref().is_some_and(|status| status.conditions[0].message.contains("cannot be read"))
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let not_after: Timestamp = not_after.0.parse().unwrap();
+    let passed = case.service.wait_for(|_, now| now > not_after);
+    timeout(Duration::from_secs(60), passed).await.unwrap();
     case.service.clear_faults();
     case.until_reason("web", Reason::Delivered).await;
 }
@@ -148,20 +152,20 @@ async fn deleting_a_decision_never_touches_the_pipeline_though_a_finalizer_holds
     }
     case.until_reason("retried", Reason::AccessDenied).await;
     case.until_reason("stalled", Reason::PipelineNotFound).await;
+    let rounds = async || operator.metric("approval_operator_reconcile_duration_seconds_count").await;
+    let before_deletion = rounds().await;
     for name in ["retried", "stalled"] {
         case.delete(name).await;
     }
     let asked = |case: &Case| case.service.requests(Operation::PutApprovalResult);
     let before = asked(&case);
     case.service.clear_faults();
-    // A decision that is delivered after them shows that the operator has seen the deletions; and the retries would have
-    // come within their first pauses.
+    // A decision that is delivered after them shows that the operator has seen the deletions.
     case.approve("later").await;
     case.until_reason("later", Reason::Delivered).await;
-    let rounds = operator.metric("approval_operator_reconcile_duration_seconds_count").await;
-    while operator.metric("approval_operator_reconcile_duration_seconds_count").await < rounds + 1.0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let in_progress = "approval_operator_reconciles_in_progress";
+    let are_over = async || rounds().await >= before_deletion + 3.0 && operator.metric(in_progress).await < 1.0;
+    operator.eventually("the rounds that the deletions began are over", are_over).await;
     assert_eq!(asked(&case), before + 1, "{}", operator.log());
     assert_eq!(case.accepted("retried"), 0);
 }
@@ -179,17 +183,9 @@ async fn credentials_that_take_long_do_not_carry_an_answer_past_not_after() {
     )).unwrap();
     std::fs::write(&config, format!("[default]\nregion = eu-west-1\ncredential_process = sh {}\n", script.display()))
         .unwrap();
-    let operator = case
-        .operator()
-        .unset("AWS_ACCESS_KEY_ID")
-        .unset("AWS_SECRET_ACCESS_KEY")
-        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
-        .set("PATH", "/usr/bin:/bin")
-        .argument("--aws-timeout=10s")
-        .start();
+    let operator = case.operator().configured_by(&config).argument("--aws-timeout=10s").start();
     case.approve("first").await;
     case.until_reason("first", Reason::Delivered).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
     let mut late = spec("late", &case.open("late"));
     late.not_after = Some(in_seconds(2));
     case.create("late", late).await;

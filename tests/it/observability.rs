@@ -21,11 +21,12 @@ async fn metrics_tell_decisions_calls_and_times() {
     }
     let metric = async |name: &str| operator.metric(&format!("approval_operator_{name}")).await;
     // The reflector hears of a status a moment after this test does.
-    while metric(r#"decisions{reason="Delivered"}"#).await < 2.0
-        || metric(r#"decisions{reason="PipelineNotFound"}"#).await < 1.0
-    {
-        tokio::task::yield_now().await;
-    }
+    let is_seen = async || {
+        metric(r#"decisions{reason="Delivered"}"#).await >= 2.0
+            && metric(r#"decisions{reason="PipelineNotFound"}"#).await >= 1.0
+            && metric("reconciles_in_progress").await < 1.0
+    };
+    operator.eventually("the metrics show them", is_seen).await;
     assert_eq!(metric(r#"decisions{reason="Unobserved"}"#).await, 0.0);
     assert_eq!(metric(r#"outcomes_total{reason="Delivered"}"#).await, 2.0);
     assert_eq!(metric(r#"aws_requests_total{operation="PutApprovalResult",outcome="OK"}"#).await, 2.0);

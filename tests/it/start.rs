@@ -78,10 +78,7 @@ async fn without_region_or_credentials_a_decision_says_so_and_recovers_by_itself
     case.approve("web").await;
     let operator = case
         .operator()
-        .unset("AWS_REGION")
-        .unset("AWS_ACCESS_KEY_ID")
-        .unset("AWS_SECRET_ACCESS_KEY")
-        .set("AWS_CONFIG_FILE", config.to_str().unwrap())
+        .configured_by(&config)
         .set("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap())
         .start();
     let message = |decision: &approval_operator::api::v1alpha1::ApprovalDecision| {

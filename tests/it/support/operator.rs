@@ -57,9 +57,19 @@ impl Settings {
         self
     }
 
-    pub fn unset(mut self, name: &'static str) -> Self {
+    fn unset(mut self, name: &'static str) -> Self {
         self.environment.remove(name);
         self
+    }
+
+    /// With region and credentials from this shared configuration file alone.
+    pub fn configured_by(self, config: &Path) -> Self {
+        ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+            .into_iter()
+            .fold(self, Self::unset)
+            .set("AWS_CONFIG_FILE", &config.display().to_string())
+            // For programs that are named in it.
+            .set("PATH", "/usr/bin:/bin")
     }
 
     pub fn start(&self) -> Operator {
@@ -88,15 +98,19 @@ impl Operator {
         text
     }
 
-    /// Waits until the log contains a text.
-    pub async fn until_log(&self, text: &str) {
-        let seen = async {
-            while !self.log().contains(text) {
+    /// Waits until something is so that cannot be waited for otherwise.
+    pub async fn eventually(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let waiting = async {
+            while !is_so().await {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let seen = timeout(Duration::from_secs(30), seen).await;
-        assert!(seen.is_ok(), "the log never said {text:?}:\n{}", self.log());
+        assert!(timeout(Duration::from_secs(60), waiting).await.is_ok(), "never: {what}\n{}", self.log());
+    }
+
+    /// Waits until the log contains a text.
+    pub async fn until_log(&self, text: &str) {
+        self.eventually(&format!("the log says {text:?}"), async || self.log().contains(text)).await;
     }
 
     /// Status and body of a page of the HTTP port.
@@ -112,12 +126,8 @@ impl Operator {
 
     /// Waits until the watch has synced.
     pub async fn until_ready(&self) {
-        let ready = async {
-            while self.get("/readyz").await.is_none_or(|(status, _)| status != 200) {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(timeout(Duration::from_secs(30), ready).await.is_ok(), "never ready:\n{}", self.log());
+        let is_ready = async || self.get("/readyz").await.is_some_and(|(status, _)| status == 200);
+        self.eventually("it is ready", is_ready).await;
     }
 
     /// The value of a metric with exactly these labels, written as Prometheus does; 0 where it is not there.
