@@ -37,10 +37,10 @@ pub struct Run {
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// How long to wait between two looks at a pipeline
-    #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = up_to_an_hour)]
+    #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: SignedDuration,
     /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way
-    #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = up_to_five_minutes)]
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
     /// How long after its creation a decision can be answered; later it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
@@ -71,15 +71,17 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     if duration < SignedDuration::from_millis(100) { Err(advice.to_owned()) } else { Ok(duration) }
 }
 
-fn up_to_an_hour(text: &str) -> Result<SignedDuration, String> {
-    let hour = SignedDuration::from_hours(1);
-    duration(text).and_then(|found| if found > hour { Err("it is at most 1h".to_owned()) } else { Ok(found) })
+fn at_most(limit: SignedDuration, text: &str) -> Result<SignedDuration, String> {
+    duration(text).and_then(|found| if found > limit { Err(format!("it is at most {limit:#}")) } else { Ok(found) })
+}
+
+fn poll_interval(text: &str) -> Result<SignedDuration, String> {
+    at_most(SignedDuration::from_hours(1), text)
 }
 
 /// An answer that is lost keeps its decision locked for this long.
-fn up_to_five_minutes(text: &str) -> Result<SignedDuration, String> {
-    let minutes = SignedDuration::from_mins(5);
-    duration(text).and_then(|found| if found > minutes { Err("it is at most 5m".to_owned()) } else { Ok(found) })
+fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
+    at_most(SignedDuration::from_mins(5), text)
 }
 
 /// A namespace's name, as Kubernetes has it (RFC 1123).

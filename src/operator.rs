@@ -5,7 +5,7 @@ use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
 use crate::causes::with_causes;
 use crate::cli::Run;
 use crate::codepipeline::Client;
-use crate::decision::{Context, Error as ReconcileError, Settings, reconcile};
+use crate::decision::{Context, Error as ReconcileError, Settings, name, reconcile};
 use crate::http::{Health, router};
 use crate::metrics::Metrics;
 use futures::future::{FutureExt, join_all};
@@ -245,11 +245,7 @@ fn requested_at(decision: &ApprovalDecision) -> Option<u64> {
 fn failed_round(decision: Arc<ApprovalDecision>, error: &ReconcileError, context: Arc<Context>) -> Action {
     if !matches!(error, ReconcileError::ShuttingDown) {
         context.metrics.reconcile_error();
-        tracing::warn!(
-            decision = format!("{}/{}", decision.namespace().unwrap_or_default(), decision.name_any()),
-            "{}; trying again in {ROUND_PAUSE:?}",
-            with_causes(error)
-        );
+        tracing::warn!(decision = %name(&decision), "{}; trying again in {ROUND_PAUSE:?}", with_causes(error));
     }
     Action::requeue(ROUND_PAUSE)
 }

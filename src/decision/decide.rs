@@ -130,12 +130,12 @@ fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
     if now < latest {
         return Step::Send { intent: intent.clone(), latest: latest.min(expiry.at()) };
     }
-    let start_time = match intent.earlier {
-        Earlier::NotTaken => now,
-        Earlier::InDoubt => intent.submission.start_time,
+    let in_doubt = match intent.earlier {
+        Earlier::NotTaken => None,
+        Earlier::InDoubt => Some(&intent.submission),
     };
-    let submission = Submission { start_time, deadline: deadline(settings, now), ..intent.submission.clone() };
-    Step::Intend(Intent { submission, ..intent.clone() })
+    let attempts = intent.submission.attempts;
+    Step::Intend(self::intent(seen.decision, settings, now, attempts, in_doubt, intent.ids.clone()))
 }
 
 /// Until when an answer may be sent, unless the decision is held back for another reason than the time.
@@ -331,7 +331,7 @@ fn intent(
             attempts,
             start_time: in_doubt.map_or(now, |submission| submission.start_time),
             deadline: deadline(settings, now),
-            token: in_doubt.map_or(&decision.spec.token, |submission| &submission.token).clone(),
+            token: decision.spec.token.clone(),
         },
         ids,
         earlier: if in_doubt.is_some() { Earlier::InDoubt } else { Earlier::NotTaken },

@@ -14,5 +14,5 @@ pub use decide::{Attempt, Observed, Reading, Step, decide};
 pub use limits::Settings;
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
 pub use progress::Progress;
-pub use reconcile::{Context, Error, reconcile};
+pub use reconcile::{Context, Error, name, reconcile};
 pub use status::{current_reason, event, message, status};

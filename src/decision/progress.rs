@@ -1,6 +1,6 @@
 //! How far a decision has come, read from its own status: the only memory that the operator has across a crash.
 
-use crate::api::conditions::ConditionStatus;
+use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, Reason, Standing, Submission,
 };
@@ -32,7 +32,7 @@ impl Progress {
         let Some(status) = &decision.status else {
             return Self::Fresh;
         };
-        let Some(ready) = status.conditions.iter().find(|condition| condition.r#type == "Ready") else {
+        let Some(ready) = ready(decision) else {
             return Self::Fresh;
         };
         if ready.status == ConditionStatus::True {
@@ -50,6 +50,12 @@ impl Progress {
             (Ok(_) | Err(()), _) => Self::Fresh,
         }
     }
+}
+
+/// The condition that says how a decision stands.
+#[must_use]
+pub fn ready(decision: &ApprovalDecision) -> Option<&Condition> {
+    decision.status.as_ref()?.conditions.iter().find(|condition| condition.r#type == "Ready")
 }
 
 /// Whether the decision was edited, or its annotation given a new value, since the operator last acted on it.

@@ -3,7 +3,7 @@
 use super::decide::{Attempt, Observed, Reading, Step, decide};
 use super::limits::Settings;
 use super::outcome::{Intent, Outcome};
-use super::progress::{execution_ids, submission};
+use super::progress::execution_ids;
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::codepipeline::{CallError, Client, Record, Request};
@@ -149,10 +149,8 @@ impl<'a> Round<'a> {
     }
 
     async fn read_record(&self) -> Result<Record, CallError> {
-        let spec = &self.decision.spec;
-        let token = submission(&self.decision).map_or(&spec.token, |submission| &submission.token);
-        let ids = execution_ids(&self.decision);
-        self.context.codepipeline.record(Request { spec, token, ids: &ids }).await
+        let (spec, ids) = (&self.decision.spec, execution_ids(&self.decision));
+        self.context.codepipeline.record(Request { spec, token: &spec.token, ids: &ids }).await
     }
 
     /// Writes the intent, which fences every other view of the object: whoever works from an older one is refused.
@@ -296,6 +294,8 @@ fn requeue(time: Timestamp) -> Action {
     Action::requeue(Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
-fn name(decision: &ApprovalDecision) -> String {
+/// `namespace/name`, for the log.
+#[must_use]
+pub fn name(decision: &ApprovalDecision) -> String {
     format!("{}/{}", decision.namespace().unwrap_or_default(), decision.name_any())
 }

@@ -2,7 +2,7 @@
 //! the Event.
 
 use super::outcome::{Doubt, Expiry, Intent, Outcome};
-use super::progress::{Progress, requested_at, submission};
+use super::progress::{Progress, ready, requested_at, submission};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, Reason, Standing, Submission};
@@ -215,8 +215,7 @@ fn ended(record: &Finished) -> String {
 /// The reason that Ready carries now, if it is one of ours.
 #[must_use]
 pub fn current_reason(decision: &ApprovalDecision) -> Option<Reason> {
-    let conditions = &decision.status.as_ref()?.conditions;
-    conditions.iter().find(|condition| condition.r#type == "Ready")?.reason.parse().ok()
+    ready(decision)?.reason.parse().ok()
 }
 
 /// The Event of a change of reason. `Submitting` has none: it lasts a moment, and each of a long row of attempts would

@@ -96,7 +96,7 @@ impl World {
     }
 
     fn read_record(&self, decision: &ApprovalDecision, fault: Fault) -> Result<Record, CallError> {
-        let token = submission(decision).map_or(&decision.spec.token, |submission| &submission.token);
+        let token = &decision.spec.token;
         match fault {
             Fault::None => Ok(self.record(token, &execution_ids(decision))),
             Fault::NotTaken => Err(fixtures::not_taken(Cause::AccessDenied)),
