@@ -36,9 +36,12 @@ pub struct Run {
     /// How many decisions are worked on at a time
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// How long to wait between two looks at a pipeline
+    /// How long to wait between two looks at a pipeline that decisions wait for
     #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: SignedDuration,
+    /// How many requests a second may read from AWS. Answers to approvals are not counted, and never held back
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = requests_per_second)]
+    pub aws_requests_per_second: f64,
     /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
@@ -82,6 +85,12 @@ fn poll_interval(text: &str) -> Result<SignedDuration, String> {
 /// An answer that is lost keeps its decision locked for this long.
 fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
     at_most(SignedDuration::from_mins(5), text)
+}
+
+fn requests_per_second(text: &str) -> Result<f64, String> {
+    let advice = "write a number from 0.1 to 1000";
+    let found: f64 = text.parse().map_err(|error| format!("{error}; {advice}"))?;
+    if (0.1..=1000.0).contains(&found) { Ok(found) } else { Err(advice.to_owned()) }
 }
 
 /// A namespace's name, as Kubernetes has it (RFC 1123).

@@ -4,17 +4,18 @@ use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
 use crate::causes::with_causes;
 use crate::cli::Run;
-use crate::codepipeline::Client;
+use crate::codepipeline::{Client, Pace, Views};
 use crate::decision::{Context, Error as ReconcileError, Settings, name, reconcile};
 use crate::http::{Health, router};
 use crate::metrics::Metrics;
 use futures::future::{FutureExt, join_all};
-use futures::{Stream, StreamExt};
+use futures::stream::poll_fn;
+use futures::{Stream, StreamExt, TryStreamExt};
 use kube::api::Api;
-use kube::runtime::controller::{Action, Config, Error as ControllerError};
+use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::predicates;
-use kube::runtime::reflector::{Store, store};
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{Controller, Predicate, WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 /// The pause before a failed watch is tried again.
@@ -77,7 +79,8 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let kubernetes = kube::Client::try_from(cluster).map_err(|error| Error::Kubernetes(Box::new(error)))?;
     let metrics = Metrics::default();
     let aws_timeout = settings.aws_timeout.unsigned_abs();
-    let codepipeline = Client::new(aws_timeout, metrics.clone(), begun);
+    let pace = Pace::new(settings.aws_requests_per_second);
+    let codepipeline = Client::new(aws_timeout, pace, metrics.clone(), begun);
     // The first decision need not wait for what can be found meanwhile, nor the start for what cannot be found.
     let warm_up = codepipeline.clone();
     tokio::spawn(async move {
@@ -86,20 +89,23 @@ async fn serve(settings: Run) -> Result<(), Error> {
         }
     });
 
-    let context = Context {
-        recorder: Recorder::new(
-            kubernetes.clone(),
-            Reporter { controller: "approval-operator".into(), instance: None },
-        ),
-        kubernetes,
-        codepipeline,
+    let reporter = Reporter { controller: "approval-operator".into(), instance: None };
+    let recorder = Recorder::new(kubernetes.clone(), reporter);
+    let views = Views::new(codepipeline.clone(), settings.poll_interval.unsigned_abs());
+    let concurrency = Arc::new(Semaphore::new(settings.concurrency.into()));
+    let context = |wake| Context {
+        kubernetes: kubernetes.clone(),
+        codepipeline: codepipeline.clone(),
+        views: views.clone(),
+        wake,
         settings: Settings {
             aws_timeout: settings.aws_timeout,
             waiting_limit: settings.waiting_limit,
             poll_interval: settings.poll_interval,
         },
         metrics: metrics.clone(),
-        concurrency: Arc::new(Semaphore::new(settings.concurrency.into())),
+        recorder: recorder.clone(),
+        concurrency: concurrency.clone(),
     };
     let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
@@ -107,15 +113,15 @@ async fn serve(settings: Run) -> Result<(), Error> {
         .into_iter()
         .map(|namespace| {
             let api = match namespace {
-                Some(namespace) => Api::namespaced(context.kubernetes.clone(), namespace),
-                None => Api::all(context.kubernetes.clone()),
+                Some(namespace) => Api::namespaced(kubernetes.clone(), namespace),
+                None => Api::all(kubernetes.clone()),
             };
             let watch = Watch { api, namespace: namespace.cloned(), api_server: api_server.clone() };
-            watch.control(context.clone(), settings.concurrency, stop.clone())
+            watch.control(context, stop.clone())
         })
         .unzip();
 
-    tokio::spawn(axum::serve(listener, router(Health { stores, metrics })).into_future());
+    tokio::spawn(axum::serve(listener, router(Health { stores, metrics: metrics.clone() })).into_future());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         api_server,
@@ -129,7 +135,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
         biased;
         () = stop => {
             tracing::info!("stopping: no new work is taken, answers under way are finished");
-            context.concurrency.close();
+            concurrency.close();
             if timeout(aws_timeout, controllers).await.is_err() {
                 tracing::warn!("stopped with answers under way; the next start reads what became of them");
             }
@@ -160,20 +166,31 @@ struct Watch {
 impl Watch {
     fn control(
         self,
-        context: Context,
-        concurrency: u16,
+        context: impl FnOnce(UnboundedSender<ObjectRef<ApprovalDecision>>) -> Context,
         stop: impl Future<Output = ()> + Send + Sync + 'static,
     ) -> (impl Future<Output = ()>, Store<ApprovalDecision>) {
         let (reader, writer) = store();
+        let (wake, mut woken) = unbounded_channel();
+        let context = context(wake);
+        let (views, known, namespace) = (context.views.clone(), reader.clone(), self.namespace.clone());
         let decisions = watcher(self.api.clone(), watcher::Config::default())
             .backoff(Every(WATCH_PAUSE))
             .modify(forget_what_is_not_read)
             .reflect(writer)
+            // Nobody waits any more for the run of a decision that is gone.
+            .inspect_ok(move |event| match event {
+                watcher::Event::Delete(decision) => views.forget(&ObjectRef::from_obj(decision)),
+                watcher::Event::InitDone => views.retain(|decision| {
+                    namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
+                        || known.get(decision).is_some()
+                }),
+                watcher::Event::Apply(_) | watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            })
             .applied_objects()
             // The operator's own status writes change neither.
             .predicate_filter(predicates::generation.combine(requested_at), kube::runtime::PredicateConfig::default());
         let rounds = Controller::for_stream(decisions, reader.clone())
-            .with_config(Config::default().concurrency(concurrency))
+            .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))
             .graceful_shutdown_on(stop)
             .run(reconcile, failed_round, Arc::new(context.clone()));
         (self.report(rounds, context.metrics), reader)

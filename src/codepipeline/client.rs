@@ -1,8 +1,9 @@
 //! The CodePipeline client: loaded when it is first needed and again after it lost its credentials, timed, counted, and
-//! with the SDK's own retry off where a second request could hide what became of the first.
+//! with the SDK's own retry off.
 
 use super::credentials::FetchedFirst;
 use super::error::{CallError, Cause, TooLate, Transmission, classify};
+use super::pace::Pace;
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
 use crate::causes::with_causes;
@@ -40,6 +41,8 @@ pub enum Operation {
     PutApprovalResult,
     /// Shows the current state of each stage and action.
     GetPipelineState,
+    /// Shows the runs of a pipeline, newest first.
+    ListPipelineExecutions,
     /// Shows the history of actions, newest first.
     ListActionExecutions,
 }
@@ -51,6 +54,7 @@ impl Operation {
         match self {
             Self::PutApprovalResult => "PutApprovalResult",
             Self::GetPipelineState => "GetPipelineState",
+            Self::ListPipelineExecutions => "ListPipelineExecutions",
             Self::ListActionExecutions => "ListActionExecutions",
         }
     }
@@ -75,6 +79,7 @@ pub struct Client {
 struct Shared {
     timeout: Duration,
     metrics: Metrics,
+    pace: Pace,
     loaded: Mutex<Loaded>,
     /// When the operator began, until the first answer is sent.
     begun: std::sync::Mutex<Option<Instant>>,
@@ -95,11 +100,12 @@ struct Loading {
 }
 
 impl Client {
-    /// A client whose calls take at most `timeout` each, in an operator that `begun` then. Nothing is loaded yet.
+    /// A client whose calls take at most `timeout` each, and whose reads keep a pace, in an operator that `begun` then.
+    /// Nothing is loaded yet.
     #[must_use]
-    pub fn new(timeout: Duration, metrics: Metrics, begun: Instant) -> Self {
+    pub fn new(timeout: Duration, pace: Pace, metrics: Metrics, begun: Instant) -> Self {
         let begun = std::sync::Mutex::new(Some(begun));
-        Self { shared: Arc::new(Shared { timeout, metrics, loaded: Mutex::new(Loaded::Nothing), begun }) }
+        Self { shared: Arc::new(Shared { timeout, metrics, pace, loaded: Mutex::new(Loaded::Nothing), begun }) }
     }
 
     /// Finds a region and credentials by AWS' standard chain, unless they are there already.
@@ -126,7 +132,6 @@ impl Client {
         if let Some(begun) = self.shared.begun.lock().ok().and_then(|mut begun| begun.take()) {
             tracing::info!(since_start_ms = begun.elapsed().as_millis(), "sending the first PutApprovalResult");
         }
-        let once = sdk::config::Builder::new().retry_config(RetryConfig::disabled());
         let answer = self
             .call(Operation::PutApprovalResult, latest, |client, transmitted| {
                 let request = client
@@ -137,7 +142,7 @@ impl Client {
                     .token(&token.0);
                 async move {
                     let result = result.map_err(SdkError::construction_failure)?;
-                    request.result(result).customize().config_override(once).interceptor(transmitted).send().await
+                    request.result(result).customize().interceptor(transmitted).send().await
                 }
             })
             .await;
@@ -147,39 +152,25 @@ impl Client {
         }
     }
 
-    /// The state of each stage and action of a pipeline.
-    pub(super) async fn get_pipeline_state(
+    /// Makes a call that only reads, when it is its turn.
+    pub(super) async fn read<T, E, F>(
         &self,
-        pipeline: &str,
-    ) -> Result<sdk::operation::get_pipeline_state::GetPipelineStateOutput, CallError> {
-        self.call(Operation::GetPipelineState, Timestamp::MAX, |client, transmitted| {
-            client.get_pipeline_state().name(pipeline).customize().interceptor(transmitted).send()
-        })
-        .await
-        .result
-    }
-
-    /// A page of the history of a pipeline's actions, newest first, of one execution if it is known.
-    pub(super) async fn list_action_executions(
-        &self,
-        pipeline: &str,
-        execution: Option<&str>,
-        page: Option<String>,
-    ) -> Result<sdk::operation::list_action_executions::ListActionExecutionsOutput, CallError> {
-        let filter = execution.map(|id| sdk::types::ActionExecutionFilter::builder().pipeline_execution_id(id).build());
-        self.call(Operation::ListActionExecutions, Timestamp::MAX, |client, transmitted| {
-            client
-                .list_action_executions()
-                .pipeline_name(pipeline)
-                .set_filter(filter)
-                .max_results(100)
-                .set_next_token(page)
-                .customize()
-                .interceptor(transmitted)
-                .send()
-        })
-        .await
-        .result
+        operation: Operation,
+        send: impl FnOnce(sdk::Client, Transmitted) -> F,
+    ) -> Result<T, CallError>
+    where
+        T: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        self.shared.pace.turn().await;
+        let result = self.call(operation, Timestamp::MAX, send).await.result;
+        match &result {
+            Ok(_) => self.shared.pace.speed_up(),
+            Err(CallError::NotTaken { cause: Cause::Throttled, .. }) => self.shared.pace.slow_down(),
+            Err(_) => {}
+        }
+        result
     }
 
     async fn call<T, E, F>(
@@ -247,7 +238,10 @@ impl Client {
 
 async fn load(limit: Duration) -> Result<sdk::Client, String> {
     let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
-    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    // A second POST could hide what became of the first, and reads that are repeated unseen keep no pace.
+    let once = RetryConfig::disabled();
+    let defaults = aws_config::defaults(BehaviorVersion::latest());
+    let config = defaults.timeout_config(timeouts).retry_config(once).load().await;
     if config.region().is_none() {
         return Err(
             "no AWS region was found in AWS_REGION, the shared configuration or the instance metadata".to_owned()
@@ -263,7 +257,7 @@ async fn load(limit: Duration) -> Result<sdk::Client, String> {
 /// Sees to it that a request leaves in time or not at all, and notes that it is handed to the connection: before that, no
 /// failure can mean that it was applied.
 #[derive(Clone, Debug)]
-struct Transmitted {
+pub(super) struct Transmitted {
     latest: Timestamp,
     begun: Arc<AtomicBool>,
 }

@@ -226,6 +226,28 @@ impl CallError {
         }
     }
 
+    /// The exception, if what it says is that the service does not know a run of a pipeline.
+    #[must_use]
+    pub fn unknown_execution(&self) -> Option<&Exception> {
+        match self {
+            Self::NotTaken { exception: Some(exception), .. }
+                if exception.r#type == "PipelineExecutionNotFoundException" =>
+            {
+                Some(exception)
+            }
+            Self::Refused { .. } | Self::NotTaken { .. } | Self::Lost { .. } => None,
+        }
+    }
+
+    /// What has to change before a read that failed with this can succeed.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::NotTaken { cause, .. } => *cause,
+            Self::Refused { .. } | Self::Lost { .. } => Cause::ServiceUnavailable,
+        }
+    }
+
     /// The word for a metric's label.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {

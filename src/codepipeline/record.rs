@@ -1,10 +1,10 @@
 //! What the service's own record says about one approval request: the state view first, then the history. It is read where
 //! an answer was lost, or where the service says that the request was completed by somebody.
 
-use super::client::{Client, timestamp};
 use super::error::{CallError, Refusal};
+use super::pipeline::{ActionExecution, ActionProgress, Ending, LatestExecution, PipelineState};
+use super::reads::Reads;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, Token};
-use aws_sdk_codepipeline::types::{ActionExecution, ActionExecutionDetail, ActionExecutionStatus, StageState};
 use jiff::Timestamp;
 
 /// How many pages of a hundred entries of history are read in search of a request.
@@ -60,134 +60,100 @@ pub struct Finished {
     pub ids: ExecutionIds,
 }
 
-impl Client {
-    /// Reads what the service's record says about a request.
-    ///
-    /// # Errors
-    /// As the calls that it makes, but for a pipeline that does not exist, which is a finding.
-    pub async fn record(&self, request: Request<'_>) -> Result<Record, CallError> {
-        let state = match self.get_pipeline_state(&request.spec.pipeline_name).await {
-            Ok(state) => state,
-            Err(CallError::Refused { refusal: Refusal::PipelineNotFound, exception }) => {
-                return Ok(Record::PipelineNotFound(exception));
-            }
+impl Finished {
+    /// The ending of the request that has these ids.
+    #[must_use]
+    pub fn new(ending: &Ending, ids: ExecutionIds) -> Self {
+        let Ending { summary, at, by, .. } = ending.clone();
+        Self { result: ending.result(), summary, at, by, ids }
+    }
+}
+
+/// Reads what the service's record says about a request.
+///
+/// # Errors
+/// As the calls that it makes, but for a pipeline that does not exist, which is a finding.
+pub async fn record(reads: &impl Reads, request: Request<'_>) -> Result<Record, CallError> {
+    let state = match reads.pipeline_state().await {
+        Ok(state) => state,
+        Err(CallError::Refused { refusal: Refusal::PipelineNotFound, exception }) => {
+            return Ok(Record::PipelineNotFound(exception));
+        }
+        Err(error) => return Err(error),
+    };
+    match in_state(request, &state) {
+        Some(record) => Ok(record),
+        None => in_history(reads, request).await,
+    }
+}
+
+async fn in_history(reads: &impl Reads, request: Request<'_>) -> Result<Record, CallError> {
+    let mut next = None;
+    for _ in 0..MAX_PAGES {
+        let page = match reads.action_executions(request.ids.pipeline.as_deref(), next).await {
+            Ok(page) => page,
+            // The pipeline was replaced by another of its name: a finding, not a failure to read.
+            Err(error) if error.unknown_execution().is_some() => return Ok(Record::Unseen),
             Err(error) => return Err(error),
         };
-        match in_state(request, state.stage_states()) {
-            Some(record) => Ok(record),
-            None => self.in_history(request).await,
+        if let Some(entry) = page.items.iter().find(|entry| is_entry_of(request, entry)) {
+            return Ok(from_history(entry));
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(Record::Unseen);
         }
     }
-
-    async fn in_history(&self, request: Request<'_>) -> Result<Record, CallError> {
-        let (spec, mut next) = (request.spec, None);
-        for _ in 0..MAX_PAGES {
-            let pipeline_execution = request.ids.pipeline.as_deref();
-            let page = match self.list_action_executions(&spec.pipeline_name, pipeline_execution, next).await {
-                Ok(page) => page,
-                // The pipeline was replaced by another of its name: a finding, not a failure to read.
-                Err(CallError::NotTaken { exception: Some(Exception { r#type, .. }), .. })
-                    if r#type == "PipelineExecutionNotFoundException" =>
-                {
-                    return Ok(Record::Unseen);
-                }
-                Err(error) => return Err(error),
-            };
-            if let Some(entry) = page.action_execution_details().iter().find(|entry| is_entry_of(request, entry)) {
-                return Ok(from_history(entry));
-            }
-            next = page.next_token().map(str::to_owned);
-            if next.is_none() {
-                return Ok(Record::Unseen);
-            }
-        }
-        tracing::warn!(
-            pipeline = spec.pipeline_name,
-            pages = MAX_PAGES,
-            "the approval request is not among the newest entries of the pipeline's history; older ones are not read"
-        );
-        Ok(Record::Unseen)
-    }
+    tracing::warn!(
+        pipeline = request.spec.pipeline_name,
+        pages = MAX_PAGES,
+        "the approval request is not among the newest entries of the pipeline's history; older ones are not read"
+    );
+    Ok(Record::Unseen)
 }
 
 /// The state view ties a token to an action execution only while the approval is pending. An entry that is over has no
 /// token, but on the live service the request's token was seen to be its action execution's id.
-fn in_state(request: Request<'_>, stages: &[StageState]) -> Option<Record> {
-    let stage = stages.iter().find(|stage| stage.stage_name() == Some(&request.spec.stage_name))?;
-    let action = stage.action_states().iter().find(|action| action.action_name() == Some(&request.spec.action_name))?;
-    let execution = action.latest_execution()?;
-    if execution.token() == Some(&request.token.0) && execution.status() == Some(&ActionExecutionStatus::InProgress) {
+fn in_state(request: Request<'_>, state: &PipelineState) -> Option<Record> {
+    let stage = state.stages.iter().find(|stage| stage.name == request.spec.stage_name)?;
+    let action = stage.actions.iter().find(|action| action.name == request.spec.action_name)?;
+    let execution = action.latest_execution.as_ref()?;
+    if execution.token.as_ref() == Some(request.token) && execution.progress == ActionProgress::InProgress {
         // A pending approval locks its stage, so the stage's execution is the approval's.
-        let pipeline = stage.latest_execution().map(|execution| execution.pipeline_execution_id().to_owned());
-        let action = execution.action_execution_id().map(str::to_owned);
-        return Some(Record::Pending(ExecutionIds { pipeline, action }));
+        let pipeline = stage.latest_execution.as_ref().map(|execution| execution.pipeline_execution_id.clone());
+        return Some(Record::Pending(ExecutionIds { pipeline, action: execution.action_execution_id.clone() }));
     }
-    let ids = [execution.action_execution_id(), execution.external_execution_id()];
+    let ids = [&execution.action_execution_id, &execution.external_execution_id];
     ids.into_iter().flatten().any(|id| is_id_of(request, id)).then(|| from_state(request, execution))
 }
 
-fn from_state(request: Request<'_>, execution: &ActionExecution) -> Record {
-    let by = execution.last_updated_by().map(str::to_owned);
+fn from_state(request: Request<'_>, execution: &LatestExecution) -> Record {
     // Beside an entry that is over, the stage's execution may already be the next: it is taken from what was known before.
-    let ids = ExecutionIds {
-        pipeline: request.ids.pipeline.clone(),
-        action: execution.action_execution_id().map(str::to_owned),
-    };
-    if is_under_way(execution.status()) {
-        return Record::Lagging(ids);
-    }
-    Record::Finished(Finished {
-        result: result(execution.status(), by.as_deref()),
-        summary: execution.summary().map(str::to_owned),
-        at: execution.last_status_change().and_then(timestamp),
-        by,
-        ids,
-    })
+    let ids = ExecutionIds { pipeline: request.ids.pipeline.clone(), action: execution.action_execution_id.clone() };
+    from_progress(&execution.progress, ids)
 }
 
-fn is_entry_of(request: Request<'_>, entry: &ActionExecutionDetail) -> bool {
-    let external = entry.output().and_then(|output| output.execution_result()).and_then(|r| r.external_execution_id());
-    entry.stage_name() == Some(&request.spec.stage_name)
-        && entry.action_name() == Some(&request.spec.action_name)
-        && [entry.action_execution_id(), external].into_iter().flatten().any(|id| is_id_of(request, id))
+fn is_entry_of(request: Request<'_>, entry: &ActionExecution) -> bool {
+    entry.is_of(&request.spec.stage_name, &request.spec.action_name)
+        && (is_id_of(request, &entry.action_execution_id)
+            || entry.external_execution_id.as_ref().is_some_and(|id| is_id_of(request, id)))
 }
 
 fn is_id_of(request: Request<'_>, id: &str) -> bool {
     id == request.token.0 || request.ids.action.as_deref() == Some(id)
 }
 
-fn from_history(entry: &ActionExecutionDetail) -> Record {
-    let by = entry.updated_by().map(str::to_owned);
+fn from_history(entry: &ActionExecution) -> Record {
     let ids = ExecutionIds {
-        pipeline: entry.pipeline_execution_id().map(str::to_owned),
-        action: entry.action_execution_id().map(str::to_owned),
+        pipeline: Some(entry.pipeline_execution_id.clone()),
+        action: Some(entry.action_execution_id.clone()),
     };
-    if is_under_way(entry.status()) {
-        return Record::Lagging(ids);
-    }
-    let execution_result = entry.output().and_then(|output| output.execution_result());
-    Record::Finished(Finished {
-        result: result(entry.status(), by.as_deref()),
-        summary: execution_result.and_then(|result| result.external_execution_summary()).map(str::to_owned),
-        at: entry.last_update_time().and_then(timestamp),
-        by,
-        ids,
-    })
+    from_progress(&entry.progress, ids)
 }
 
-/// A status that this SDK does not know yet ends nothing.
-fn is_under_way(status: Option<&ActionExecutionStatus>) -> bool {
-    !matches!(
-        status,
-        Some(ActionExecutionStatus::Succeeded | ActionExecutionStatus::Failed | ActionExecutionStatus::Abandoned)
-    )
-}
-
-/// A failed approval was rejected only if the record names who did it: time-outs and cancellations fail without.
-fn result(status: Option<&ActionExecutionStatus>, by: Option<&str>) -> Option<ApprovalStatus> {
-    match status {
-        Some(ActionExecutionStatus::Succeeded) => Some(ApprovalStatus::Approved),
-        Some(ActionExecutionStatus::Failed) if by.is_some() => Some(ApprovalStatus::Rejected),
-        _ => None,
+fn from_progress(progress: &ActionProgress, ids: ExecutionIds) -> Record {
+    match progress {
+        ActionProgress::InProgress => Record::Lagging(ids),
+        ActionProgress::Over(ending) => Record::Finished(Finished::new(ending, ids)),
     }
 }

@@ -1,17 +1,22 @@
 //! What to do next about a decision, as a pure function of what was observed and the time. Everything that keeps an answer
 //! from being sent twice, or from being misreported, is decided here; the rest of the module only carries it out.
 
+mod recover;
+mod seek;
+
 use super::limits::{
-    LEAST_BACK_OFF, MARGIN, RECORD_LAG, RECORD_PATIENCE, Settings, created, deadline, earlier, expiry, later,
-    latest_start, next_attempt,
+    LEAST_BACK_OFF, RECORD_LAG, Settings, created, deadline, expiry, later, latest_start, next_attempt,
 };
-use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
+use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome, Pending};
 use super::progress::{Progress, execution_ids};
 use crate::api::time::to_millisecond;
-use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
-use crate::codepipeline::{CallError, ExecutionIds, Finished, Record, Refusal};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, Token};
+use crate::codepipeline::{CallError, ExecutionIds, Reading, Record, Refusal};
 use jiff::Timestamp;
+use recover::{completed, recover};
+use seek::seek;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What is known in a round over one decision.
 #[derive(Clone, Debug)]
@@ -21,12 +26,23 @@ pub struct Observed<'a> {
     /// What this round has done about an answer.
     pub attempt: &'a Attempt,
     /// What the service's record said, if this round read it.
-    pub record: Option<&'a Reading>,
+    pub record: Option<&'a RecordReading>,
+    /// What can be seen of the pipeline, if this round looked.
+    pub sight: Option<&'a Sight>,
+}
+
+/// A shared look at the pipeline of a decision that is bound to a run.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// When this decision, as it is now, was first looked at. Nothing final follows from a look that began before.
+    pub asked: Timestamp,
+    /// The newest look.
+    pub reading: Arc<Reading>,
 }
 
 /// A look at the service's record.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reading {
+pub struct RecordReading {
     /// When it began. What the service did later may not be in it, however long it took.
     pub begun: Timestamp,
     /// What it came to.
@@ -59,8 +75,17 @@ pub enum Step {
     Rest,
     /// Nothing, until then or until the object changes.
     WaitUntil(Timestamp),
-    /// Read the service's record of the request.
-    ReadRecord,
+    /// Nothing, until something new is to be seen of the pipeline, or until then.
+    WaitForNews {
+        /// A look that begins then is wanted, whatever it shows.
+        again: Option<Timestamp>,
+        /// When the time is over.
+        until: Timestamp,
+    },
+    /// Look at the pipeline, with all who wait for a run of it; until then.
+    Look(Timestamp),
+    /// Read the service's record of the request with this token.
+    ReadRecord(Token),
     /// Write the intent to answer.
     Intend(Intent),
     /// Send the request under the intent that was written.
@@ -89,6 +114,7 @@ pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step 
             Progress::Over => Step::Rest,
             Progress::Fresh => begin(seen, settings, now, None),
             Progress::Retrying(submission) => begin(seen, settings, now, Some(&submission)),
+            Progress::Refused(submission, exception) => again(seen, settings, now, &submission, &exception),
             Progress::UnderWay(submission) => recover(seen, settings, now, &submission),
             Progress::CompletedByOthers(submission, exception) => {
                 completed(seen, settings, now, &submission, Earlier::NotTaken, &exception)
@@ -99,8 +125,17 @@ pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step 
 
 /// Nothing of ours is with the service: send an answer if it may be sent.
 fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
+    let token = match (seen.decision.spec.binding(), last) {
+        (Ok(Binding::Token(token)), _) => token,
+        // It was chosen, and nothing was taken: the decision stays with it.
+        (Ok(Binding::Run(_)), Some(last)) => &last.token,
+        (Ok(Binding::Run(run)), None) => return seek(seen, settings, now, run, None),
+        (Err(detail), _) => return Step::Settle(Outcome::Invalid { detail }),
+    };
     let expiry = match unless_held_back(seen.decision, settings, now) {
-        ControlFlow::Continue(expiry) if expiry.at() <= now => return expired(seen, settings, now, expiry, last),
+        ControlFlow::Continue(expiry) if expiry.at() <= now => {
+            return expired(seen, settings, now, expiry, last, token);
+        }
         ControlFlow::Continue(expiry) => expiry,
         ControlFlow::Break(step) => return step,
     };
@@ -114,28 +149,38 @@ fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<
             (last.attempts.saturating_add(1), execution_ids(seen.decision))
         }
     };
-    Step::Intend(intent(seen.decision, settings, now, attempts, None, ids))
+    let submission = attempt(settings, now, attempts, token);
+    Step::Intend(Intent { submission, ids, earlier: Earlier::NotTaken })
+}
+
+/// The service refused a token that was found: look again.
+fn again(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: &Submission, exception: &Exception) -> Step {
+    match seen.decision.spec.binding() {
+        Ok(Binding::Run(run)) => seek(seen, settings, now, run, Some((last, exception))),
+        Ok(Binding::Token(_)) | Err(_) => begin(seen, settings, now, None),
+    }
 }
 
 /// The intent is written: the object that the write returned decides whether the request may leave.
 fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
+    let submission = &intent.submission;
     let expiry = match unless_held_back(seen.decision, settings, now) {
         ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            return expired(seen, settings, now, expiry, Some(&intent.submission));
+            return expired(seen, settings, now, expiry, Some(submission), &submission.token);
         }
         ControlFlow::Continue(expiry) => expiry,
         ControlFlow::Break(step) => return step,
     };
-    let latest = latest_start(settings, &intent.submission);
+    let latest = latest_start(settings, submission);
     if now < latest {
         return Step::Send { intent: intent.clone(), latest: latest.min(expiry.at()) };
     }
-    let in_doubt = match intent.earlier {
-        Earlier::NotTaken => None,
-        Earlier::InDoubt => Some(&intent.submission),
+    let again = attempt(settings, now, submission.attempts, &submission.token);
+    let start_time = match intent.earlier {
+        Earlier::NotTaken | Earlier::Refused => again.start_time,
+        Earlier::InDoubt => submission.start_time,
     };
-    let attempts = intent.submission.attempts;
-    Step::Intend(self::intent(seen.decision, settings, now, attempts, in_doubt, intent.ids.clone()))
+    Step::Intend(Intent { submission: Submission { start_time, ..again }, ..intent.clone() })
 }
 
 /// Until when an answer may be sent, unless the decision is held back for another reason than the time.
@@ -160,7 +205,18 @@ fn failed(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Int
         let next = submission.deadline;
         Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids: ids.clone(), next })
     };
+    let is_found = matches!(seen.decision.spec.binding(), Ok(Binding::Run(_)));
     match error {
+        // The request that was found is over, or gone: its run may have come to another.
+        CallError::Refused {
+            refusal: Refusal::InvalidApprovalToken | Refusal::ApprovalAlreadyCompleted,
+            exception,
+        } if is_found && *earlier == Earlier::NotTaken => Step::Settle(Outcome::Waiting {
+            pending: Pending::NewLook,
+            exception: Some(exception.clone()),
+            again: None,
+            until: expiry(seen.decision, settings, now).map_or(now, |expiry| expiry.at()),
+        }),
         CallError::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception } => {
             completed(seen, settings, now, submission, *earlier, exception)
         }
@@ -170,7 +226,7 @@ fn failed(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Int
         CallError::Lost { detail } => unconfirmed(Doubt::Lost(detail.clone())),
         CallError::NotTaken { cause, exception, detail } => match earlier {
             Earlier::InDoubt => unconfirmed(Doubt::NotAsked(detail.clone())),
-            Earlier::NotTaken => {
+            Earlier::NotTaken | Earlier::Refused => {
                 // A failure that took its time must not be followed at once.
                 let next = next_attempt(seen.decision, submission).max(later(now, LEAST_BACK_OFF));
                 Step::Settle(Outcome::Retrying {
@@ -185,104 +241,6 @@ fn failed(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Int
     }
 }
 
-/// An answer may be with the service, and nobody here is waiting for it: the record tells.
-fn recover(seen: &Observed<'_>, settings: &Settings, now: Timestamp, submission: &Submission) -> Step {
-    if now < submission.deadline {
-        return Step::WaitUntil(submission.deadline);
-    }
-    let known = execution_ids(seen.decision);
-    let lag_over = later(submission.deadline, RECORD_LAG);
-    let lag_is_over = seen.record.is_some_and(|reading| reading.begun >= lag_over);
-    let unconfirmed = |doubt, ids, next| Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids, next });
-    let (ids, settled) = match seen.record() {
-        None => return Step::ReadRecord,
-        Some(Err(error)) => {
-            let next = later(now, settings.poll_interval);
-            return unconfirmed(Doubt::Unreadable(error.detail()), known, next);
-        }
-        Some(Ok(Record::PipelineNotFound(exception))) => {
-            return Step::Settle(Outcome::Refused {
-                refusal: Refusal::PipelineNotFound,
-                exception: Some(exception.clone()),
-                record: None,
-            });
-        }
-        Some(Ok(Record::Finished(record))) if is_ours(seen.decision, submission, record) => {
-            return Step::Settle(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
-        }
-        Some(Ok(Record::Finished(record))) => return by_others(seen.decision, record, None),
-        Some(Ok(Record::Pending(ids))) => (ids.clone(), true),
-        Some(Ok(Record::Lagging(ids))) => (ids.clone(), lag_is_over),
-        Some(Ok(Record::Unseen)) => (known, lag_is_over),
-    };
-    if !settled {
-        return unconfirmed(Doubt::NotInRecord, ids, later(now, settings.poll_interval).min(lag_over));
-    }
-    // The attempts so far were not taken, or left no trace where a taken one would have by now. The same token can be sent
-    // again: if one was taken after all, the service refuses this one.
-    match unless_held_back(seen.decision, settings, now) {
-        ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            let pending = matches!(seen.record(), Some(Ok(Record::Pending(_))));
-            let unproven = "an answer was sent, and CodePipeline's record shows no trace of it";
-            Step::Settle(Outcome::Expired { expiry, unproven: (!pending).then(|| unproven.to_owned()) })
-        }
-        ControlFlow::Continue(_) => {
-            let attempts = submission.attempts.saturating_add(1);
-            Step::Intend(intent(seen.decision, settings, now, attempts, Some(submission), ids))
-        }
-        ControlFlow::Break(step) => step,
-    }
-}
-
-/// The service says that the request was completed before this attempt: the record tells how.
-fn completed(
-    seen: &Observed<'_>,
-    settings: &Settings,
-    now: Timestamp,
-    submission: &Submission,
-    earlier: Earlier,
-    exception: &Exception,
-) -> Step {
-    let refused = || {
-        let (refusal, exception) = (Refusal::ApprovalAlreadyCompleted, Some(exception.clone()));
-        Step::Settle(Outcome::Refused { refusal, exception, record: None })
-    };
-    let (doubt, ids) = match seen.record() {
-        None => return Step::ReadRecord,
-        Some(Ok(Record::Finished(record))) => {
-            if earlier == Earlier::InDoubt && is_ours(seen.decision, submission, record) {
-                return Step::Settle(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
-            }
-            return by_others(seen.decision, record, Some(exception));
-        }
-        Some(Ok(Record::PipelineNotFound(_) | Record::Unseen)) => return refused(),
-        Some(Ok(Record::Pending(ids) | Record::Lagging(ids))) => (Doubt::NotInRecord, ids.clone()),
-        Some(Err(error)) => (Doubt::Unreadable(error.detail()), execution_ids(seen.decision)),
-    };
-    let readable = matches!(doubt, Doubt::NotInRecord);
-    if now >= later(submission.deadline, RECORD_PATIENCE) && (readable || earlier == Earlier::NotTaken) {
-        return refused();
-    }
-    let completed = match earlier {
-        Earlier::NotTaken => Some(exception.clone()),
-        Earlier::InDoubt => None,
-    };
-    Step::Settle(Outcome::Unconfirmed { doubt, completed, ids, next: later(now, settings.poll_interval) })
-}
-
-/// The request is over, and not by our answer.
-fn by_others(decision: &ApprovalDecision, record: &Finished, exception: Option<&Exception>) -> Step {
-    Step::Settle(if record.result == Some(decision.spec.result.status) {
-        Outcome::AlreadyDecided { record: record.clone(), exception: exception.cloned() }
-    } else {
-        Outcome::Refused {
-            refusal: Refusal::ApprovalAlreadyCompleted,
-            exception: exception.cloned(),
-            record: Some(record.clone()),
-        }
-    })
-}
-
 /// The time is over. A decision that was restored from a backup was answered in an earlier life, which the record tells: one
 /// that is new here is given a minute to read it.
 fn expired(
@@ -291,10 +249,11 @@ fn expired(
     now: Timestamp,
     expiry: Expiry,
     last: Option<&Submission>,
+    token: &Token,
 ) -> Step {
     let patience = later(created(seen.decision, now), RECORD_LAG);
     match seen.record() {
-        None => Step::ReadRecord,
+        None => Step::ReadRecord(token.clone()),
         Some(Ok(Record::Finished(record))) if record.result == Some(seen.decision.spec.result.status) => {
             Step::Settle(Outcome::AlreadyDecided { record: record.clone(), exception: None })
         }
@@ -309,33 +268,9 @@ fn expired(
     }
 }
 
-/// Whether what ended the request was an attempt of ours: the same answer in the same words while they were under way.
-/// Where our summary is empty, the service stores words of its own, and the result and the time decide.
-fn is_ours(decision: &ApprovalDecision, submission: &Submission, record: &Finished) -> bool {
-    let answer = &decision.spec.result;
-    let in_time = record.at.is_some_and(|at| earlier(submission.start_time, MARGIN) <= at && at <= submission.deadline);
-    let same_words = answer.summary.is_empty() || record.summary.as_deref() == Some(&answer.summary);
-    in_time && same_words && record.result == Some(answer.status)
-}
-
-fn intent(
-    decision: &ApprovalDecision,
-    settings: &Settings,
-    now: Timestamp,
-    attempts: i64,
-    in_doubt: Option<&Submission>,
-    ids: ExecutionIds,
-) -> Intent {
-    Intent {
-        submission: Submission {
-            attempts,
-            start_time: in_doubt.map_or(now, |submission| submission.start_time),
-            deadline: deadline(settings, now),
-            token: decision.spec.token.clone(),
-        },
-        ids,
-        earlier: if in_doubt.is_some() { Earlier::InDoubt } else { Earlier::NotTaken },
-    }
+/// An attempt that begins now.
+fn attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) -> Submission {
+    Submission { attempts, start_time: now, deadline: deadline(settings, now), token: token.clone() }
 }
 
 #[cfg(test)]

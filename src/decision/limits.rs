@@ -6,14 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+pub use crate::codepipeline::RECORD_LAG;
+
 /// How far the clocks of operators and of the service may differ.
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// How long writing an intent may take. It adds to [`MARGIN`]: a request that leaves late must not be looked for too early.
 const LATENESS: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long the service's history may lag behind what it did: on the live service a decision was in it after some 30 s.
-pub const RECORD_LAG: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a record that contradicts an exception of the service is read again, before the exception is what counts.
 pub const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);

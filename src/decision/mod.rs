@@ -1,6 +1,8 @@
 //! The reconciler of `ApprovalDecision`s. A round goes observe → decide → act, one effect at a time, until nothing is left
-//! to do: [`decide`] says what comes next, [`reconcile`] carries it out, and [`status`] words what came of it.
+//! to do: [`decide`] says what comes next, with [`choose`] where the request has to be found, [`reconcile`] carries it out,
+//! and [`status`] words what came of it.
 
+mod choose;
 mod decide;
 #[cfg(test)]
 mod fixtures;
@@ -10,9 +12,10 @@ mod progress;
 mod reconcile;
 mod status;
 
-pub use decide::{Attempt, Observed, Reading, Step, decide};
+pub use choose::{Choice, Chosen, Missing, Place, Wait, choose};
+pub use decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 pub use limits::Settings;
-pub use outcome::{Doubt, Earlier, Expiry, Intent, Outcome};
+pub use outcome::{Doubt, Earlier, Expiry, Intent, Next, Outcome, Pending};
 pub use progress::Progress;
 pub use reconcile::{Context, Error, name, reconcile};
 pub use status::{current_reason, event, message, status};

@@ -1,7 +1,8 @@
 //! Where a round over a decision can come out: the one vocabulary between deciding and telling.
 
+use super::choose::{Missing, Wait};
 use crate::api::v1alpha1::{Exception, Reason, Submission};
-use crate::codepipeline::{Cause, ExecutionIds, Finished, Refusal};
+use crate::codepipeline::{Cause, ExecutionEnd, ExecutionIds, Finished, Refusal};
 use jiff::Timestamp;
 
 /// What is to be told of a decision.
@@ -30,6 +31,22 @@ pub enum Outcome {
         /// How the request ended, where the record tells.
         record: Option<Finished>,
     },
+    /// The pipeline has no such approval, as the state view shows it.
+    Missing(Missing),
+    /// The run that the decision is bound to ended before its approval was answered.
+    ExecutionEnded {
+        /// pipelineExecutionId
+        execution: String,
+        /// How.
+        end: ExecutionEnd,
+    },
+    /// The service does not know the run that the decision is bound to.
+    PipelineExecutionNotFound(Exception),
+    /// More than one pending request is of the source revision.
+    AmbiguousRevision {
+        /// The runs that they belong to.
+        executions: Vec<String>,
+    },
     /// A field that the API server let pass cannot be right.
     Invalid {
         /// The field, what was found, and what to do.
@@ -44,6 +61,30 @@ pub enum Outcome {
     },
     /// The owner holds the decision back.
     Suspended,
+    /// The approval is not pending yet.
+    Waiting {
+        /// What is waited for.
+        pending: Pending,
+        /// What the service raised when it was answered, where that is why it is looked for anew.
+        exception: Option<Exception>,
+        /// When to look at the pipeline again, if that is to be sooner than by itself.
+        again: Option<Timestamp>,
+        /// When there is no answer any more.
+        until: Timestamp,
+    },
+    /// The pipeline cannot be read, and has not been for a while.
+    Unreadable {
+        /// What has to change.
+        cause: Cause,
+        /// What the service raised, if it was reached.
+        exception: Option<Exception>,
+        /// What was seen, for people.
+        detail: String,
+        /// Since when.
+        since: Timestamp,
+        /// When there is no answer any more.
+        until: Timestamp,
+    },
     /// An answer is about to be sent.
     Submitting(Intent),
     /// What became of an answer is not known.
@@ -83,11 +124,29 @@ pub struct Intent {
     pub earlier: Earlier,
 }
 
+/// What a decision waits for that is bound to a run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Pending {
+    /// Its run.
+    Run(Wait),
+    /// A new look at the pipeline: the request that was found is no longer pending.
+    NewLook,
+    /// A look at the pipeline that does not fail.
+    Sight {
+        /// What was seen, for people.
+        detail: String,
+        /// Since when it cannot be read.
+        since: Timestamp,
+    },
+}
+
 /// What is known of the attempts before this one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Earlier {
     /// There was none, or none was taken.
     NotTaken,
+    /// The service refused this token before, which the operator had found itself.
+    Refused,
     /// One of them may have been taken.
     InDoubt,
 }
@@ -132,27 +191,56 @@ impl Outcome {
             Self::Delivered { .. } => Reason::Delivered,
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::Refused { refusal, .. } => (*refusal).into(),
+            Self::Missing(Missing::Stage) => Reason::StageNotFound,
+            Self::Missing(Missing::Action | Missing::Approval(_)) => Reason::ActionNotFound,
+            Self::ExecutionEnded { .. } => Reason::ExecutionEnded,
+            Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
+            Self::AmbiguousRevision { .. } => Reason::AmbiguousRevision,
             Self::Invalid { .. } => Reason::ValidationFailed,
             Self::Expired { .. } => Reason::Expired,
             Self::Suspended => Reason::Suspended,
+            Self::Waiting { .. } => Reason::Waiting,
+            Self::Unreadable { cause, .. } => (*cause).into(),
             Self::Submitting(_) => Reason::Submitting,
             Self::Unconfirmed { .. } => Reason::Unconfirmed,
             Self::Retrying { cause, .. } => (*cause).into(),
         }
     }
 
-    /// When to look at the decision again; never, where only a change of it can matter.
+    /// When to begin another round over the decision.
     #[must_use]
-    pub const fn next(&self) -> Option<Timestamp> {
+    pub const fn next(&self) -> Next {
         match self {
-            Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Some(*next),
+            Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Next::At(*next),
+            Self::Waiting { again, until, .. } => Next::AtNews { again: *again, until: *until },
+            Self::Unreadable { until, .. } => Next::AtNews { again: None, until: *until },
             Self::Delivered { .. }
             | Self::AlreadyDecided { .. }
             | Self::Refused { .. }
+            | Self::Missing(_)
+            | Self::ExecutionEnded { .. }
+            | Self::PipelineExecutionNotFound(_)
+            | Self::AmbiguousRevision { .. }
             | Self::Invalid { .. }
             | Self::Expired { .. }
             | Self::Suspended
-            | Self::Submitting(_) => None,
+            | Self::Submitting(_) => Next::AtChange,
         }
     }
+}
+
+/// When another round over a decision begins, besides when the decision changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Next {
+    /// Only then.
+    AtChange,
+    /// At this time.
+    At(Timestamp),
+    /// When there is something new to see of its pipeline, or the time is over.
+    AtNews {
+        /// A look that begins then is wanted, whatever it shows.
+        again: Option<Timestamp>,
+        /// When the time is over.
+        until: Timestamp,
+    },
 }

@@ -2,7 +2,8 @@
 
 use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, Reason, Standing, Submission,
+    ApprovalDecision, ApprovalDecisionStatus, Binding, Exception, REQUESTED_AT, Reason, RunBinding, Standing,
+    Submission,
 };
 use crate::codepipeline::ExecutionIds;
 use kube::ResourceExt;
@@ -17,6 +18,8 @@ pub enum Progress {
     Fresh,
     /// The last attempt was certainly not taken.
     Retrying(Submission),
+    /// The service refused the token of the last attempt, which the operator had found itself: it looks again.
+    Refused(Submission, Exception),
     /// An answer may be with the service.
     UnderWay(Submission),
     /// The service said that the request was completed before our answer came, and its record does not show by whom.
@@ -44,6 +47,12 @@ impl Progress {
                 Some(exception) => Self::CompletedByOthers(submission, exception),
                 None => Self::UnderWay(submission),
             },
+            (Ok(Standing::Waiting), Some(submission)) if !is_touched(decision, status) => {
+                match status.exception.clone() {
+                    Some(exception) => Self::Refused(submission, exception),
+                    None => Self::Fresh,
+                }
+            }
             (Ok(Standing::Retrying), Some(submission)) if !is_touched(decision, status) => Self::Retrying(submission),
             (Ok(Standing::Stalled | Standing::Settled), _) if !is_touched(decision, status) => Self::Over,
             // Whatever else a status says, our answer is asked for again: a token is taken once at most.
@@ -56,6 +65,12 @@ impl Progress {
 #[must_use]
 pub fn ready(decision: &ApprovalDecision) -> Option<&Condition> {
     decision.status.as_ref()?.conditions.iter().find(|condition| condition.r#type == "Ready")
+}
+
+/// Whether the status tells of the decision as it is now.
+#[must_use]
+pub fn stands(decision: &ApprovalDecision) -> bool {
+    ready(decision).is_some() && decision.status.as_ref().is_some_and(|status| !is_touched(decision, status))
 }
 
 /// Whether the decision was edited, or its annotation given a new value, since the operator last acted on it.
@@ -71,12 +86,19 @@ pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
     decision.annotations().get(REQUESTED_AT).map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
 }
 
-/// The attempt that the status tells of. One with a token that the spec does not name is about an earlier edit, or forged,
-/// and none of this decision's.
+/// The attempt that the status tells of. One of a token or a run that the spec does not name is about an earlier edit, or
+/// forged, and none of this decision's.
 #[must_use]
 pub fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
-    let submission = decision.status.as_ref()?.submission.as_ref()?;
-    (submission.token == decision.spec.token).then_some(submission)
+    let status = decision.status.as_ref()?;
+    let submission = status.submission.as_ref()?;
+    let is_named = match decision.spec.binding() {
+        Ok(Binding::Token(token)) => submission.token == *token,
+        Ok(Binding::Run(RunBinding::PipelineExecution(id))) => status.pipeline_execution_id.as_ref() == Some(&id.0),
+        Ok(Binding::Run(RunBinding::SourceRevision(_))) => true,
+        Err(_) => false,
+    };
+    is_named.then_some(submission)
 }
 
 /// What is known of the request that the decision is pinned to. What an earlier edit of the decision was pinned to may be

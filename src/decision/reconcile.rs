@@ -1,21 +1,26 @@
 //! Carries out, one effect at a time, what [`decide`] says, until nothing is left to do in this round.
 
-use super::decide::{Attempt, Observed, Reading, Step, decide};
+use super::decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 use super::limits::Settings;
-use super::outcome::{Intent, Outcome};
-use super::progress::execution_ids;
+use super::outcome::{Intent, Next, Outcome};
+use super::progress::{execution_ids, requested_at};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
-use crate::api::v1alpha1::{ApprovalDecision, Reason};
-use crate::codepipeline::{CallError, Client, Record, Request};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, RunBinding, Token};
+use crate::codepipeline::{
+    Ask, AskedRun, CallError, Caller, Client, PipelineReads, Reading, Record, Request, Views, Want, record,
+};
 use crate::metrics::Metrics;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 /// The longest that one call to the API server may take.
@@ -32,6 +37,10 @@ pub struct Context {
     pub kubernetes: kube::Client,
     /// The service.
     pub codepipeline: Client,
+    /// The looks at pipelines that decisions share.
+    pub views: Views<ObjectRef<ApprovalDecision>>,
+    /// Takes the names of those for whom there is something new to see.
+    pub wake: UnboundedSender<ObjectRef<ApprovalDecision>>,
     /// What decisions depend on.
     pub settings: Settings,
     /// Where rounds are counted.
@@ -62,9 +71,10 @@ pub enum Error {
 /// When the API server could not be read or written before a request left. Results of requests that did leave are written
 /// until they land.
 pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
-    let _permit = context.concurrency.acquire().await.map_err(|_| Error::ShuttingDown)?;
+    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
     let _timer = context.metrics.reconcile();
-    Round::new(Arc::unwrap_or_clone(decision), &context).run().await
+    // On the heap, for rounds that wait to begin are as many as there are decisions.
+    Box::pin(Round::new(Arc::unwrap_or_clone(decision), &context, permit).run()).await
 }
 
 struct Round<'a> {
@@ -72,11 +82,14 @@ struct Round<'a> {
     api: Api<ApprovalDecision>,
     decision: ApprovalDecision,
     attempt: Attempt,
-    record: Option<Reading>,
+    record: Option<RecordReading>,
+    sight: Option<Sight>,
     /// The request id of the call that was answered, for the log.
     request_id: Option<String>,
     /// The reason before this round, past the moment of Submitting.
     before: Option<Reason>,
+    /// Counts against `--concurrency`, but while it waits for its turn to read: that must not hold back an answer.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What became of a write.
@@ -90,7 +103,7 @@ enum Written {
 }
 
 impl<'a> Round<'a> {
-    fn new(decision: ApprovalDecision, context: &'a Context) -> Self {
+    fn new(decision: ApprovalDecision, context: &'a Context, permit: OwnedSemaphorePermit) -> Self {
         let namespace = decision.namespace().unwrap_or_default();
         Self {
             context,
@@ -99,38 +112,62 @@ impl<'a> Round<'a> {
             decision,
             attempt: Attempt::None,
             record: None,
+            sight: None,
             request_id: None,
+            permit: Some(permit),
         }
     }
 
     async fn run(mut self) -> Result<Action, Error> {
         loop {
-            let seen = Observed { decision: &self.decision, attempt: &self.attempt, record: self.record.as_ref() };
+            let seen = Observed {
+                decision: &self.decision,
+                attempt: &self.attempt,
+                record: self.record.as_ref(),
+                sight: self.sight.as_ref(),
+            };
             let written = match decide(&seen, &self.context.settings, Timestamp::now()) {
-                Step::Rest => return Ok(Action::await_change()),
-                Step::WaitUntil(time) => return Ok(requeue(time)),
-                Step::ReadRecord => {
+                Step::Rest => return Ok(self.rest(Next::AtChange)),
+                Step::WaitUntil(time) => return Ok(self.rest(Next::At(time))),
+                Step::WaitForNews { again, until } => match self.look(self.want_news(again)) {
+                    true => continue,
+                    false => return Ok(requeue(until)),
+                },
+                Step::Look(until) => match self.look(Want::Any) {
+                    true => continue,
+                    false => return Ok(requeue(until)),
+                },
+                Step::ReadRecord(token) => {
                     let begun = Timestamp::now();
-                    self.record = Some(Reading { begun, result: self.read_record().await });
+                    self.record = Some(RecordReading { begun, result: self.read_record(&token).await });
                     continue;
                 }
                 Step::Intend(intent) => self.intend(intent).await?,
                 Step::Send { intent, latest } => {
                     let (spec, token) = (&self.decision.spec, &intent.submission.token);
                     let answer = self.context.codepipeline.put_approval_result(spec, token, latest).await;
+                    self.context.views.outdate(&spec.pipeline_name);
                     self.request_id = answer.request_id;
                     self.attempt = Attempt::Answered(intent, answer.result);
-                    self.record = None;
+                    (self.record, self.sight) = (None, None);
                     continue;
                 }
                 Step::Settle(outcome) => {
                     let unchanged = is_told(&self.decision, &outcome, Timestamp::now());
                     let written = self.settle(&outcome).await?;
                     match (&written, outcome.next()) {
-                        (Written::Done, Some(next)) => return Ok(requeue(next)),
-                        (Written::Done, None) if unchanged => return Ok(Action::await_change()),
+                        (Written::Done, Next::AtNews { again, until }) => {
+                            self.attempt = Attempt::None;
+                            if !self.look(self.want_news(again)) {
+                                return Ok(requeue(until));
+                            }
+                            self.record = None;
+                            continue;
+                        }
+                        (Written::Done, next @ Next::At(_)) => return Ok(self.rest(next)),
+                        (Written::Done, Next::AtChange) if unchanged => return Ok(self.rest(Next::AtChange)),
                         // An edit or a new annotation may have come in while the answer was under way.
-                        (Written::Done, None) => self.attempt = Attempt::None,
+                        (Written::Done, Next::AtChange) => self.attempt = Attempt::None,
                         (Written::Outdated | Written::Gone, _) => {}
                     }
                     written
@@ -141,16 +178,63 @@ impl<'a> Round<'a> {
                 Written::Outdated => self.attempt = Attempt::None,
                 Written::Gone => {
                     tracing::info!(decision = %name(&self.decision), "the decision was deleted meanwhile");
-                    return Ok(Action::await_change());
+                    return Ok(self.rest(Next::AtChange));
                 }
             }
-            self.record = None;
+            (self.record, self.sight) = (None, None);
         }
     }
 
-    async fn read_record(&self) -> Result<Record, CallError> {
+    /// Nothing is to be seen of the pipeline for now.
+    fn rest(&self, next: Next) -> Action {
+        self.context.views.forget(&self.reference());
+        match next {
+            Next::AtChange => Action::await_change(),
+            Next::At(time) | Next::AtNews { until: time, .. } => requeue(time),
+        }
+    }
+
+    fn reference(&self) -> ObjectRef<ApprovalDecision> {
+        // Without the version that would make another name of each change.
+        ObjectRef::new(&self.decision.name_any()).within(&self.decision.namespace().unwrap_or_default())
+    }
+
+    fn want_news(&self, again: Option<Timestamp>) -> Want {
+        self.sight.as_ref().map_or(Want::Any, |sight| Want::NewTo(sight.reading.clone(), again))
+    }
+
+    /// Looks at the pipeline, unless there is nothing to see that is wanted. Then a round begins when there is.
+    fn look(&mut self, want: Want) -> bool {
+        let spec = &self.decision.spec;
+        let Ok(Binding::Run(run)) = spec.binding() else { return false };
+        let ask = Ask {
+            stage: spec.stage_name.clone(),
+            action: spec.action_name.clone(),
+            run: match run {
+                RunBinding::PipelineExecution(id) => AskedRun::PipelineExecution(id.clone()),
+                RunBinding::SourceRevision(revision) => AskedRun::SourceRevision(revision.clone()),
+            },
+        };
+        let mut question = DefaultHasher::new();
+        (self.decision.uid(), self.decision.metadata.generation, requested_at(&self.decision)).hash(&mut question);
+        let caller = Caller { key: self.reference(), wake: self.context.wake.clone() };
+        let looked = self.context.views.look(&caller, question.finish(), &spec.pipeline_name, ask, want);
+        let sight = looked.reading.map(|reading: Arc<Reading>| Sight { asked: looked.asked, reading });
+        let is_new = sight.is_some();
+        if is_new {
+            self.sight = sight;
+        }
+        is_new
+    }
+
+    async fn read_record(&mut self, token: &Token) -> Result<Record, CallError> {
+        self.permit = None;
         let (spec, ids) = (&self.decision.spec, execution_ids(&self.decision));
-        self.context.codepipeline.record(Request { spec, token: &spec.token, ids: &ids }).await
+        let reads = PipelineReads { client: &self.context.codepipeline, pipeline: &spec.pipeline_name };
+        let record = record(&reads, Request { spec, token, ids: &ids }).await;
+        // On the way down there are none, and what is in hand is finished without.
+        self.permit = self.context.concurrency.clone().acquire_owned().await.ok();
+        record
     }
 
     /// Writes the intent, which fences every other view of the object: whoever works from an older one is refused.
@@ -259,8 +343,14 @@ impl<'a> Round<'a> {
             aws_request_id = self.request_id,
             "{}",
             // The service may quote what it refuses.
-            message(&self.decision, outcome).replace(&spec.token.0, "…")
+            self.without_tokens(message(&self.decision, outcome))
         );
+    }
+
+    fn without_tokens(&self, text: String) -> String {
+        let submission = self.decision.status.as_ref().and_then(|status| status.submission.as_ref());
+        let tokens = [self.decision.spec.token.as_ref(), submission.map(|submission| &submission.token)];
+        tokens.into_iter().flatten().fold(text, |text, token| text.replace(&token.0, "…"))
     }
 
     /// An Event that is lost costs a line in `kubectl describe`, and must not cost more.

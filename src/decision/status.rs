@@ -1,11 +1,14 @@
 //! The one place where an outcome becomes what people and programs read: the status with its conditions, the message, and
 //! the Event.
 
-use super::outcome::{Doubt, Expiry, Intent, Outcome};
+use super::choose::{Missing, Place, Wait};
+use super::outcome::{Doubt, Expiry, Intent, Outcome, Pending};
 use super::progress::{Progress, ready, requested_at, submission};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, Reason, Standing, Submission};
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, Reason, Standing, Submission,
+};
 use crate::codepipeline::{ExecutionIds, Finished};
 use jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
@@ -23,7 +26,11 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
             last_handled_requested_at: requested_at(decision),
             ..ApprovalDecisionStatus::default()
         },
-        Progress::Retrying(_) | Progress::UnderWay(_) | Progress::CompletedByOthers(..) | Progress::Over => old.clone(),
+        Progress::Retrying(_)
+        | Progress::Refused(..)
+        | Progress::UnderWay(_)
+        | Progress::CompletedByOthers(..)
+        | Progress::Over => old.clone(),
     };
     status.observed_generation = decision.metadata.generation;
     status.exception = exception(outcome);
@@ -43,7 +50,18 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
         }
         Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
         Outcome::Unconfirmed { ids, .. } => known(&mut status, ids),
-        Outcome::Invalid { .. } | Outcome::Expired { .. } | Outcome::Suspended => {}
+        // With an attempt beside it, the reason would say that this attempt was not taken and is made again.
+        Outcome::Unreadable { .. } => status.submission = None,
+        Outcome::ExecutionEnded { execution, .. } => {
+            known(&mut status, &ExecutionIds { pipeline: Some(execution.clone()), action: None });
+        }
+        Outcome::Missing(_)
+        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::AmbiguousRevision { .. }
+        | Outcome::Invalid { .. }
+        | Outcome::Expired { .. }
+        | Outcome::Suspended
+        | Outcome::Waiting { .. } => {}
     }
     status.conditions = conditions(decision, &old.conditions, outcome, now);
     status
@@ -66,9 +84,11 @@ pub fn is_still_to_tell(decision: &ApprovalDecision, sent: &Submission, outcome:
         && !is_edited
         && match Progress::of(decision) {
             Progress::UnderWay(_) => true,
-            Progress::Fresh | Progress::Retrying(_) | Progress::CompletedByOthers(..) | Progress::Over => {
-                matches!(outcome, Outcome::Delivered { .. }) || is_told(decision, outcome, now)
-            }
+            Progress::Fresh
+            | Progress::Retrying(_)
+            | Progress::Refused(..)
+            | Progress::CompletedByOthers(..)
+            | Progress::Over => matches!(outcome, Outcome::Delivered { .. }) || is_told(decision, outcome, now),
         }
 }
 
@@ -77,8 +97,14 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         Outcome::AlreadyDecided { exception, .. }
         | Outcome::Refused { exception, .. }
         | Outcome::Retrying { exception, .. }
+        | Outcome::Waiting { exception, .. }
+        | Outcome::Unreadable { exception, .. }
         | Outcome::Unconfirmed { completed: exception, .. } => exception.as_ref()?,
+        Outcome::PipelineExecutionNotFound(exception) => exception,
         Outcome::Delivered { .. }
+        | Outcome::Missing(_)
+        | Outcome::ExecutionEnded { .. }
+        | Outcome::AmbiguousRevision { .. }
         | Outcome::Invalid { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended
@@ -162,6 +188,17 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
                 None => raised,
             }
         }
+        Outcome::Missing(missing) => self::missing(spec, missing),
+        Outcome::ExecutionEnded { execution, end } => {
+            format!("Run {execution} ended ({}) before its approval was answered", end.as_str())
+        }
+        Outcome::PipelineExecutionNotFound(Exception { r#type, message }) => {
+            format!("CodePipeline raised {type}: {message}")
+        }
+        Outcome::AmbiguousRevision { executions } => {
+            let count = executions.len();
+            format!("{count} runs of the source revision wait for this approval: {}", executions.join(", "))
+        }
         Outcome::Invalid { detail } => detail.clone(),
         Outcome::Expired { expiry, unproven } => {
             let limit = match expiry {
@@ -176,12 +213,65 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             }
         }
         Outcome::Suspended => format!("The answer {answer} is held back because spec.suspend is true"),
+        Outcome::Waiting { pending, .. } => waiting(spec, pending),
+        Outcome::Unreadable { detail, since, .. } => {
+            format!("The pipeline cannot be read since {} ({detail})", to_second(*since))
+        }
         Outcome::Submitting(intent) => {
             format!("Attempt {} at answering {answer} is under way", intent.submission.attempts)
         }
         Outcome::Unconfirmed { doubt, completed, .. } => unconfirmed(decision, doubt, completed.is_some()),
         Outcome::Retrying { submission, detail, .. } => {
             format!("Attempt {} at answering {answer} was not taken ({detail})", submission.attempts)
+        }
+    }
+}
+
+fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
+    let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
+    match missing {
+        Missing::Stage => format!("The pipeline {pipeline_name} has no stage {stage_name:?}"),
+        Missing::Action => format!("The stage {stage_name} of {pipeline_name} has no action {action_name:?}"),
+        Missing::Approval(category) => {
+            format!("The action {action_name} of {pipeline_name} is of the category {category}, and no approval")
+        }
+    }
+}
+
+fn waiting(spec: &ApprovalDecisionSpec, pending: &Pending) -> String {
+    match pending {
+        Pending::Run(Wait::NoRun) => {
+            let revision = spec.source_revision.as_ref();
+            let by = revision.and_then(|revision| revision.action_name.as_ref());
+            let by = by.map(|action| format!(" of {action}")).unwrap_or_default();
+            let revision = revision.map(|revision| revision.revision_id.as_str()).unwrap_or_default();
+            format!("No run of {} has the source revision {revision}{by} yet", spec.pipeline_name)
+        }
+        Pending::Run(Wait::UnknownRun) => {
+            format!("CodePipeline does not know the run of {}, which may be too new to be seen", spec.pipeline_name)
+        }
+        Pending::Run(Wait::Run { execution, place }) => match place {
+            Place::In { stage, status } => format!("Run {execution} is in stage {stage} ({status})"),
+            Place::InFrontOf { stage } => format!("Run {execution} waits in front of stage {stage}"),
+            Place::AtApproval => format!("Run {execution} is at the approval, whose token is not to be seen yet"),
+            Place::PastApproval => {
+                format!("Run {execution} ended, and what became of its approval is not in CodePipeline's record yet")
+            }
+            Place::OutOfSight => format!("Run {execution} began too long ago for its history to be read"),
+            Place::UnderWay => format!("Run {execution} is under way"),
+        },
+        Pending::Run(Wait::LaterRun { execution, end }) => {
+            let end = end.as_str();
+            format!(
+                "Run {execution} ended ({end}) before its approval was answered; a later run of the revision is waited for"
+            )
+        }
+        Pending::NewLook => {
+            "CodePipeline refused the answer to the request that was pending, so the pipeline is looked at anew"
+                .to_owned()
+        }
+        Pending::Sight { detail, since } => {
+            format!("The pipeline could not be read at {} ({detail}), which is tried again", to_second(*since))
         }
     }
 }
@@ -227,7 +317,7 @@ pub fn event(decision: &ApprovalDecision, outcome: &Outcome, before: Option<Reas
         return None;
     }
     let type_ = match reason.standing() {
-        Standing::Settled | Standing::Suspended => EventType::Normal,
+        Standing::Settled | Standing::Suspended | Standing::Waiting => EventType::Normal,
         Standing::Stalled | Standing::Retrying | Standing::UnderWay => EventType::Warning,
     };
     Some(Event {

@@ -22,7 +22,7 @@ async fn a_stalled_decision_starts_afresh_when_it_is_edited() {
     let _operator = case.operator().start();
     let approval = case.open("web");
     let mut wrong = spec("web", &approval);
-    wrong.token = Token(OTHER.to_owned());
+    wrong.token = Some(Token(OTHER.to_owned()));
     case.create("web", wrong).await;
     case.until_reason("web", Reason::InvalidApprovalToken).await;
     case.patch("web", json!({ "spec": { "token": approval.token } })).await.unwrap();

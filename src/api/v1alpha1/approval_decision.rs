@@ -3,6 +3,7 @@
 //! Field names are those of the service's own PutApprovalResult and its results. Every limit stands in the schema, so that
 //! the API server refuses what cannot be right before the operator ever sees it.
 
+use super::binding::{PipelineExecutionId, SourceRevision, Token};
 use crate::api::{conditions::Condition, conditions::integral, conditions::integral_option, time};
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
@@ -38,6 +39,11 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
          !oldSelf.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True')"
     )
     .message("spec cannot change once the approval is answered (Ready is True): create another ApprovalDecision"),
+    validation = Rule::new(
+        "[has(self.spec.token), has(self.spec.pipelineExecutionId), has(self.spec.sourceRevision)].filter(x, x).size() == 1"
+    )
+    .message("spec must have exactly one of token, pipelineExecutionId and sourceRevision: they name the one approval \
+              request to answer"),
     validation = Rule::new("size(self.metadata.name) <= 230")
         .message("metadata.name must be no longer than 230 characters: the Events about it are named after it"),
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineName"),
@@ -73,8 +79,18 @@ pub struct ApprovalDecisionSpec {
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub action_name: String,
     /// The token of the approval request to answer. It stands for one request of one run of the pipeline: GetPipelineState
-    /// shows it while the approval is pending, and so does the notification that the approval action sends.
-    pub token: Token,
+    /// shows it while the approval is pending, and so does the notification that the approval action sends. Exactly one of
+    /// token, pipelineExecutionId and sourceRevision is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// The run of the pipeline whose approval to answer. The decision waits until the run gets there, and ends when the run
+    /// ends before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_execution_id: Option<PipelineExecutionId>,
+    /// What the run was started with whose approval to answer. The decision waits for such a run. Where several of them wait
+    /// for an approval at once, none is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_revision: Option<SourceRevision>,
     /// The answer.
     pub result: ApprovalResult,
     /// Nothing is sent after this time (RFC 3339, such as 2026-01-31T17:00:00Z): the decision then becomes Expired.
@@ -113,21 +129,6 @@ impl fmt::Display for ApprovalStatus {
             Self::Approved => "Approved",
             Self::Rejected => "Rejected",
         })
-    }
-}
-
-/// An approval token: a lower-case UUID. Whoever holds it and may call PutApprovalResult can answer the approval, so it
-/// never shows in a log.
-#[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[schemars(inline)]
-pub struct Token(
-    #[schemars(length(equal = 36), regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]
-    pub String,
-);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Standing {
     Retrying,
     /// An answer may be with the service: Ready is Unknown, Reconciling is True, and the spec is locked.
     UnderWay,
+    /// Nothing is to be answered yet: Ready is Unknown, Reconciling is True.
+    Waiting,
     /// Held back by its owner: Ready is False, and nothing else.
     Suspended,
 }
@@ -26,7 +28,7 @@ impl Standing {
         match self {
             Self::Settled => ConditionStatus::True,
             Self::Stalled | Self::Retrying | Self::Suspended => ConditionStatus::False,
-            Self::UnderWay => ConditionStatus::Unknown,
+            Self::UnderWay | Self::Waiting => ConditionStatus::Unknown,
         }
     }
 
@@ -36,7 +38,7 @@ impl Standing {
         match self {
             Self::Settled | Self::Suspended => None,
             Self::Stalled => Some("Stalled"),
-            Self::Retrying | Self::UnderWay => Some("Reconciling"),
+            Self::Retrying | Self::UnderWay | Self::Waiting => Some("Reconciling"),
         }
     }
 }
@@ -107,6 +109,19 @@ reasons! {
     /// The stage has no action of this name.
     ActionNotFound: Stalled, "Correct spec.actionName: the stage has no such action.";
 
+    /// The run that the decision is bound to ended, was stopped or was superseded before its approval was answered.
+    ExecutionEnded: Stalled,
+        "Create a decision for the run that takes its place; if the run is retried, set the annotation \
+         codepipeline.approvals.dev/requestedAt to a new value.";
+
+    /// The service still does not know the run that the decision is bound to, a minute after it was first looked for.
+    PipelineExecutionNotFound: Stalled,
+        "Correct spec.pipelineExecutionId, or the region and account that the operator runs with.";
+
+    /// More than one run of the source revision waits for this approval, so that the decision does not say which to answer.
+    AmbiguousRevision: Stalled,
+        "Bind the decision to one of the runs with spec.pipelineExecutionId in place of spec.sourceRevision.";
+
     /// The service, or the operator, found a field that cannot be right.
     ValidationFailed: Stalled, "Correct the field that the message names.";
 
@@ -114,19 +129,22 @@ reasons! {
     /// was taken. Nothing is sent after it.
     Expired: Stalled, "If the answer is still wanted, create a new decision with a later notAfter or none.";
 
-    /// The service asked to be called less often. The answer was not taken and is sent again.
+    /// The service asked to be called less often. Nothing was taken, and it is tried again.
     Throttled: Retrying, "Nothing has to be done; if it lasts, raise the account's CodePipeline request quota.";
 
-    /// The operator's AWS identity may not do this. The answer was not taken and is sent again.
+    /// The operator's AWS identity may not answer, or not read the pipeline. Nothing was taken, and it is tried again.
     AccessDenied: Retrying, "Allow it in the IAM policy of the operator's role; the answer is then sent by itself.";
 
-    /// The operator has no AWS region or no valid credentials. Nothing was taken, and the answer is sent again.
+    /// The operator has no AWS region or no valid credentials. Nothing was taken, and it is tried again.
     CredentialsUnavailable: Retrying,
         "Give the operator a region and credentials (IRSA, EKS Pod Identity or AWS_* variables); the answer is then sent by itself.";
 
-    /// The service cannot be reached, or refused in a way that is not the decision's fault. The answer was not taken and is
-    /// sent again.
+    /// The service cannot be reached, or refused in a way that is not the decision's fault. Nothing was taken, and it is
+    /// tried again.
     ServiceUnavailable: Retrying, "Check the network between the operator and CodePipeline; the answer is sent by itself.";
+
+    /// The approval that the decision is for is not pending yet. The message says what is waited for.
+    Waiting: Waiting, "The answer is sent by itself when the approval is pending.";
 
     /// The intent to answer is recorded and the request is under way. The spec cannot change meanwhile.
     Submitting: UnderWay, "Wait: this takes a moment.";

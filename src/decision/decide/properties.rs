@@ -1,7 +1,7 @@
 //! What holds whatever happens: of [`decide`] alone for whatever it may be shown, and of operators that do as it says.
 
 use super::simulation::{Edit, Fault, Move, Setting, Which, Who, Words, World};
-use super::{Attempt, Observed, Reading, Settings, Step, decide};
+use super::{Attempt, Observed, RecordReading, Settings, Step, decide};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionStatus, ApprovalStatus, Exception, NotAfter, Reason, Submission, Token,
@@ -153,9 +153,9 @@ fn record() -> BoxedStrategy<Record> {
     .boxed()
 }
 
-fn reading() -> BoxedStrategy<Reading> {
+fn reading() -> BoxedStrategy<RecordReading> {
     let result = prop_oneof![3 => record().prop_map(Ok), 1 => failure().prop_map(Err)];
-    (instant(), result).prop_map(|(begun, result)| Reading { begun, result }).boxed()
+    (instant(), result).prop_map(|(begun, result)| RecordReading { begun, result }).boxed()
 }
 
 fn attempt() -> BoxedStrategy<Attempt> {
@@ -231,7 +231,7 @@ proptest! {
         // No flag lets it be shorter.
         let poll_interval = poll_interval.max(SignedDuration::from_millis(100));
         let settings = Settings { aws_timeout, waiting_limit, poll_interval };
-        let seen = Observed { decision: &decision, attempt: &attempt, record: record.as_ref() };
+        let seen = Observed { decision: &decision, attempt: &attempt, record: record.as_ref(), sight: None };
         let ready = decision.status.as_ref().and_then(|status| status.conditions.first());
         let same_result = record.as_ref().is_some_and(|reading| matches!(
             &reading.result,
@@ -240,7 +240,8 @@ proptest! {
         match decide(&seen, &settings, now) {
             Step::Rest => prop_assert!(ready.is_some(), "a decision that came to nothing is left alone"),
             Step::WaitUntil(time) => prop_assert!(now < time),
-            Step::ReadRecord => prop_assert!(record.is_none(), "what was read is read again at once"),
+            Step::Look(_) | Step::WaitForNews { .. } => prop_assert!(false, "a token is not looked for"),
+            Step::ReadRecord(_) => prop_assert!(record.is_none(), "what was read is read again at once"),
             Step::Send { intent, latest } => {
                 let before = latest - SignedDuration::from_nanos(1);
                 prop_assert!(now < latest && may_send(&decision, before));

@@ -5,9 +5,9 @@
 mod operator;
 mod service;
 
-use super::{MARGIN, RECORD_PATIENCE};
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Standing, Token};
 use crate::decision::fixtures::{self, Given, SETTINGS, SUMMARY};
+use crate::decision::limits::{MARGIN, RECORD_PATIENCE};
 use crate::decision::status::current_reason;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -149,7 +149,7 @@ impl World {
             sent: HashSet::new(),
             diary: Vec::new(),
         };
-        world.store(fixtures::fresh().with(|decision| decision.spec.token = token(Which::First)));
+        world.store(fixtures::fresh().with(|decision| decision.spec.token = Some(token(Which::First))));
         world
     }
 
@@ -254,7 +254,7 @@ impl World {
             .is_some_and(|reason| matches!(reason.standing(), Standing::UnderWay | Standing::Settled));
         let mut spec = old.spec.clone();
         match edit {
-            Edit::Token(which) => spec.token = token(which),
+            Edit::Token(which) => spec.token = Some(token(which)),
             Edit::Answer(status, words) => {
                 spec.result.status = status;
                 spec.result.summary = summary(words).to_owned();
@@ -319,7 +319,11 @@ impl World {
         let reason = current_reason(decision).ok_or("the decision came to nothing")?;
         let (spec, status) = (&decision.spec, decision.status.clone().unwrap_or_default());
         let vanished = self.service.vanished;
-        let request = self.service.find(&spec.token).map(|number| &self.service.requests[number].state);
+        let request = spec
+            .token
+            .as_ref()
+            .and_then(|token| self.service.find(token))
+            .map(|number| &self.service.requests[number].state);
         let finished = match request {
             Some(State::Finished(finished)) => Some(finished),
             Some(State::Pending | State::Cancelled) | None => None,
@@ -366,6 +370,10 @@ impl World {
             | Reason::ActionNotFound
             | Reason::Throttled
             | Reason::AccessDenied
+            | Reason::ExecutionEnded
+            | Reason::PipelineExecutionNotFound
+            | Reason::AmbiguousRevision
+            | Reason::Waiting
             | Reason::CredentialsUnavailable
             | Reason::ServiceUnavailable
             | Reason::Submitting

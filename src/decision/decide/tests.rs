@@ -2,11 +2,11 @@
 //! decision was created; an attempt has 10 s for the call, 5 s for the write before it and 5 s for clocks that differ.
 
 use super::{
-    Attempt, CallError, Doubt, Earlier, Exception, ExecutionIds, Expiry, Finished, Intent, Observed, Outcome, Reading,
-    Record, Refusal, Step, Submission, Timestamp, decide, next_attempt,
+    Attempt, CallError, Doubt, Earlier, Exception, ExecutionIds, Expiry, Intent, Observed, Outcome, Record,
+    RecordReading, Refusal, Step, Submission, Timestamp, decide, next_attempt,
 };
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Standing};
-use crate::codepipeline::Cause;
+use crate::codepipeline::{Cause, Finished};
 use crate::decision::fixtures::*;
 use crate::decision::limits::MAX_BACK_OFF;
 use ApprovalStatus::{Approved, Rejected};
@@ -21,7 +21,7 @@ const WEEK: i64 = 7 * 24 * 3600;
 struct Seen {
     decision: ApprovalDecision,
     attempt: Attempt,
-    record: Option<Reading>,
+    record: Option<RecordReading>,
     now: Timestamp,
 }
 
@@ -36,7 +36,7 @@ impl Seen {
     }
 
     fn reading(mut self, result: Result<Record, CallError>) -> Self {
-        self.record = Some(Reading { begun: self.now, result });
+        self.record = Some(RecordReading { begun: self.now, result });
         self
     }
 
@@ -51,7 +51,8 @@ impl Seen {
     }
 
     fn step(&self) -> Step {
-        let seen = Observed { decision: &self.decision, attempt: &self.attempt, record: self.record.as_ref() };
+        let seen =
+            Observed { decision: &self.decision, attempt: &self.attempt, record: self.record.as_ref(), sight: None };
         decide(&seen, &SETTINGS, self.now)
     }
 }
@@ -142,7 +143,7 @@ fn a_decision_begins_rests_or_starts_afresh() {
         "what is being deleted is left alone": given(fresh().deleted(), 5) => Step::Rest;
         "… also if it was stalled": given(stalled().deleted(), 5) => Step::Rest;
         "an attempt with another token than the spec's, under way by a forged status, is none":
-            given(fresh().in_doubt().with(|decision| decision.spec.token = other_token()), 50)
+            given(fresh().in_doubt().with(|decision| decision.spec.token = Some(other_token())), 50)
             => Step::Intend(Intent { submission: Submission { token: other_token(), ..submission(1, 50, 70) }, ids: unknown(), earlier: NotTaken });
         "of an annotation that is longer than the status can hold, what the status holds counts":
             given(stalled().annotated(&"é".repeat(1500)).handled(&"é".repeat(1024)), 5) => Step::Rest;
@@ -169,9 +170,9 @@ fn every_reason_that_is_over_rests_until_touched_and_every_other_does_not() {
         let expected = match reason.standing() {
             Standing::Settled => (Step::Rest, Step::Rest),
             Standing::Stalled => (Step::Rest, first(500)),
-            Standing::Suspended => (first(500), first(500)),
+            Standing::Suspended | Standing::Waiting => (first(500), first(500)),
             Standing::Retrying => (Step::Intend(intent(2, 500, 520, NotTaken)), first(500)),
-            Standing::UnderWay => (Step::ReadRecord, Step::ReadRecord),
+            Standing::UnderWay => (Step::ReadRecord(token()), Step::ReadRecord(token())),
         };
         assert_eq!((untouched, edited), expected, "{reason:?}");
     }
@@ -191,7 +192,7 @@ fn nothing_is_sent_after_a_limit() {
     };
     rows! {
         "until notAfter an answer may be sent": given(due(), 59) => first(59);
-        "at notAfter the record is read first": given(due(), 60) => Step::ReadRecord;
+        "at notAfter the record is read first": given(due(), 60) => Step::ReadRecord(token());
         "a record with nothing to it: expired": given(due(), 60).record(Record::Unseen) => expired();
         "a pending request: expired": given(due(), 60).record(Record::Pending(ids())) => expired();
         "a lagging history: expired": given(due(), 60).record(Record::Lagging(ids())) => expired();
@@ -210,7 +211,7 @@ fn nothing_is_sent_after_a_limit() {
         "answered otherwise: expired": given(due(), 60).record(over(Rejected, -900)) => expired();
         "ended by nobody: expired": given(due(), 60).record(over(None, -900)) => expired();
         "the waiting limit counts too": given(fresh(), WEEK - 1) => first(WEEK - 1);
-        "… and the record is read for it too": given(fresh(), WEEK) => Step::ReadRecord;
+        "… and the record is read for it too": given(fresh(), WEEK) => Step::ReadRecord(token());
         "… and it is told apart": given(fresh(), WEEK).record(Record::Unseen) => waited();
         "where both have passed, the one that came first is told":
             given(due(), WEEK).record(Record::Unseen) => expired();
@@ -246,7 +247,7 @@ fn an_answer_that_was_not_taken_is_sent_again_after_a_pause() {
         "before the pause is over it waits": given(throttled(), 0) => Step::WaitUntil(next);
         "then it is the next attempt": after(throttled().known(ids())) => Step::Intend(fire);
         "it does not wait past a limit": given(throttled().not_after(at(1)), 0) => wait(1);
-        "a limit that passes meanwhile ends it": given(throttled().not_after(at(1)), 1) => Step::ReadRecord;
+        "a limit that passes meanwhile ends it": given(throttled().not_after(at(1)), 1) => Step::ReadRecord(token());
         "suspended, it is not sent again": after(throttled().suspended()) => settle(Outcome::Suspended);
         "edited, it does not wait": given(throttled().edited(), 1) => first(1);
         "annotated, it does not wait": given(throttled().annotated("now"), 1) => first(1);
@@ -296,7 +297,7 @@ fn an_intent_that_stands_is_sent_once_if_it_still_may_be() {
             on_time(fresh().not_after(at(3))) => Step::Send { intent: intent(1, 0, 20, NotTaken), latest: at(3) };
         "after doubt, the doubt keeps its beginning": intended(fresh(), 1, InDoubt, 6) => rewritten(InDoubt, 0);
         "suspended meanwhile, it is not sent": on_time(fresh().suspended()) => settle(Outcome::Suspended);
-        "expired meanwhile, the record is read": on_time(fresh().not_after(at(1))) => Step::ReadRecord;
+        "expired meanwhile, the record is read": on_time(fresh().not_after(at(1))) => Step::ReadRecord(token());
         "… and it is not sent":
             on_time(fresh().not_after(at(1))).record(Record::Pending(ids()))
             => settle(Outcome::Expired { expiry: Expiry::NotAfter(at(1)), unproven: None });

@@ -2,13 +2,14 @@
 
 use super::{
     ApprovalDecision, ApprovalDecisionStatus, ConditionStatus, Doubt, EventType, Exception, ExecutionIds, Expiry,
-    Finished, Intent, MAX_MESSAGE, Outcome, Reason, Timestamp, current_reason, event, is_still_to_tell, message,
-    status,
+    Finished, Intent, MAX_MESSAGE, Outcome, Reason, Standing, Timestamp, current_reason, event, is_still_to_tell,
+    message, status,
 };
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
-use crate::codepipeline::{Cause, Refusal};
+use crate::codepipeline::{Cause, ExecutionEnd, Refusal};
+use crate::decision::choose::{Missing, Wait};
 use crate::decision::fixtures::*;
-use crate::decision::outcome::Earlier;
+use crate::decision::outcome::{Earlier, Pending};
 use ConditionStatus::{False, True, Unknown};
 
 fn delivered() -> Outcome {
@@ -44,6 +45,10 @@ fn retrying(cause: Cause) -> Outcome {
     Outcome::Retrying { submission: submission(2, 0, 20), cause, exception, detail: "not now".to_owned(), next: at(4) }
 }
 
+fn waiting(wait: Wait) -> Outcome {
+    Outcome::Waiting { pending: Pending::Run(wait), exception: None, again: None, until: at(60) }
+}
+
 /// An outcome of each kind, at least one a reason that the operator has.
 fn outcomes() -> Vec<Outcome> {
     let lost = "the connection broke".to_owned();
@@ -58,6 +63,22 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Expired { expiry: Expiry::NotAfter(at(60)), unproven: None },
         Outcome::Expired { expiry: Expiry::WaitingLimit(at(60)), unproven: None },
         Outcome::Suspended,
+        Outcome::Missing(Missing::Stage),
+        Outcome::Missing(Missing::Action),
+        Outcome::Missing(Missing::Approval("Build".to_owned())),
+        Outcome::ExecutionEnded { execution: "run".to_owned(), end: ExecutionEnd::Superseded },
+        Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
+        Outcome::AmbiguousRevision { executions: vec!["one".to_owned(), "other".to_owned()] },
+        waiting(Wait::NoRun),
+        waiting(Wait::UnknownRun),
+        waiting(Wait::LaterRun { execution: "run".to_owned(), end: ExecutionEnd::Failed }),
+        Outcome::Unreadable {
+            cause: Cause::AccessDenied,
+            exception: None,
+            detail: lost.clone(),
+            since: at(0),
+            until: at(60),
+        },
         submitting(),
         unconfirmed(Doubt::Lost(lost.clone()), None),
         unconfirmed(Doubt::Unreadable(lost.clone()), Some(already_completed())),
@@ -103,11 +124,14 @@ fn ready_always_stands_and_another_condition_beside_it_only_while_it_is_true() {
         | Reason::StageNotFound
         | Reason::ActionNotFound
         | Reason::ValidationFailed
+        | Reason::ExecutionEnded
+        | Reason::PipelineExecutionNotFound
+        | Reason::AmbiguousRevision
         | Reason::Expired => vec![("Ready", False), ("Stalled", True)],
         Reason::Throttled | Reason::AccessDenied | Reason::CredentialsUnavailable | Reason::ServiceUnavailable => {
             vec![("Ready", False), ("Reconciling", True)]
         }
-        Reason::Submitting | Reason::Unconfirmed => vec![("Ready", Unknown), ("Reconciling", True)],
+        Reason::Waiting | Reason::Submitting | Reason::Unconfirmed => vec![("Ready", Unknown), ("Reconciling", True)],
     };
     let mut decision = fresh().edited();
     for outcome in outcomes() {
@@ -218,7 +242,7 @@ fn what_an_earlier_edit_was_pinned_to_is_not_looked_up() {
     assert_eq!((execution_ids(&stalled()), submission(&stalled()).is_some()), (ids(), true));
     let edited = stalled().edited();
     assert_eq!(execution_ids(&edited), ExecutionIds::default());
-    let other = edited.with(|decision| decision.spec.token = other_token());
+    let other = edited.with(|decision| decision.spec.token = Some(other_token()));
     assert_eq!(submission(&other), None, "an attempt with another token is not this edit's");
 }
 
@@ -292,7 +316,7 @@ fn an_event_tells_a_change_of_reason_and_never_a_submission() {
             let event = event(&fresh(), &outcome, before);
             assert_eq!(event.is_some(), !silent && before != Some(reason), "{before:?} to {reason:?}");
             let Some(event) = event else { continue };
-            let healthy = matches!(reason, Reason::Delivered | Reason::AlreadyDecided | Reason::Suspended);
+            let healthy = matches!(reason.standing(), Standing::Settled | Standing::Suspended | Standing::Waiting);
             assert_eq!(matches!(event.type_, EventType::Normal), healthy, "{reason:?}");
             assert_eq!((event.reason, event.note), (reason.as_str().to_owned(), Some(message(&fresh(), &outcome))));
         }

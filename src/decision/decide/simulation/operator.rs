@@ -1,11 +1,11 @@
 //! What an operator does: the rounds of `reconcile`, an effect a step, against the API server of the world.
 
 use super::{Checked, Fault, Who, World, uid};
-use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT, Reason, Standing};
+use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT, Reason, Standing, Token};
 use crate::codepipeline::{CallError, Cause, Record};
-use crate::decision::decide::{Attempt, Observed, Reading, Step, decide};
+use crate::decision::decide::{Attempt, Observed, RecordReading, Step, decide};
 use crate::decision::fixtures::{self, SETTINGS};
-use crate::decision::outcome::{Intent, Outcome};
+use crate::decision::outcome::{Intent, Next as NextRound, Outcome};
 use crate::decision::progress::{execution_ids, submission};
 use crate::decision::status::{current_reason, is_still_to_tell, is_told, message, status};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use kube::ResourceExt;
 pub struct Round {
     decision: ApprovalDecision,
     attempt: Attempt,
-    record: Option<Reading>,
+    record: Option<RecordReading>,
     /// What came of a request that was sent, until it is written.
     unwritten: Option<Outcome>,
 }
@@ -60,14 +60,16 @@ impl World {
         if let Some(outcome) = round.unwritten.take() {
             return Ok(self.settle(who, round, outcome, fault));
         }
-        let seen = Observed { decision: &round.decision, attempt: &round.attempt, record: round.record.as_ref() };
+        let seen =
+            Observed { decision: &round.decision, attempt: &round.attempt, record: round.record.as_ref(), sight: None };
         match decide(&seen, &SETTINGS, now) {
             Step::Rest => return Ok(Next::Rest(None)),
             Step::WaitUntil(time) => return Ok(Next::Rest(Some(time))),
-            Step::ReadRecord => {
-                let record = self.read_record(&round.decision, fault);
+            Step::Look(_) | Step::WaitForNews { .. } => return Err("a token is looked for".to_owned()),
+            Step::ReadRecord(token) => {
+                let record = self.read_record(&token, &round.decision, fault);
                 self.note(format_args!("{who:?} reads the record: {}", in_short(&record)));
-                round.record = Some(Reading { begun: now, result: record });
+                round.record = Some(RecordReading { begun: now, result: record });
             }
             Step::Intend(intent) if matches!(fault, Fault::NotTaken) => {
                 self.note(format_args!("{who:?} finds no credentials"));
@@ -95,8 +97,7 @@ impl World {
         Ok(Next::Step(round))
     }
 
-    fn read_record(&self, decision: &ApprovalDecision, fault: Fault) -> Result<Record, CallError> {
-        let token = &decision.spec.token;
+    fn read_record(&self, token: &Token, decision: &ApprovalDecision, fault: Fault) -> Result<Record, CallError> {
         match fault {
             Fault::None => Ok(self.record(token, &execution_ids(decision))),
             Fault::NotTaken => Err(fixtures::not_taken(Cause::AccessDenied)),
@@ -115,7 +116,10 @@ impl World {
             Some(Standing::Stalled) if !is_touched(live) => {
                 Err("an answer was intended though nobody mended what it is Stalled for".to_owned())
             }
-            Some(Standing::Stalled | Standing::Retrying | Standing::UnderWay | Standing::Suspended) | None => Ok(()),
+            Some(
+                Standing::Stalled | Standing::Retrying | Standing::UnderWay | Standing::Waiting | Standing::Suspended,
+            )
+            | None => Ok(()),
         }
     }
 
@@ -131,7 +135,10 @@ impl World {
         let intended = submission(live) == Some(&intent.submission) && current_reason(live) == Some(Reason::Submitting);
         let wrong = [
             (!intended, "without its intent being written"),
-            (intent.submission.token != live.spec.token, "with a token that the decision does not name"),
+            (
+                Some(&intent.submission.token) != live.spec.token.as_ref(),
+                "with a token that the decision does not name",
+            ),
             (live.spec.suspend, "though the decision was suspended"),
             (not_after.is_some_and(|time| time.map_or(true, |time| time <= now)), "after notAfter"),
         ];
@@ -172,7 +179,12 @@ impl World {
                 Attempt::None | Attempt::NotPrepared(..) | Attempt::Intended(_) => None,
             };
             match (written, sent) {
-                (Written::Done, _) if unchanged || outcome.next().is_some() => return Next::Rest(outcome.next()),
+                (Written::Done, _) if unchanged || outcome.next() != NextRound::AtChange => {
+                    return Next::Rest(match outcome.next() {
+                        NextRound::AtChange => None,
+                        NextRound::At(time) | NextRound::AtNews { until: time, .. } => Some(time),
+                    });
+                }
                 (Written::Outdated, Some(sent))
                     if is_still_to_tell(&round.decision, sent, &outcome, self.clock(who)) => {}
                 (Written::Done | Written::Outdated, _) => return Next::Step(Round::new(round.decision)),

@@ -128,11 +128,12 @@ impl World {
     /// An answer of a decision comes to the service.
     pub(super) fn arrive(&mut self, sender: &ApprovalDecision) -> Result<Result<Timestamp, CallError>, String> {
         let (spec, uid) = (&sender.spec, uid(sender));
-        let answer = self.put(&spec.token, spec.result.status, &spec.result.summary, &uid);
+        let token = spec.token.as_ref().ok_or("a decision without a token")?;
+        let answer = self.put(token, spec.result.status, &spec.result.summary, &uid);
         match &answer {
             Err(error) => self.note(format_args!("the service refuses with {}", error.detail())),
             Ok(_) => {
-                self.note(format_args!("the service takes {} for {:?}", spec.result.status, spec.token.0));
+                self.note(format_args!("the service takes {} for {:?}", spec.result.status, token.0));
                 let live = self.live().filter(|live| super::uid(live) == uid);
                 if live.is_some_and(|live| (&live.spec.token, &live.spec.result) != (&spec.token, &spec.result)) {
                     return Err("the service took an answer that the decision does not name any more".to_owned());

@@ -18,8 +18,8 @@ fn an_answer_of_unknown_fate_is_looked_for_in_the_record() {
     rows! {
         "nothing is read while the request may still arrive": given(doubt(), 19) => wait(20);
         "… even if the record was read": given(doubt(), 19).record(over(Approved, 9)) => wait(20);
-        "then the record is read": given(doubt(), 20) => Step::ReadRecord;
-        "a crash before the answer is no different": given(crashed(), 20) => Step::ReadRecord;
+        "then the record is read": given(doubt(), 20) => Step::ReadRecord(token());
+        "a crash before the answer is no different": given(crashed(), 20) => Step::ReadRecord(token());
         "our answer, while we asked": mine(9) => recorded(finished(Approved, 9));
         "our answer, by a clock that is behind": mine(-5) => recorded(finished(Approved, -5));
         "our answer, at the deadline": mine(20) => recorded(finished(Approved, 20));
@@ -90,8 +90,8 @@ fn a_request_that_was_completed_before_is_looked_up() {
     let remembered = || crashed().raised(already_completed()).known(ids());
     let lag = || Record::Lagging(ids());
     rows! {
-        "a first attempt reads the record": told(NotTaken) => Step::ReadRecord;
-        "so does one after doubt": told(InDoubt) => Step::ReadRecord;
+        "a first attempt reads the record": told(NotTaken) => Step::ReadRecord(token());
+        "so does one after doubt": told(InDoubt) => Step::ReadRecord(token());
         "a first attempt cannot have done it":
             told(NotTaken).record(over(Approved, 0))
             => already_decided(finished(Approved, 0), Some(already_completed()));
@@ -122,7 +122,7 @@ fn a_request_that_was_completed_before_is_looked_up() {
             late(InDoubt, 620).unreadable() => still(unreadable(), None, unknown(), 635);
         "less are not":
             late(NotTaken, 619).record(lag()) => still(Doubt::NotInRecord, Some(already_completed()), ids(), 634);
-        "in a later round the record is read at once": given(remembered(), 5) => Step::ReadRecord;
+        "in a later round the record is read at once": given(remembered(), 5) => Step::ReadRecord(token());
         "… and by others it remains, though in our time and words":
             given(remembered(), 5).record(over(Approved, 0))
             => already_decided(finished(Approved, 0), Some(already_completed()));

@@ -1,0 +1,190 @@
+//! The calls that only read, turned into the types of [`super::pipeline`]. Each waits its turn at the pace of
+//! `--aws-requests-per-second`; an answer to an approval never does.
+
+use super::client::{Client, Operation, timestamp};
+use super::error::CallError;
+use super::pipeline::{
+    ActionExecution, ActionProgress, ActionState, EndStatus, Ending, ExecutionEnd, ExecutionMode, ExecutionStatus,
+    LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
+};
+use crate::api::v1alpha1::{SourceRevision, Token};
+use aws_sdk_codepipeline::types;
+use jiff::Timestamp;
+use types::{ActionExecutionStatus, PipelineExecutionStatus};
+
+/// How many entries a page holds at most, which is the most that the service gives.
+const PAGE: i32 = 100;
+
+/// What a look at a pipeline reads. Besides [`PipelineReads`], the tests' model of the service in memory has it.
+pub trait Reads: Send + Sync {
+    /// Each stage and action as it stands.
+    fn pipeline_state(&self) -> impl Future<Output = Result<PipelineState, CallError>> + Send;
+
+    /// A page of the pipeline's runs.
+    fn pipeline_executions(
+        &self,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<PipelineExecution>, CallError>> + Send;
+
+    /// A page of the history of its actions, of one run if it is named.
+    fn action_executions(
+        &self,
+        execution: Option<&str>,
+        page: Option<String>,
+    ) -> impl Future<Output = Result<Page<ActionExecution>, CallError>> + Send;
+}
+
+/// The calls about one pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineReads<'a> {
+    /// Makes the calls.
+    pub client: &'a Client,
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+}
+
+impl Reads for PipelineReads<'_> {
+    async fn pipeline_state(&self) -> Result<PipelineState, CallError> {
+        let output = self
+            .client
+            .read(Operation::GetPipelineState, |client, transmitted| {
+                client.get_pipeline_state().name(self.pipeline).customize().interceptor(transmitted).send()
+            })
+            .await?;
+        Ok(PipelineState { stages: output.stage_states.unwrap_or_default().into_iter().filter_map(stage).collect() })
+    }
+
+    async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
+        let output = self
+            .client
+            .read(Operation::ListPipelineExecutions, |client, transmitted| {
+                client
+                    .list_pipeline_executions()
+                    .pipeline_name(self.pipeline)
+                    .max_results(PAGE)
+                    .set_next_token(page)
+                    .customize()
+                    .interceptor(transmitted)
+                    .send()
+            })
+            .await?;
+        let executions = output.pipeline_execution_summaries.unwrap_or_default();
+        Ok(Page { items: executions.into_iter().filter_map(execution).collect(), next: output.next_token })
+    }
+
+    async fn action_executions(
+        &self,
+        execution: Option<&str>,
+        page: Option<String>,
+    ) -> Result<Page<ActionExecution>, CallError> {
+        let filter = execution.map(|id| types::ActionExecutionFilter::builder().pipeline_execution_id(id).build());
+        let output = self
+            .client
+            .read(Operation::ListActionExecutions, |client, transmitted| {
+                client
+                    .list_action_executions()
+                    .pipeline_name(self.pipeline)
+                    .set_filter(filter)
+                    .max_results(PAGE)
+                    .set_next_token(page)
+                    .customize()
+                    .interceptor(transmitted)
+                    .send()
+            })
+            .await?;
+        let executions = output.action_execution_details.unwrap_or_default();
+        Ok(Page { items: executions.into_iter().filter_map(action_execution).collect(), next: output.next_token })
+    }
+}
+
+fn stage(stage: types::StageState) -> Option<StageState> {
+    let inbound = stage.inbound_executions.unwrap_or_default();
+    Some(StageState {
+        name: stage.stage_name?,
+        latest_execution: stage.latest_execution.map(|execution| StageExecution {
+            pipeline_execution_id: execution.pipeline_execution_id,
+            status: execution.status.as_str().to_owned(),
+        }),
+        inbound_executions: inbound.into_iter().map(|execution| execution.pipeline_execution_id).collect(),
+        actions: stage.action_states.unwrap_or_default().into_iter().filter_map(action).collect(),
+    })
+}
+
+fn action(action: types::ActionState) -> Option<ActionState> {
+    let latest_execution = action.latest_execution.map(|execution| LatestExecution {
+        progress: progress(
+            execution.status.as_ref(),
+            execution.summary,
+            execution.last_status_change.as_ref().and_then(timestamp),
+            execution.last_updated_by,
+        ),
+        action_execution_id: execution.action_execution_id,
+        external_execution_id: execution.external_execution_id,
+        token: execution.token.map(Token),
+    });
+    Some(ActionState { name: action.action_name?, latest_execution })
+}
+
+fn execution(execution: types::PipelineExecutionSummary) -> Option<PipelineExecution> {
+    let revisions = execution.source_revisions.unwrap_or_default().into_iter();
+    Some(PipelineExecution {
+        id: execution.pipeline_execution_id?,
+        status: match execution.status {
+            Some(PipelineExecutionStatus::Succeeded) => ExecutionStatus::Over(ExecutionEnd::Succeeded),
+            Some(PipelineExecutionStatus::Failed) => ExecutionStatus::Over(ExecutionEnd::Failed),
+            Some(PipelineExecutionStatus::Stopped) => ExecutionStatus::Over(ExecutionEnd::Stopped),
+            Some(PipelineExecutionStatus::Superseded) => ExecutionStatus::Over(ExecutionEnd::Superseded),
+            Some(PipelineExecutionStatus::Cancelled) => ExecutionStatus::Over(ExecutionEnd::Cancelled),
+            Some(PipelineExecutionStatus::Stopping) => ExecutionStatus::Stopping,
+            Some(_) | None => ExecutionStatus::InProgress,
+        },
+        started: execution.start_time.as_ref().and_then(timestamp),
+        updated: execution.last_update_time.as_ref().and_then(timestamp),
+        source_revisions: revisions
+            .filter_map(|found| {
+                Some(SourceRevision { revision_id: found.revision_id?, action_name: Some(found.action_name) })
+            })
+            .collect(),
+        mode: match execution.execution_mode {
+            Some(types::ExecutionMode::Parallel) => ExecutionMode::Parallel,
+            Some(_) | None => ExecutionMode::Serial,
+        },
+    })
+}
+
+fn action_execution(execution: types::ActionExecutionDetail) -> Option<ActionExecution> {
+    let result = execution.output.and_then(|output| output.execution_result);
+    let (external_execution_id, summary) =
+        result.map(|result| (result.external_execution_id, result.external_execution_summary)).unwrap_or_default();
+    let kind = execution.input.and_then(|input| input.action_type_id);
+    Some(ActionExecution {
+        pipeline_execution_id: execution.pipeline_execution_id?,
+        action_execution_id: execution.action_execution_id?,
+        stage_name: execution.stage_name?,
+        action_name: execution.action_name?,
+        category: kind.map(|kind| kind.category.as_str().to_owned()).unwrap_or_default(),
+        external_execution_id,
+        started: execution.start_time.as_ref().and_then(timestamp),
+        progress: progress(
+            execution.status.as_ref(),
+            summary,
+            execution.last_update_time.as_ref().and_then(timestamp),
+            execution.updated_by,
+        ),
+    })
+}
+
+fn progress(
+    status: Option<&ActionExecutionStatus>,
+    summary: Option<String>,
+    at: Option<Timestamp>,
+    by: Option<String>,
+) -> ActionProgress {
+    let status = match status {
+        Some(ActionExecutionStatus::Succeeded) => EndStatus::Succeeded,
+        Some(ActionExecutionStatus::Failed) => EndStatus::Failed,
+        Some(ActionExecutionStatus::Abandoned) => EndStatus::Abandoned,
+        Some(_) | None => return ActionProgress::InProgress,
+    };
+    ActionProgress::Over(Ending { status, summary, at, by })
+}
