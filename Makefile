@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate control-plane
+.PHONY: help demo test bench lint generate control-plane health-checks
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -10,8 +10,11 @@ demo: control-plane ## Answer approvals in a real Kubernetes API server and a lo
 	@./demo.sh
 
 # Most tests wait for servers rather than compute, so more of them run at a time than there are cores.
-test: control-plane ## Run every test
+test: control-plane health-checks ## Run every test
 	cargo test --workspace -- --test-threads=8
+
+bench: control-plane ## Measure the release build (some 10 min on two cores, most of it compiling)
+	cargo bench --package approval-operator
 
 lint: ## Check formatting and lints
 	cargo fmt --all --check
@@ -19,6 +22,9 @@ lint: ## Check formatting and lints
 
 generate: ## Write anew what is generated from the code: crds/ and parts of docs/
 	GENERATE=1 cargo test --package approval-operator --test it generated
+
+health-checks: ## Build the health check evaluators of Argo CD and Flux, once (about a minute on two cores)
+	@tests/health-checks/build.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (some 5 min on two cores)
 	@tests/control-plane/build.sh

@@ -16,12 +16,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, info_span};
 
 /// The pause between two looks at a pipeline, however many ask for a newer one.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause after looks that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Whoever was woken and has not come back after so many looks is gone.
+const PATIENCE: u8 = 3;
 
 /// What a look came to.
 #[derive(Clone, Debug)]
@@ -127,7 +131,10 @@ struct Asker<K> {
     question: u64,
     asked: Timestamp,
     ask: Ask,
+    /// None while it is awake.
     want: Option<Want>,
+    /// Looks since it was woken.
+    awake: u8,
     wake: UnboundedSender<K>,
 }
 
@@ -163,7 +170,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
         });
         let about = pipelines.entry(name.clone()).or_insert_with(Pipeline::new);
         askers.entry(caller.key.clone()).or_insert(name);
-        let new = || Asker { question, asked: Timestamp::now(), ask, want: None, wake: caller.wake.clone() };
+        let new = || Asker { question, asked: Timestamp::now(), ask, want: None, awake: 0, wake: caller.wake.clone() };
         let asker = match about.askers.entry(caller.key.clone()) {
             Entry::Occupied(known) if known.get().question == question => known.into_mut(),
             Entry::Occupied(mut other) => {
@@ -178,6 +185,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
         };
         let reading = newest.filter(is_as_wanted).cloned();
         asker.want = reading.is_none().then_some(want);
+        asker.awake = 0;
         if reading.is_none() {
             about.hurry.notify_one();
         }
@@ -233,10 +241,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
             (Instant::now(), Timestamp::now(), asks, about.view.clone())
         };
         let reads = PipelineReads { client: &self.shared.client, pipeline };
-        let result = look(&reads, begun, asks, before.as_deref()).await.map(Arc::new);
-        if let Some(about) = self.registry().pipelines.get_mut(pipeline) {
-            about.publish(at, Reading { begun, result, failing_since: None });
-        }
+        let result = look(&reads, begun, asks, before.as_deref()).instrument(info_span!("look", pipeline)).await;
+        let reading = Reading { begun, result: result.map(Arc::new), failing_since: None };
+        let mut registry = self.registry();
+        let gone = registry.pipelines.get_mut(pipeline).map(|about| about.publish(at, reading)).unwrap_or_default();
+        gone.iter().for_each(|key| registry.forget(key));
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry<K>> {
@@ -283,7 +292,8 @@ impl<K: Clone> Pipeline<K> {
         }
     }
 
-    fn publish(&mut self, at: Instant, mut reading: Reading) {
+    /// Wakes those who wanted this, and tells who is gone.
+    fn publish(&mut self, at: Instant, mut reading: Reading) -> Vec<K> {
         match (reading.failure(), &reading.result) {
             (Some(error), _) => {
                 tracing::debug!("a pipeline cannot be read: {}", error.detail());
@@ -298,15 +308,24 @@ impl<K: Clone> Pipeline<K> {
         }
         let reading = Arc::new(reading);
         self.newest = Some((reading.clone(), at));
+        let mut gone = Vec::new();
         if reading.begun < self.outdated {
-            return;
+            return gone;
         }
         for (key, asker) in &mut self.askers {
+            if asker.want.is_none() {
+                asker.awake = asker.awake.saturating_add(1);
+                if asker.awake > PATIENCE {
+                    gone.push(key.clone());
+                }
+                continue;
+            }
             let is_as_wanted = |want: &mut Want| reading.answers(&asker.ask, asker.asked) && want.is_met_by(&reading);
             if asker.want.take_if(is_as_wanted).is_some() {
                 // Nobody listens any more where the operator is on its way down.
                 let _ = asker.wake.send(key.clone());
             }
         }
+        gone
     }
 }

@@ -11,6 +11,7 @@
 mod admission;
 mod crash;
 mod generated;
+mod gitops;
 mod lifecycle;
 mod observability;
 mod outcomes;

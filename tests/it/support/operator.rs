@@ -137,6 +137,10 @@ impl Operator {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.process.kill().unwrap();
@@ -144,7 +148,7 @@ impl Operator {
     }
 
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status();
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
         assert!(sent.unwrap().success());
     }
 
