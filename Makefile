@@ -14,7 +14,7 @@ test: control-plane health-checks ## Run every test
 	cargo test --workspace -- --test-threads=8
 
 bench: control-plane ## Measure the release build (some 10 min on two cores, most of it compiling)
-	cargo bench --package approval-operator
+	cargo bench --package approval-operator --bench '*'
 
 lint: ## Check formatting and lints
 	cargo fmt --all --check

@@ -13,6 +13,7 @@ mod support;
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, SourceRevision,
 };
+use futures::future::join_all;
 use futures::{StreamExt, stream};
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
@@ -81,11 +82,11 @@ async fn measure() {
     let each = (after.resident - idle.resident) as f64 / all / 1024.0;
     println!("{each:>10.2} kB   a decision");
 
-    let mut late = Vec::new();
-    for (number, run) in runs.iter().enumerate().take(TOKENS) {
-        sleep(INTERVAL / TOKENS as u32).await;
-        late.push(until_answered(&case, number, *run).await);
-    }
+    let answers = runs.iter().take(TOKENS).enumerate().map(async |(number, run)| {
+        sleep(INTERVAL * number as u32 / TOKENS as u32).await;
+        until_answered(&case, number, *run).await
+    });
+    let mut late = join_all(answers).await;
     late.sort();
     println!("\nFrom a token's appearing to its answer, of {TOKENS}; an interval is {} s:", INTERVAL.as_secs());
     println!("{:>10.2} s    median", late[TOKENS / 2].as_secs_f64());
@@ -180,7 +181,9 @@ async fn until_answered(case: &Case, number: usize, run: RunId) -> Duration {
         service.complete_action(now, &name, run, ("Build", "Compile"), true).unwrap();
         now
     });
-    case.until_asked(&name, 1).await;
-    let answer = case.service.ledger_of(&name).into_iter().find(LedgerEntry::is_accepted).unwrap();
+    let accepted = |entry: &&LedgerEntry| entry.pipeline_name == name && entry.is_accepted();
+    case.service.wait_for(|service, _| service.ledger().iter().any(|entry| accepted(&entry))).await;
+    let ledger = case.service.ledger();
+    let answer = ledger.iter().find(accepted).unwrap();
     Duration::try_from(answer.at.duration_since(appeared)).unwrap()
 }

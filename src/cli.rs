@@ -39,7 +39,8 @@ pub struct Run {
     /// How long to wait between two looks at a pipeline that decisions wait for
     #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: SignedDuration,
-    /// How many requests a second may read from AWS. Answers to approvals are not counted, and never held back
+    /// How many requests a second may read from AWS. A pipeline that decisions wait for takes two or three each
+    /// --poll-interval. Answers to approvals are not counted, and never held back
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = requests_per_second)]
     pub aws_requests_per_second: f64,
     /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way

@@ -92,7 +92,7 @@ impl Default for Metrics {
         );
         registry.register(
             "reconciles_in_progress",
-            "Rounds over a decision that run now; at --concurrency others wait",
+            "Rounds over a decision that run now; those that read the record do not count against --concurrency",
             metrics.reconciles_in_progress.clone(),
         );
         registry.register_with_unit(

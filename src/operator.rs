@@ -93,10 +93,11 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let recorder = Recorder::new(kubernetes.clone(), reporter);
     let views = Views::new(codepipeline.clone(), settings.poll_interval.unsigned_abs());
     let concurrency = Arc::new(Semaphore::new(settings.concurrency.into()));
-    let context = |wake| Context {
+    let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
         codepipeline: codepipeline.clone(),
         views: views.clone(),
+        decisions,
         wake,
         settings: Settings {
             aws_timeout: settings.aws_timeout,
@@ -166,12 +167,12 @@ struct Watch {
 impl Watch {
     fn control(
         self,
-        context: impl FnOnce(UnboundedSender<ObjectRef<ApprovalDecision>>) -> Context,
+        context: impl FnOnce(Store<ApprovalDecision>, UnboundedSender<ObjectRef<ApprovalDecision>>) -> Context,
         stop: impl Future<Output = ()> + Send + Sync + 'static,
     ) -> (impl Future<Output = ()>, Store<ApprovalDecision>) {
         let (reader, writer) = store();
         let (wake, mut woken) = unbounded_channel();
-        let context = context(wake);
+        let context = context(reader.clone(), wake);
         let (views, known, namespace) = (context.views.clone(), reader.clone(), self.namespace.clone());
         let decisions = watcher(self.api.clone(), watcher::Config::default())
             .backoff(Every(WATCH_PAUSE))
@@ -190,6 +191,8 @@ impl Watch {
             // The operator's own status writes change neither.
             .predicate_filter(predicates::generation.combine(requested_at), kube::runtime::PredicateConfig::default());
         let rounds = Controller::for_stream(decisions, reader.clone())
+            // The watch has its own pauses, and its errors must not hold back those who are woken.
+            .trigger_backoff(Every(Duration::ZERO))
             .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))
             .graceful_shutdown_on(stop)
             .run(reconcile, failed_round, Arc::new(context.clone()));
@@ -247,7 +250,7 @@ impl Watch {
 }
 
 fn forget_what_is_not_read(decision: &mut ApprovalDecision) {
-    decision.managed_fields_mut().clear();
+    decision.metadata.managed_fields = None;
     decision.annotations_mut().retain(|name, _| name == REQUESTED_AT);
     decision.labels_mut().clear();
 }

@@ -43,6 +43,8 @@ pub enum Operation {
     GetPipelineState,
     /// Shows the runs of a pipeline, newest first.
     ListPipelineExecutions,
+    /// Shows one run.
+    GetPipelineExecution,
     /// Shows the history of actions, newest first.
     ListActionExecutions,
 }
@@ -55,6 +57,7 @@ impl Operation {
             Self::PutApprovalResult => "PutApprovalResult",
             Self::GetPipelineState => "GetPipelineState",
             Self::ListPipelineExecutions => "ListPipelineExecutions",
+            Self::GetPipelineExecution => "GetPipelineExecution",
             Self::ListActionExecutions => "ListActionExecutions",
         }
     }

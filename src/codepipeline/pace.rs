@@ -5,14 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// How long reads may save up turns that they did not take, so that some can go at once.
-const BURST: Duration = Duration::from_secs(1);
-
 /// Answers that were under way together are throttled together: they count once.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long somebody who waits for a turn sleeps at most, for the pace may quicken meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// What throttling leaves of the pace at least.
-const LEAST_SHARE: f64 = 1.0 / 64.0;
+const LEAST_SHARE: f64 = 1.0 / 16.0;
 
 /// What a read that succeeds gives back of it.
 const REGAINED_SHARE: f64 = 1.0 / 32.0;
@@ -20,6 +20,8 @@ const REGAINED_SHARE: f64 = 1.0 / 32.0;
 /// The pace of reads.
 #[derive(Debug)]
 pub struct Pace {
+    /// Whoever holds it has the next turn.
+    line: tokio::sync::Mutex<()>,
     turns: Mutex<Turns>,
 }
 
@@ -29,8 +31,10 @@ struct Turns {
     limit: f64,
     /// Requests a second, now.
     rate: f64,
-    /// When the next turn would be if none had been saved up.
-    next: Instant,
+    /// Turns that were saved up, of a second at most.
+    saved: f64,
+    /// When that was so.
+    at: Instant,
     slowed_down: Option<Instant>,
 }
 
@@ -38,15 +42,20 @@ impl Pace {
     /// So many requests a second.
     #[must_use]
     pub fn new(requests_per_second: f64) -> Self {
-        let turns =
-            Turns { limit: requests_per_second, rate: requests_per_second, next: Instant::now(), slowed_down: None };
-        Self { turns: Mutex::new(turns) }
+        Self { line: tokio::sync::Mutex::new(()), turns: Mutex::new(Turns::new(requests_per_second, Instant::now())) }
     }
 
     /// Waits for a turn. Turns are taken in the order of asking.
     pub async fn turn(&self) {
-        let at = self.turns().take(Instant::now());
-        sleep_until(at).await;
+        let _first = self.line.lock().await;
+        loop {
+            let now = Instant::now();
+            let wait = self.turns().take(now);
+            match wait {
+                None => return,
+                Some(wait) => sleep_until(now + wait.min(LONGEST_SLEEP)).await,
+            }
+        }
     }
 
     /// The service said that there were too many requests.
@@ -68,11 +77,22 @@ impl Pace {
 }
 
 impl Turns {
-    fn take(&mut self, now: Instant) -> Instant {
-        let interval = Duration::from_secs_f64(1.0 / self.rate);
-        let saved = self.next.checked_sub(BURST.saturating_sub(interval)).unwrap_or(now);
-        self.next = self.next.max(now) + interval;
-        saved.max(now)
+    fn new(limit: f64, now: Instant) -> Self {
+        Self { limit, rate: limit, saved: limit.max(1.0), at: now, slowed_down: None }
+    }
+
+    /// Takes a turn, or tells how long it is to the next at this pace.
+    fn take(&mut self, now: Instant) -> Option<Duration> {
+        let passed = now.duration_since(self.at).as_secs_f64();
+        self.saved = (self.saved + passed * self.rate).min(self.rate.max(1.0));
+        self.at = now;
+        if self.saved < 1.0 {
+            // A nanosecond more, for what is lost in rounding.
+            let wait = Duration::from_secs_f64((1.0 - self.saved) / self.rate);
+            return Some(wait + Duration::from_nanos(1));
+        }
+        self.saved -= 1.0;
+        None
     }
 
     fn slow_down(&mut self, now: Instant) -> Option<f64> {
@@ -93,39 +113,42 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn turns(limit: f64, now: Instant) -> Turns {
-        Turns { limit, rate: limit, next: now, slowed_down: None }
+    /// When turns are taken, in milliseconds, by somebody who always wants one.
+    fn taken(limit: f64, count: usize) -> Vec<u128> {
+        let begun = Instant::now();
+        let (mut turns, mut now) = (Turns::new(limit, begun), begun);
+        let mut next = || {
+            while let Some(wait) = turns.take(now) {
+                now += wait;
+            }
+            now.duration_since(begun).as_millis()
+        };
+        (0..count).map(|_| next()).collect()
     }
 
     #[test]
     fn a_second_may_have_as_many_turns_as_are_allowed_and_the_next_ones_keep_the_pace() {
-        let begun = Instant::now();
-        let mut turns = turns(5.0, begun);
-        let waits: Vec<u128> = (0..8).map(|_| turns.take(begun).duration_since(begun).as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 0, 0, 200, 400, 600]);
+        assert_eq!(taken(5.0, 8), [0, 0, 0, 0, 0, 200, 400, 600]);
     }
 
     #[test]
     fn less_than_one_a_second_is_a_pace_too() {
-        let begun = Instant::now();
-        let mut turns = turns(0.5, begun);
-        let waits: Vec<u128> = (0..3).map(|_| turns.take(begun).duration_since(begun).as_millis()).collect();
-        assert_eq!(waits, [0, 2000, 4000]);
+        assert_eq!(taken(0.5, 3), [0, 2000, 4000]);
     }
 
     #[test]
     fn throttling_halves_the_pace_once_a_second_and_success_brings_it_back() {
         let begun = Instant::now();
-        let mut turns = turns(8.0, begun);
+        let mut turns = Turns::new(8.0, begun);
         assert_eq!(turns.slow_down(begun), Some(4.0));
         assert_eq!(turns.slow_down(begun + LEAST_PAUSE / 2), None, "these were under way together");
         assert_eq!(turns.slow_down(begun + LEAST_PAUSE), Some(2.0));
         let least = (2..100).filter_map(|second| turns.slow_down(begun + LEAST_PAUSE * second)).last();
-        assert_eq!(least, Some(8.0 / 64.0), "it never stops");
+        assert_eq!(least, Some(8.0 / 16.0), "it never stops");
         let successes = (1..100).find(|_| {
             turns.speed_up();
             turns.rate >= 8.0
         });
-        assert_eq!(successes, Some(32));
+        assert_eq!(successes, Some(30));
     }
 }

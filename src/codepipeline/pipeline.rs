@@ -102,7 +102,7 @@ impl Ending {
     }
 }
 
-/// A run of a pipeline, as ListPipelineExecutions shows it.
+/// A run of a pipeline, as ListPipelineExecutions shows it, or without times and revisions GetPipelineExecution.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PipelineExecution {
     /// pipelineExecutionId
@@ -126,8 +126,6 @@ pub enum ExecutionStatus {
     InProgress,
     /// Somebody stops it, and what is under way comes to its end.
     Stopping,
-    /// Not among the runs that are listed: it is too old, and how it stands is not known.
-    Unlisted,
     /// Over.
     Over(ExecutionEnd),
 }
@@ -185,7 +183,7 @@ impl PipelineExecution {
     pub const fn end(&self) -> Option<ExecutionEnd> {
         match self.status {
             ExecutionStatus::Over(end) => Some(end),
-            ExecutionStatus::InProgress | ExecutionStatus::Stopping | ExecutionStatus::Unlisted => None,
+            ExecutionStatus::InProgress | ExecutionStatus::Stopping => None,
         }
     }
 }

@@ -26,6 +26,9 @@ pub trait Reads: Send + Sync {
         page: Option<String>,
     ) -> impl Future<Output = Result<Page<PipelineExecution>, CallError>> + Send;
 
+    /// How one run stands, without its times and revisions.
+    fn pipeline_execution(&self, id: &str) -> impl Future<Output = Result<PipelineExecution, CallError>> + Send;
+
     /// A page of the history of its actions, of one run if it is named.
     fn action_executions(
         &self,
@@ -51,7 +54,12 @@ impl Reads for PipelineReads<'_> {
                 client.get_pipeline_state().name(self.pipeline).customize().interceptor(transmitted).send()
             })
             .await?;
-        Ok(PipelineState { stages: output.stage_states.unwrap_or_default().into_iter().filter_map(stage).collect() })
+        let stages: Vec<_> = output.stage_states.unwrap_or_default().into_iter().filter_map(stage).collect();
+        if stages.is_empty() {
+            // Every pipeline has two at least: this is not the service's word.
+            return Err(CallError::Lost { detail: "GetPipelineState shows no stages".to_owned() });
+        }
+        Ok(PipelineState { stages })
     }
 
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
@@ -70,6 +78,25 @@ impl Reads for PipelineReads<'_> {
             .await?;
         let executions = output.pipeline_execution_summaries.unwrap_or_default();
         Ok(Page { items: executions.into_iter().filter_map(execution).collect(), next: output.next_token })
+    }
+
+    async fn pipeline_execution(&self, id: &str) -> Result<PipelineExecution, CallError> {
+        let output = self
+            .client
+            .read(Operation::GetPipelineExecution, |client, transmitted| {
+                let request = client.get_pipeline_execution().pipeline_name(self.pipeline).pipeline_execution_id(id);
+                request.customize().interceptor(transmitted).send()
+            })
+            .await?;
+        let found = output.pipeline_execution;
+        Ok(PipelineExecution {
+            id: id.to_owned(),
+            status: execution_status(found.as_ref().and_then(|found| found.status.as_ref())),
+            started: None,
+            updated: None,
+            source_revisions: Vec::new(),
+            mode: execution_mode(found.as_ref().and_then(|found| found.execution_mode.as_ref())),
+        })
     }
 
     async fn action_executions(
@@ -120,7 +147,7 @@ fn action(action: types::ActionState) -> Option<ActionState> {
         ),
         action_execution_id: execution.action_execution_id,
         external_execution_id: execution.external_execution_id,
-        token: execution.token.map(Token),
+        token: execution.token.and_then(Token::new),
     });
     Some(ActionState { name: action.action_name?, latest_execution })
 }
@@ -129,15 +156,7 @@ fn execution(execution: types::PipelineExecutionSummary) -> Option<PipelineExecu
     let revisions = execution.source_revisions.unwrap_or_default().into_iter();
     Some(PipelineExecution {
         id: execution.pipeline_execution_id?,
-        status: match execution.status {
-            Some(PipelineExecutionStatus::Succeeded) => ExecutionStatus::Over(ExecutionEnd::Succeeded),
-            Some(PipelineExecutionStatus::Failed) => ExecutionStatus::Over(ExecutionEnd::Failed),
-            Some(PipelineExecutionStatus::Stopped) => ExecutionStatus::Over(ExecutionEnd::Stopped),
-            Some(PipelineExecutionStatus::Superseded) => ExecutionStatus::Over(ExecutionEnd::Superseded),
-            Some(PipelineExecutionStatus::Cancelled) => ExecutionStatus::Over(ExecutionEnd::Cancelled),
-            Some(PipelineExecutionStatus::Stopping) => ExecutionStatus::Stopping,
-            Some(_) | None => ExecutionStatus::InProgress,
-        },
+        status: execution_status(execution.status.as_ref()),
         started: execution.start_time.as_ref().and_then(timestamp),
         updated: execution.last_update_time.as_ref().and_then(timestamp),
         source_revisions: revisions
@@ -145,11 +164,27 @@ fn execution(execution: types::PipelineExecutionSummary) -> Option<PipelineExecu
                 Some(SourceRevision { revision_id: found.revision_id?, action_name: Some(found.action_name) })
             })
             .collect(),
-        mode: match execution.execution_mode {
-            Some(types::ExecutionMode::Parallel) => ExecutionMode::Parallel,
-            Some(_) | None => ExecutionMode::Serial,
-        },
+        mode: execution_mode(execution.execution_mode.as_ref()),
     })
+}
+
+fn execution_status(status: Option<&PipelineExecutionStatus>) -> ExecutionStatus {
+    match status {
+        Some(PipelineExecutionStatus::Succeeded) => ExecutionStatus::Over(ExecutionEnd::Succeeded),
+        Some(PipelineExecutionStatus::Failed) => ExecutionStatus::Over(ExecutionEnd::Failed),
+        Some(PipelineExecutionStatus::Stopped) => ExecutionStatus::Over(ExecutionEnd::Stopped),
+        Some(PipelineExecutionStatus::Superseded) => ExecutionStatus::Over(ExecutionEnd::Superseded),
+        Some(PipelineExecutionStatus::Cancelled) => ExecutionStatus::Over(ExecutionEnd::Cancelled),
+        Some(PipelineExecutionStatus::Stopping) => ExecutionStatus::Stopping,
+        Some(_) | None => ExecutionStatus::InProgress,
+    }
+}
+
+fn execution_mode(mode: Option<&types::ExecutionMode>) -> ExecutionMode {
+    match mode {
+        Some(types::ExecutionMode::Parallel) => ExecutionMode::Parallel,
+        Some(_) | None => ExecutionMode::Serial,
+    }
 }
 
 fn action_execution(execution: types::ActionExecutionDetail) -> Option<ActionExecution> {

@@ -119,8 +119,9 @@ fn in_state(request: Request<'_>, state: &PipelineState) -> Option<Record> {
     let action = stage.actions.iter().find(|action| action.name == request.spec.action_name)?;
     let execution = action.latest_execution.as_ref()?;
     if execution.token.as_ref() == Some(request.token) && execution.progress == ActionProgress::InProgress {
-        // A pending approval locks its stage, so the stage's execution is the approval's.
-        let pipeline = stage.latest_execution.as_ref().map(|execution| execution.pipeline_execution_id.clone());
+        // A pending approval locks its stage, so the stage's execution is the approval's, where no more is known.
+        let latest = stage.latest_execution.as_ref().map(|execution| &execution.pipeline_execution_id);
+        let pipeline = request.ids.pipeline.as_ref().or(latest).cloned();
         return Some(Record::Pending(ExecutionIds { pipeline, action: execution.action_execution_id.clone() }));
     }
     let ids = [&execution.action_execution_id, &execution.external_execution_id];

@@ -2,12 +2,11 @@
 //! matters to those who asked. It is told when it begins and does no I/O of its own, so tests run it on a service in memory.
 
 use super::error::CallError;
-use super::pipeline::{
-    ActionExecution, ActionProgress, ExecutionMode, ExecutionStatus, LatestExecution, PipelineExecution, PipelineState,
-};
+use super::pipeline::{ActionExecution, ActionProgress, ExecutionMode, PipelineExecution, PipelineState};
 use super::reads::Reads;
 use crate::api::v1alpha1::{Exception, PipelineExecutionId, SourceRevision};
 use jiff::{SignedDuration, Timestamp};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How many pages of a hundred entries of a list are read at most.
@@ -56,11 +55,12 @@ pub struct View {
     pub state: PipelineState,
     /// The runs that were asked about, the newest first.
     pub executions: Vec<PipelineExecution>,
-    /// The history of the actions that were asked about in these runs, and whose execution the state shows there, the
-    /// newest first.
+    /// The history of the actions that were asked about: of each run the newest first.
     pub actions: Vec<ActionExecution>,
-    /// When history was last read to its beginning for a run.
+    /// When the history of a run was last read.
     covered: BTreeMap<String, Timestamp>,
+    /// Executions of an action that the state shows and history does not have, and when they were first seen.
+    untold: BTreeMap<String, Timestamp>,
     /// Runs that the service does not know, and what it says of them.
     pub unknown: BTreeMap<String, Exception>,
 }
@@ -79,28 +79,24 @@ impl View {
             == (&other.state, &other.executions, &other.actions, &other.unknown)
     }
 
-    /// When the history of a run was last read; never, where it is longer than what is read.
+    /// When the history of a run was last read; never, where it is further back than what is read.
     #[must_use]
     pub fn history_read(&self, execution: &str) -> Option<Timestamp> {
         self.covered.get(execution).copied()
     }
 
-    /// The newest execution of an action as the state shows it.
+    /// Whether an execution of an action, which history does not have, was not seen before.
     #[must_use]
-    pub fn shown(&self, stage: &str, action: &str) -> Option<&LatestExecution> {
-        shown(&self.state, stage, action)
+    pub fn is_new(&self, action_execution: &str) -> bool {
+        self.untold.get(action_execution) == Some(&self.begun)
     }
 
-    /// Whether the state shows this execution of an action, whatever it says about it.
-    fn shows(&self, entry: &ActionExecution) -> bool {
-        let shown = self.shown(&entry.stage_name, &entry.action_name);
-        shown.and_then(|shown| shown.action_execution_id.as_ref()) == Some(&entry.action_execution_id)
+    /// The action executions that the state shows of the actions that were asked about.
+    fn shown(&self) -> impl Iterator<Item = &String> {
+        let stages = self.state.stages.iter();
+        let actions = stages.flat_map(|stage| &stage.actions).filter_map(|action| action.latest_execution.as_ref());
+        actions.filter_map(|execution| execution.action_execution_id.as_ref())
     }
-}
-
-fn shown<'a>(state: &'a PipelineState, stage: &str, action: &str) -> Option<&'a LatestExecution> {
-    let stage = state.stages.iter().find(|found| found.name == stage)?;
-    stage.actions.iter().find(|found| found.name == action)?.latest_execution.as_ref()
 }
 
 /// Looks at a pipeline, on top of what was known before.
@@ -114,79 +110,22 @@ pub async fn look(
     before: Option<&View>,
 ) -> Result<View, CallError> {
     let state = reads.pipeline_state().await?;
-    let executions = executions(reads, &asks, before).await?;
-    let mut view = View {
-        begun,
-        state,
-        executions,
-        actions: Vec::new(),
-        covered: BTreeMap::new(),
-        unknown: BTreeMap::new(),
-        asks,
-    };
+    let Runs { executions, unknown } = Runs::read(reads, begun, &asks, before).await?;
+    let (actions, covered, untold) = before
+        .map(|before| (before.actions.clone(), before.covered.clone(), before.untold.clone()))
+        .unwrap_or_default();
+    let mut view = View { begun, asks, state, executions, actions, covered, untold, unknown };
     view.forget_what_nobody_asked();
-    let considered: Vec<PipelineExecution> = view.considered().cloned().collect();
-    if before.is_none_or(|before| view.needs_history(&considered, before)) && !considered.is_empty() {
-        view.read_history(reads, &considered).await?;
-    } else if let Some(before) = before {
-        view.covered.clone_from(&before.covered);
-        view.actions.clone_from(&before.actions);
+    let wanting: Vec<PipelineExecution> = view.wanting_history().cloned().collect();
+    if !wanting.is_empty() {
+        view.read_history(reads, wanting).await?;
     }
-    view.read_unlisted(reads).await?;
-    let asks = &view.asks;
-    view.actions.retain(|entry| asks.iter().any(|ask| entry.is_of(&ask.stage, &ask.action)));
-    Ok(view)
-}
-
-/// The runs that were asked about. Pages are followed as far back as somebody who is new may find a run, or one that was
-/// found before still goes on.
-async fn executions(
-    reads: &impl Reads,
-    asks: &HashSet<Ask>,
-    before: Option<&View>,
-) -> Result<Vec<PipelineExecution>, CallError> {
-    let new: Vec<&AskedRun> =
-        asks.iter().filter(|ask| before.is_none_or(|before| !before.asks.contains(ask))).map(|ask| &ask.run).collect();
-    let under_way: Vec<&PipelineExecution> = before
-        .iter()
-        .flat_map(|before| &before.executions)
-        .filter(|execution| matches!(execution.status, ExecutionStatus::InProgress | ExecutionStatus::Stopping))
+    view.untold = view
+        .shown()
+        .filter(|id| view.actions.iter().all(|entry| entry.action_execution_id != **id))
+        .map(|id| (id.clone(), view.untold.get(id).copied().unwrap_or(begun)))
         .collect();
-    let (mut found, mut next) = (Vec::<PipelineExecution>::new(), None);
-    let mut is_whole = false;
-    for page in 1.. {
-        let read = reads.pipeline_executions(next).await?;
-        found.extend(read.items);
-        next = read.next;
-        is_whole = next.is_none();
-        let ids: HashSet<&str> = found.iter().map(|execution| execution.id.as_str()).collect();
-        let is_covered = under_way.iter().all(|execution| ids.contains(execution.id.as_str()))
-            && new.iter().all(|run| match run {
-                AskedRun::PipelineExecution(id) => ids.contains(id.0.as_str()),
-                AskedRun::SourceRevision(_) => false,
-            });
-        if is_whole || is_covered {
-            break;
-        }
-        if page == MAX_PAGES {
-            tracing::warn!(
-                pages = MAX_PAGES,
-                "the pipeline has more runs than are read; older ones are not looked for"
-            );
-            break;
-        }
-    }
-    let asked = |execution: &PipelineExecution| asks.iter().any(|ask| ask.run.is_of(execution));
-    let mut ids = HashSet::new();
-    // A run that begins between two pages pushes another onto the second for another time.
-    found.retain(|execution| asked(execution) && ids.insert(execution.id.clone()));
-    let older = before.iter().flat_map(|before| &before.executions).filter(|execution| {
-        execution.status != ExecutionStatus::Unlisted && asked(execution) && !ids.contains(&execution.id)
-    });
-    if !is_whole {
-        found.extend(older.cloned());
-    }
-    Ok(found)
+    Ok(view)
 }
 
 impl View {
@@ -203,110 +142,181 @@ impl View {
                 }
             }
         }
+        self.covered.retain(|id, _| is_asked(id));
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.retain(|entry| self.is_of_interest(entry));
+        self.actions = actions;
     }
 
-    /// The runs whose history tells anything: those that go on, those asked for by id, and the newest of a revision.
-    fn considered(&self) -> impl Iterator<Item = &PipelineExecution> {
+    /// Whether an entry of history says anything about a run that was asked about, or of whose run the state shows it.
+    fn is_of_interest(&self, entry: &ActionExecution) -> bool {
+        self.asks.iter().any(|ask| entry.is_of(&ask.stage, &ask.action))
+            && (self.executions.iter().any(|run| run.id == entry.pipeline_execution_id)
+                || self.shown().any(|id| *id == entry.action_execution_id))
+    }
+
+    /// The runs whose history may tell more than is known of it.
+    fn wanting_history(&self) -> impl Iterator<Item = &PipelineExecution> {
+        let is_recent = |id: &String| {
+            let seen = self.untold.get(id).copied().unwrap_or(self.begun);
+            self.begun < after(seen, RECORD_LAG)
+        };
+        // Somebody's execution of an action that was asked about, and nobody knows yet of which run.
+        let untold =
+            self.shown().any(|id| self.actions.iter().all(|entry| entry.action_execution_id != *id) && is_recent(id));
+        // It was going on when history was read, and the state has moved past it.
+        let passed = |run: &PipelineExecution| {
+            self.actions.iter().any(|entry| {
+                entry.pipeline_execution_id == run.id
+                    && entry.progress == ActionProgress::InProgress
+                    && self.shown().all(|id| *id != entry.action_execution_id)
+            })
+        };
         let newest: HashSet<&str> = self
             .asks
             .iter()
             .filter_map(|ask| self.executions.iter().find(|execution| ask.run.is_of(execution)))
             .map(|execution| execution.id.as_str())
             .collect();
-        self.executions.iter().filter(move |run| run.end().is_none() || newest.contains(run.id.as_str()))
+        self.executions.iter().filter(move |run| {
+            let goes_on = run.end().is_none();
+            match self.history_read(&run.id) {
+                None => goes_on || newest.contains(run.id.as_str()),
+                Some(read) if run.updated.is_some_and(|updated| read < after(updated, RECORD_LAG)) => {
+                    goes_on || newest.contains(run.id.as_str())
+                }
+                Some(_) => goes_on && (untold || run.mode == ExecutionMode::Parallel || passed(run)),
+            }
+        })
     }
 
-    /// Whether history may tell more than it did before.
-    fn needs_history(&self, considered: &[PipelineExecution], before: &View) -> bool {
-        let is_open = |run: &PipelineExecution| match before.history_read(&run.id) {
-            None => true,
-            Some(read) => {
-                run.updated.is_none_or(|updated| read < updated.saturating_add(RECORD_LAG).unwrap_or(Timestamp::MAX))
-                    || run.mode == ExecutionMode::Parallel && run.end().is_none()
+    /// Reads the history of these runs: pages of the whole pipeline's while that takes fewer calls than asking for each run.
+    async fn read_history(&mut self, reads: &impl Reads, wanting: Vec<PipelineExecution>) -> Result<(), CallError> {
+        let (mut entries, mut next) = (Vec::<ActionExecution>::new(), None);
+        let mut left: Vec<&PipelineExecution> = wanting.iter().collect();
+        for pages in 0..MAX_PAGES {
+            if left.iter().filter(|run| run.started.is_some()).count() <= pages {
+                break;
             }
-        };
-        let asked_anew = self.asks.iter().any(|ask| !before.asks.contains(ask));
-        // Somebody's execution of an action that was asked about, and nobody knows of which run.
-        let untold = self.asks.iter().any(|ask| {
-            let shown = self.shown(&ask.stage, &ask.action).and_then(|shown| shown.action_execution_id.as_ref());
-            shown.is_some_and(|id| before.actions.iter().all(|entry| entry.action_execution_id != *id))
-        });
-        // It was going on when history was read, and the state has moved past it.
-        let passed = before.actions.iter().any(|entry| {
-            entry.progress == ActionProgress::InProgress
-                && !self.shows(entry)
-                && considered.iter().any(|run| run.id == entry.pipeline_execution_id)
-        });
-        asked_anew || untold || passed || considered.iter().any(is_open)
-    }
-
-    async fn read_history(&mut self, reads: &impl Reads, considered: &[PipelineExecution]) -> Result<(), CallError> {
-        let (mut actions, mut next) = (Vec::<ActionExecution>::new(), None);
-        let oldest = considered.iter().filter_map(|run| run.started).min();
-        for page in 1.. {
-            let read = reads.action_executions(None, next).await?;
-            actions.extend(read.items);
-            next = read.next;
-            let reached = actions.last().and_then(|entry| entry.started);
-            let is_covered = next.is_none() || reached.zip(oldest).is_some_and(|(reached, oldest)| reached < oldest);
-            if !is_covered && page < MAX_PAGES {
-                continue;
-            }
-            if !is_covered {
-                tracing::warn!(
-                    pages = MAX_PAGES,
-                    "the history of the pipeline is longer than what is read; runs that began before are not answered"
-                );
-            }
-            let covered = considered
-                .iter()
-                .filter(|run| is_covered || reached.zip(run.started).is_some_and(|(reached, began)| reached < began));
-            self.covered = covered.map(|run| (run.id.clone(), self.begun)).collect();
-            break;
-        }
-        let mut seen = HashSet::new();
-        actions.retain(|entry| {
-            let is_of_a_run = considered.iter().any(|run| run.id == entry.pipeline_execution_id);
-            (is_of_a_run || self.shows(entry)) && seen.insert(entry.action_execution_id.clone())
-        });
-        self.actions = actions;
-        Ok(())
-    }
-
-    /// Runs that were asked for by id and are not listed are unknown, or older than what is listed.
-    async fn read_unlisted(&mut self, reads: &impl Reads) -> Result<(), CallError> {
-        let listed: HashSet<&str> = self.executions.iter().map(|execution| execution.id.as_str()).collect();
-        let unlisted: BTreeSet<String> = self
-            .asks
-            .iter()
-            .filter_map(|ask| match &ask.run {
-                AskedRun::PipelineExecution(id) if !listed.contains(id.0.as_str()) => Some(id.0.clone()),
-                AskedRun::PipelineExecution(_) | AskedRun::SourceRevision(_) => None,
-            })
-            .collect();
-        for id in unlisted {
-            let read = match reads.action_executions(Some(&id), None).await {
-                Ok(read) => read,
-                Err(error) => match error.unknown_execution() {
-                    Some(exception) => {
-                        self.unknown.insert(id, exception.clone());
-                        continue;
-                    }
-                    None => return Err(error),
-                },
+            let page = reads.action_executions(None, next).await?;
+            entries.extend(page.items);
+            next = page.next;
+            let reached = entries.last().and_then(|entry| entry.started);
+            let is_reached = |run: &PipelineExecution| {
+                next.is_none() || reached.zip(run.started).is_some_and(|(reached, began)| reached < began)
             };
-            self.actions.retain(|entry| entry.pipeline_execution_id != id);
-            self.actions.extend(read.items);
-            self.covered.insert(id.clone(), self.begun);
-            self.executions.push(PipelineExecution {
-                id,
-                status: ExecutionStatus::Unlisted,
-                started: None,
-                updated: None,
-                source_revisions: Vec::new(),
-                mode: ExecutionMode::Serial,
-            });
+            left.retain(|run| run.started.is_none() || !is_reached(run));
+            if next.is_none() {
+                break;
+            }
         }
+        if left.len() > MAX_PAGES {
+            tracing::warn!(
+                left_out = left.len() - MAX_PAGES,
+                "more runs are waited for than their history is read; the older ones are not answered"
+            );
+        }
+        let out_of_sight: HashSet<&str> = left.iter().skip(MAX_PAGES).map(|run| run.id.as_str()).collect();
+        for run in left.iter().take(MAX_PAGES) {
+            match reads.action_executions(Some(&run.id), None).await {
+                Ok(page) => entries.extend(page.items),
+                Err(error) if error.unknown_execution().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for run in wanting.iter().filter(|run| !out_of_sight.contains(run.id.as_str())) {
+            self.covered.insert(run.id.clone(), self.begun);
+        }
+        // An entry that was pushed onto the next page is there twice.
+        let mut ids = HashSet::new();
+        entries.retain(|entry| self.is_of_interest(entry) && ids.insert(entry.action_execution_id.clone()));
+        self.actions.retain(|known| !ids.contains(&known.action_execution_id));
+        entries.append(&mut self.actions);
+        self.actions = entries;
         Ok(())
     }
 }
+
+fn after(time: Timestamp, lag: SignedDuration) -> Timestamp {
+    time.saturating_add(lag).unwrap_or(Timestamp::MAX)
+}
+
+/// The runs that were asked about.
+struct Runs {
+    /// The newest first.
+    executions: Vec<PipelineExecution>,
+    /// Runs that the service does not know, and what it says of them.
+    unknown: BTreeMap<String, Exception>,
+}
+
+impl Runs {
+    /// Pages are followed to the end where somebody new may find a run of a revision. Otherwise they are while that takes fewer
+    /// calls than asking for each run that is missing.
+    async fn read(
+        reads: &impl Reads,
+        begun: Timestamp,
+        asks: &HashSet<Ask>,
+        before: Option<&View>,
+    ) -> Result<Self, CallError> {
+        let known: Vec<&PipelineExecution> = before.iter().flat_map(|before| &before.executions).collect();
+        let is_new_revision = asks.iter().any(|ask| match ask.run {
+            AskedRun::PipelineExecution(_) => false,
+            AskedRun::SourceRevision(_) => before.is_none_or(|before| !before.answers(ask)),
+        });
+        let is_asked = |execution: &PipelineExecution| asks.iter().any(|ask| ask.run.is_of(execution));
+        let by_id = asks.iter().filter_map(|ask| match &ask.run {
+            AskedRun::PipelineExecution(id) => Some(id.0.clone()),
+            AskedRun::SourceRevision(_) => None,
+        });
+        let going_on = known.iter().filter(|run| run.end().is_none() && is_asked(run)).map(|run| run.id.clone());
+        let mut missing: BTreeSet<String> = by_id.chain(going_on).collect();
+        let (mut executions, mut ids, mut next) = (Vec::new(), HashSet::new(), None);
+        for pages in 1..=MAX_PAGES {
+            let page = reads.pipeline_executions(next).await?;
+            for execution in page.items {
+                missing.remove(&execution.id);
+                // One that was pushed onto the next page is there twice.
+                if is_asked(&execution) && ids.insert(execution.id.clone()) {
+                    executions.push(execution);
+                }
+            }
+            next = page.next;
+            if next.is_none() || !is_new_revision && missing.len() <= pages {
+                break;
+            }
+            if pages == MAX_PAGES {
+                tracing::warn!(pages, "the pipeline has more runs than are read; older ones are not looked for");
+            }
+        }
+        let mut unknown = BTreeMap::new();
+        for id in missing {
+            let known = known.iter().find(|run| run.id == id);
+            match reads.pipeline_execution(&id).await {
+                // When it changed is not told: it may have been just now.
+                Ok(found) => executions.push(match known {
+                    Some(known) if known.status == found.status => (*known).clone(),
+                    Some(known) => PipelineExecution { status: found.status, updated: Some(begun), ..(*known).clone() },
+                    None => PipelineExecution { updated: Some(begun), ..found },
+                }),
+                Err(error) => match error.unknown_execution() {
+                    Some(exception) => drop(unknown.insert(id, exception.clone())),
+                    None => return Err(error),
+                },
+            }
+        }
+        let has = |executions: &[PipelineExecution], run: &PipelineExecution| executions.iter().any(|e| e.id == run.id);
+        if next.is_some() {
+            // They are over, and further back than what was read.
+            let older = known.into_iter().filter(|run| {
+                run.end().is_some() && is_asked(run) && !has(&executions, run) && !unknown.contains_key(&run.id)
+            });
+            let older: Vec<_> = older.cloned().collect();
+            executions.extend(older);
+        }
+        executions.sort_by_key(|run| Reverse(run.started));
+        Ok(Self { executions, unknown })
+    }
+}
+
+#[cfg(test)]
+mod tests;

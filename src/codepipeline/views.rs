@@ -22,10 +22,7 @@ use tracing::{Instrument, info_span};
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause after looks that failed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-
-/// Whoever was woken and has not come back after so many looks is gone.
-const PATIENCE: u8 = 3;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a look came to.
 #[derive(Clone, Debug)]
@@ -48,9 +45,9 @@ impl Reading {
         }
     }
 
-    /// Whether it can answer a question that was asked then.
-    fn answers(&self, ask: &Ask, asked: Timestamp) -> bool {
-        self.failure().is_some() || asked <= self.begun && self.result.as_ref().map_or(true, |view| view.answers(ask))
+    /// Whether the look was asked this.
+    pub(crate) fn knows(&self, ask: &Ask) -> bool {
+        self.result.as_ref().map_or(true, |view| view.answers(ask))
     }
 
     /// Whether somebody who knows the other reading learns nothing new from this one.
@@ -83,11 +80,12 @@ pub enum Want {
 }
 
 impl Want {
-    fn is_met_by(&self, reading: &Reading) -> bool {
+    /// Whether it is what somebody has to be woken for.
+    pub(crate) fn is_met_by(&self, reading: &Reading) -> bool {
         match self {
             Self::Any => true,
             Self::NewTo(known, late) => {
-                let is_later = known.begun < reading.begun && reading.failure().is_none();
+                let is_later = !std::ptr::eq(Arc::as_ptr(known), reading) && reading.failure().is_none();
                 is_later && late.is_some_and(|late| late <= reading.begun) || !reading.tells_the_same(known)
             }
         }
@@ -114,16 +112,30 @@ struct Registry<K> {
 
 struct Pipeline<K> {
     askers: HashMap<K, Asker<K>>,
-    /// The newest look, and when it was begun by a clock that nobody sets.
-    newest: Option<(Arc<Reading>, Instant)>,
+    newest: Option<Newest>,
     /// The newest look that succeeded.
     view: Option<Arc<View>>,
     /// A look that began before is out of date.
-    outdated: Timestamp,
+    outdated: Option<Instant>,
     /// Looks that failed since one last succeeded.
     failures: u32,
     /// Told when somebody may want a look sooner.
     hurry: Arc<Notify>,
+}
+
+/// The newest look.
+struct Newest {
+    reading: Arc<Reading>,
+    /// When it began, by a clock that nobody sets.
+    begun: Instant,
+}
+
+impl Newest {
+    /// Whether it is what somebody asked for. A look that failed is news to everybody, and nothing is concluded from it.
+    fn is_for<K>(&self, outdated: Option<Instant>, asker: &Asker<K>) -> bool {
+        let is_current = outdated.is_none_or(|outdated| outdated <= self.begun) && asker.asked_at <= self.begun;
+        self.reading.failure().is_some() || is_current && self.reading.knows(&asker.ask)
+    }
 }
 
 struct Asker<K> {
@@ -131,10 +143,10 @@ struct Asker<K> {
     question: u64,
     asked: Timestamp,
     ask: Ask,
+    /// The same by a clock that nobody sets.
+    asked_at: Instant,
     /// None while it is awake.
     want: Option<Want>,
-    /// Looks since it was woken.
-    awake: u8,
     wake: UnboundedSender<K>,
 }
 
@@ -170,7 +182,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
         });
         let about = pipelines.entry(name.clone()).or_insert_with(Pipeline::new);
         askers.entry(caller.key.clone()).or_insert(name);
-        let new = || Asker { question, asked: Timestamp::now(), ask, want: None, awake: 0, wake: caller.wake.clone() };
+        let new = || Asker {
+            question,
+            asked: Timestamp::now(),
+            ask,
+            asked_at: Instant::now(),
+            want: None,
+            wake: caller.wake.clone(),
+        };
         let asker = match about.askers.entry(caller.key.clone()) {
             Entry::Occupied(known) if known.get().question == question => known.into_mut(),
             Entry::Occupied(mut other) => {
@@ -179,14 +198,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
             }
             Entry::Vacant(nobody) => nobody.insert(new()),
         };
-        let newest = about.newest.as_ref().map(|(reading, _)| reading);
-        let is_as_wanted = |reading: &&Arc<Reading>| {
-            about.outdated <= reading.begun && reading.answers(&asker.ask, asker.asked) && want.is_met_by(reading)
-        };
-        let reading = newest.filter(is_as_wanted).cloned();
+        let newest = about.newest.as_ref().filter(|newest| newest.is_for(about.outdated, asker));
+        let reading = newest.map(|newest| newest.reading.clone()).filter(|reading| want.is_met_by(reading));
+        let is_routine = matches!(want, Want::NewTo(_, None));
         asker.want = reading.is_none().then_some(want);
-        asker.awake = 0;
-        if reading.is_none() {
+        if reading.is_none() && !is_routine {
             about.hurry.notify_one();
         }
         Looked { asked: asker.asked, reading }
@@ -207,7 +223,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
     /// An answer was sent: what was seen of the pipeline before is out of date.
     pub fn outdate(&self, pipeline: &str) {
         if let Some(about) = self.registry().pipelines.get_mut(pipeline) {
-            about.outdated = Timestamp::now();
+            about.outdated = Some(Instant::now());
             about.hurry.notify_one();
         }
     }
@@ -238,14 +254,24 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
             let registry = self.registry();
             let Some(about) = registry.pipelines.get(pipeline) else { return };
             let asks: HashSet<Ask> = about.askers.values().map(|asker| asker.ask.clone()).collect();
+            if asks.is_empty() {
+                return;
+            }
             (Instant::now(), Timestamp::now(), asks, about.view.clone())
         };
         let reads = PipelineReads { client: &self.shared.client, pipeline };
         let result = look(&reads, begun, asks, before.as_deref()).instrument(info_span!("look", pipeline)).await;
         let reading = Reading { begun, result: result.map(Arc::new), failing_since: None };
-        let mut registry = self.registry();
-        let gone = registry.pipelines.get_mut(pipeline).map(|about| about.publish(at, reading)).unwrap_or_default();
-        gone.iter().for_each(|key| registry.forget(key));
+        if at.elapsed() > self.shared.interval {
+            tracing::warn!(
+                pipeline,
+                seconds = at.elapsed().as_secs(),
+                "a look at the pipeline took longer than --poll-interval: --aws-requests-per-second is too low for so many pipelines"
+            );
+        }
+        if let Some(about) = self.registry().pipelines.get_mut(pipeline) {
+            about.publish(at, reading);
+        }
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry<K>> {
@@ -263,42 +289,43 @@ impl<K: Eq + Hash> Registry<K> {
 
 impl<K: Clone> Pipeline<K> {
     fn new() -> Self {
-        let (newest, view, hurry) = (None, None, Arc::default());
-        Self { askers: HashMap::new(), newest, view, outdated: Timestamp::MIN, failures: 0, hurry }
+        let (askers, hurry) = (HashMap::new(), Arc::default());
+        Self { askers, newest: None, view: None, outdated: None, failures: 0, hurry }
     }
 
     fn next_look(&self, interval: Duration) -> Instant {
-        let Some((newest, begun)) = &self.newest else {
+        let Some(newest) = &self.newest else {
             return Instant::now();
         };
+        let begun = newest.begun;
         if self.failures > 0 {
             let pause = LEAST_PAUSE * 2_u32.saturating_pow((self.failures - 1).min(16));
-            return *begun + pause.min(LONGEST_PAUSE);
+            return begun + pause.min(LONGEST_PAUSE);
         }
-        let routine = *begun + interval;
-        let soonest = routine.min(*begun + LEAST_PAUSE);
-        if newest.begun < self.outdated {
+        let routine = begun + interval;
+        let soonest = routine.min(begun + LEAST_PAUSE);
+        if self.outdated.is_some_and(|outdated| begun < outdated)
+            || self.askers.values().any(|asker| asker.want.is_some() && !newest.is_for(self.outdated, asker))
+        {
             return soonest;
         }
-        let wanted = self.askers.values().filter_map(|asker| match asker.want.as_ref()? {
-            _ if !newest.answers(&asker.ask, asker.asked) => Some(newest.begun),
+        let late = self.askers.values().filter_map(|asker| match asker.want.as_ref()? {
             Want::Any => None,
-            Want::NewTo(_, late) => late.filter(|late| newest.begun < *late),
+            Want::NewTo(_, late) => late.filter(|late| newest.reading.begun < *late),
         });
-        let pause = wanted.min().map(|time| Duration::try_from(time.duration_since(newest.begun)).unwrap_or_default());
-        match pause.and_then(|pause| begun.checked_add(pause)) {
-            Some(wanted) => routine.min(wanted.max(soonest)),
+        let pause = late.min().map(|late| late.duration_since(newest.reading.begun));
+        match pause.and_then(|pause| begun.checked_add(Duration::try_from(pause).ok()?)) {
+            Some(late) => routine.min(late.max(soonest)),
             None => routine,
         }
     }
 
-    /// Wakes those who wanted this, and tells who is gone.
-    fn publish(&mut self, at: Instant, mut reading: Reading) -> Vec<K> {
+    fn publish(&mut self, begun: Instant, mut reading: Reading) {
         match (reading.failure(), &reading.result) {
             (Some(error), _) => {
                 tracing::debug!("a pipeline cannot be read: {}", error.detail());
                 self.failures = self.failures.saturating_add(1);
-                let before = self.newest.as_ref().and_then(|(newest, _)| newest.failing_since);
+                let before = self.newest.as_ref().and_then(|newest| newest.reading.failing_since);
                 reading.failing_since = before.or(Some(reading.begun));
             }
             (None, result) => {
@@ -306,26 +333,22 @@ impl<K: Clone> Pipeline<K> {
                 self.view = result.as_ref().ok().cloned();
             }
         }
-        let reading = Arc::new(reading);
-        self.newest = Some((reading.clone(), at));
-        let mut gone = Vec::new();
-        if reading.begun < self.outdated {
-            return gone;
-        }
+        let newest = self.newest.insert(Newest { reading: Arc::new(reading), begun });
         for (key, asker) in &mut self.askers {
-            if asker.want.is_none() {
-                asker.awake = asker.awake.saturating_add(1);
-                if asker.awake > PATIENCE {
-                    gone.push(key.clone());
-                }
+            if !newest.is_for(self.outdated, asker) {
                 continue;
             }
-            let is_as_wanted = |want: &mut Want| reading.answers(&asker.ask, asker.asked) && want.is_met_by(&reading);
-            if asker.want.take_if(is_as_wanted).is_some() {
-                // Nobody listens any more where the operator is on its way down.
-                let _ = asker.wake.send(key.clone());
+            match &mut asker.want {
+                None => {}
+                Some(want) if want.is_met_by(&newest.reading) => {
+                    asker.want = None;
+                    // Nobody listens any more where the operator is on its way down.
+                    let _ = asker.wake.send(key.clone());
+                }
+                // It says the same, and the old one need not be kept.
+                Some(Want::NewTo(known, _)) => *known = newest.reading.clone(),
+                Some(Want::Any) => {}
             }
         }
-        gone
     }
 }

@@ -4,8 +4,7 @@
 //! the run before left there. Only history ties an action execution to its run, so nothing is chosen that both do not name.
 
 use super::limits::{MARGIN, later};
-use crate::api::v1alpha1::Exception;
-use crate::api::v1alpha1::{ApprovalDecisionSpec, RunBinding, Token};
+use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, RunBinding, Token};
 use crate::codepipeline::{
     ActionExecution, ActionProgress, EndStatus, ExecutionEnd, ExecutionIds, ExecutionMode, ExecutionStatus, Finished,
     LatestExecution, PipelineExecution, RECORD_LAG, View,
@@ -15,8 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 /// The action that history has, and that this operator answers.
 const APPROVAL: &str = "Approval";
 
-/// How long a new execution of an action may take to be in the history: on the live service it was within a second.
-const START_LAG: SignedDuration = SignedDuration::from_secs(2);
+/// How long something new may take to be in the lists, a run that goes on again or an execution of an action: on the live
+/// service it was a second.
+pub(super) const START_LAG: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a look says about the request that a decision names.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -124,9 +124,12 @@ pub fn choose(view: &View, spec: &ApprovalDecisionSpec, run: RunBinding<'_>) -> 
     let Some(action) = stage.actions.iter().find(|action| action.name == spec.action_name) else {
         return Choice::Missing(Missing::Action);
     };
-    let entries = || view.actions.iter().filter(|entry| entry.is_of(&spec.stage_name, &spec.action_name));
-    if let Some(other) = entries().find(|entry| entry.category != APPROVAL) {
-        return Choice::Missing(Missing::Approval(other.category.clone()));
+    let entries = view.actions.iter().filter(|entry| entry.is_of(&spec.stage_name, &spec.action_name));
+    let newest = entries.max_by_key(|entry| entry.started);
+    // The newest says what the action is now; a pipeline can be edited.
+    let category = newest.map(|entry| entry.category.as_str()).unwrap_or_default();
+    if !category.is_empty() && category != APPROVAL {
+        return Choice::Missing(Missing::Approval(category.to_owned()));
     }
     let action = Action { view, spec, shown: action.latest_execution.as_ref() };
     match run {
@@ -151,6 +154,17 @@ struct Action<'a> {
     view: &'a View,
     spec: &'a ApprovalDecisionSpec,
     shown: Option<&'a LatestExecution>,
+}
+
+impl Choice {
+    /// Whether a run that goes on again, by a retry of its stage, would change it.
+    pub(super) fn may_be_retried(&self) -> bool {
+        match self {
+            Self::Ended { .. } => true,
+            Self::Finished(record) => record.result != Some(ApprovalStatus::Approved),
+            Self::Pending(_) | Self::NotYet { .. } | Self::Unknown(_) | Self::Ambiguous(_) | Self::Missing(_) => false,
+        }
+    }
 }
 
 impl Action<'_> {
@@ -206,8 +220,6 @@ impl Action<'_> {
                 return self.not_yet(run);
             }
             (EndStatus::Failed | EndStatus::Abandoned, ExecutionStatus::Over(end)) => end,
-            (EndStatus::Failed, ExecutionStatus::Unlisted) => ExecutionEnd::Failed,
-            (EndStatus::Abandoned, ExecutionStatus::Unlisted) => ExecutionEnd::Stopped,
         };
         match ending.result() {
             Some(_) => Choice::Finished(Finished::new(ending, ids)),
@@ -234,10 +246,8 @@ impl Action<'_> {
 
     /// History calls the request in progress, and the state view shows no token of it.
     fn in_progress(&self, run: &PipelineExecution, entry: &ActionExecution, ids: ExecutionIds) -> Choice {
-        match (run.end(), run.mode, &entry.external_execution_id) {
-            (None, ExecutionMode::Parallel, Some(token)) => {
-                Choice::Pending(Chosen { token: Token(token.clone()), ids })
-            }
+        match (run.end(), run.mode, entry.external_execution_id.clone().and_then(Token::new)) {
+            (None, ExecutionMode::Parallel, Some(token)) => Choice::Pending(Chosen { token, ids }),
             (None, ..) => self.wait(run, Place::AtApproval, None),
             (Some(end), ..) => {
                 let told = run.updated.map_or(Timestamp::MIN, |updated| later(updated, RECORD_LAG));
@@ -252,15 +262,10 @@ impl Action<'_> {
 
     fn not_yet(&self, run: &PipelineExecution) -> Choice {
         // What is pending and not in history yet may be this run's request.
-        let untold = self.shown.is_some_and(|shown| {
-            shown.token.is_some()
-                && self
-                    .view
-                    .actions
-                    .iter()
-                    .all(|entry| Some(&entry.action_execution_id) != shown.action_execution_id.as_ref())
+        let is_new = self.shown.is_some_and(|shown| {
+            shown.token.is_some() && shown.action_execution_id.as_ref().is_some_and(|id| self.view.is_new(id))
         });
-        let again = untold.then(|| later(self.view.begun, START_LAG));
+        let again = is_new.then(|| later(self.view.begun, START_LAG));
         self.wait(run, self.place(run), again)
     }
 
@@ -283,3 +288,6 @@ impl Action<'_> {
         places.into_iter().next().unwrap_or(Place::UnderWay)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -274,6 +274,8 @@ fn attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) ->
 }
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod simulation;

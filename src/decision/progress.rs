@@ -86,8 +86,8 @@ pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
     decision.annotations().get(REQUESTED_AT).map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
 }
 
-/// The attempt that the status tells of. One of a token or a run that the spec does not name is about an earlier edit, or
-/// forged, and none of this decision's.
+/// The attempt that the status tells of. One of a token or a run that the spec does not name is about an earlier edit, and
+/// none of this decision's. For the rest the status is believed: only the operator may write it.
 #[must_use]
 pub fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
     let status = decision.status.as_ref()?;

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Context {
     pub codepipeline: Client,
     /// The looks at pipelines that decisions share.
     pub views: Views<ObjectRef<ApprovalDecision>>,
+    /// The decisions that there are.
+    pub decisions: Store<ApprovalDecision>,
     /// Takes the names of those for whom there is something new to see.
     pub wake: UnboundedSender<ObjectRef<ApprovalDecision>>,
     /// What decisions depend on.
@@ -129,14 +131,13 @@ impl<'a> Round<'a> {
             let written = match decide(&seen, &self.context.settings, Timestamp::now()) {
                 Step::Rest => return Ok(self.rest(Next::AtChange)),
                 Step::WaitUntil(time) => return Ok(self.rest(Next::At(time))),
-                Step::WaitForNews { again, until } => match self.look(self.want_news(again)) {
-                    true => continue,
-                    false => return Ok(requeue(until)),
-                },
-                Step::Look(until) => match self.look(Want::Any) {
-                    true => continue,
-                    false => return Ok(requeue(until)),
-                },
+                Step::WaitForNews { again, until } if !self.look(self.want_news(again)) => return Ok(requeue(until)),
+                // When the time is over already, there is only the look to wait for.
+                Step::Look(until) if !self.look(Want::Any) => {
+                    let is_over = until <= Timestamp::now();
+                    return Ok(if is_over { Action::await_change() } else { requeue(until) });
+                }
+                Step::WaitForNews { .. } | Step::Look(_) => continue,
                 Step::ReadRecord(token) => {
                     let begun = Timestamp::now();
                     self.record = Some(RecordReading { begun, result: self.read_record(&token).await });
@@ -146,7 +147,9 @@ impl<'a> Round<'a> {
                 Step::Send { intent, latest } => {
                     let (spec, token) = (&self.decision.spec, &intent.submission.token);
                     let answer = self.context.codepipeline.put_approval_result(spec, token, latest).await;
-                    self.context.views.outdate(&spec.pipeline_name);
+                    if !matches!(answer.result, Err(CallError::NotTaken { .. })) {
+                        self.context.views.outdate(&spec.pipeline_name);
+                    }
                     self.request_id = answer.request_id;
                     self.attempt = Attempt::Answered(intent, answer.result);
                     (self.record, self.sight) = (None, None);
@@ -195,7 +198,6 @@ impl<'a> Round<'a> {
     }
 
     fn reference(&self) -> ObjectRef<ApprovalDecision> {
-        // Without the version that would make another name of each change.
         ObjectRef::new(&self.decision.name_any()).within(&self.decision.namespace().unwrap_or_default())
     }
 
@@ -223,6 +225,9 @@ impl<'a> Round<'a> {
         let is_new = sight.is_some();
         if is_new {
             self.sight = sight;
+        } else if self.context.decisions.get(&caller.key).is_none() {
+            // It was deleted since this round began, and nobody else would say so.
+            self.context.views.forget(&caller.key);
         }
         is_new
     }
@@ -330,7 +335,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn log(&self, outcome: &Outcome) {
+    fn log(&mut self, outcome: &Outcome) {
         let spec = &self.decision.spec;
         let execution = self.decision.status.as_ref().and_then(|status| status.pipeline_execution_id.as_deref());
         tracing::info!(
@@ -340,17 +345,10 @@ impl<'a> Round<'a> {
             action = spec.action_name,
             execution,
             reason = outcome.reason().as_str(),
-            aws_request_id = self.request_id,
+            aws_request_id = self.request_id.take(),
             "{}",
-            // The service may quote what it refuses.
-            self.without_tokens(message(&self.decision, outcome))
+            message(&self.decision, outcome)
         );
-    }
-
-    fn without_tokens(&self, text: String) -> String {
-        let submission = self.decision.status.as_ref().and_then(|status| status.submission.as_ref());
-        let tokens = [self.decision.spec.token.as_ref(), submission.map(|submission| &submission.token)];
-        tokens.into_iter().flatten().fold(text, |text, token| text.replace(&token.0, "…"))
     }
 
     /// An Event that is lost costs a line in `kubectl describe`, and must not cost more.

@@ -7,7 +7,7 @@ use super::progress::{Progress, ready, requested_at, submission};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, Reason, Standing, Submission,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, Reason, Standing, Submission, Token,
 };
 use crate::codepipeline::{ExecutionIds, Finished};
 use jiff::Timestamp;
@@ -53,6 +53,7 @@ pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) ->
         // With an attempt beside it, the reason would say that this attempt was not taken and is made again.
         Outcome::Unreadable { .. } => status.submission = None,
         Outcome::ExecutionEnded { execution, .. } => {
+            status.action_execution_id = None;
             known(&mut status, &ExecutionIds { pipeline: Some(execution.clone()), action: None });
         }
         Outcome::Missing(_)
@@ -159,7 +160,11 @@ pub fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
 
 /// The message in so many bytes. The service's words can be longer than that: they are cut, and never what to do.
 fn within(bytes: usize, decision: &ApprovalDecision, outcome: &Outcome) -> String {
-    let (happened, remedy) = (what_happened(decision, outcome), outcome.reason().remedy());
+    // The service may quote what it refuses, and more people read messages than may answer approvals.
+    let tokens = [decision.spec.token.as_ref(), submission(decision).map(|submission| &submission.token)];
+    let hide = |text: String, token: &Token| text.replace(&token.0, "…");
+    let happened = tokens.into_iter().flatten().fold(what_happened(decision, outcome), hide);
+    let remedy = outcome.reason().remedy();
     let room = bytes.saturating_sub(". ".len() + remedy.len());
     let happened = happened.get(..happened.floor_char_boundary(room)).unwrap_or_default();
     format!("{}. {remedy}", happened.trim_end_matches('.'))

@@ -1,195 +1,15 @@
 //! What the API server lets in: the schema refuses what cannot be right with a message that says so, and whatever it does
 //! let in ends in a reason, never in a crash, a loop or a call that should not be.
 
-use crate::support::{Case, Cluster, reason, spec};
+mod manifests;
+
+use crate::support::{Case, Cluster, for_revision, reason, spec};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason, Token};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use local_codepipeline::api::Operation;
-use serde_json::{Value, json};
-
-/// A manifest that is right, for a pipeline that does not exist.
-fn manifest() -> Value {
-    json!({
-        "apiVersion": "codepipeline.approvals.dev/v1alpha1",
-        "kind": "ApprovalDecision",
-        "metadata": { "generateName": "hostile-" },
-        "spec": {
-            "pipelineName": "none",
-            "stageName": "Prod",
-            "actionName": "Approve",
-            "token": "11111111-2222-4333-8444-555555555555",
-            "result": { "status": "Approved", "summary": "ok" },
-        },
-    })
-}
-
-fn with(pointer: &str, value: Value) -> Value {
-    let mut manifest = manifest();
-    let (parent, name) = pointer.rsplit_once('/').unwrap();
-    manifest.pointer_mut(parent).unwrap()[name] = value;
-    manifest
-}
-
-fn without(pointer: &str) -> Value {
-    let mut manifest = manifest();
-    let (parent, name) = pointer.rsplit_once('/').unwrap();
-    manifest.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
-    manifest
-}
-
-/// Manifests that the API server must refuse.
-fn malformed() -> Vec<Value> {
-    let long = "a".repeat(101);
-    let huge = "a".repeat(100_000);
-    let names = [
-        "",
-        " ",
-        " a",
-        "a ",
-        &long,
-        &huge,
-        "a/b",
-        "../a",
-        "a\nb",
-        "a\n",
-        "a\r",
-        "a\tb",
-        "a\0b",
-        "\u{1b}[31m",
-        "🚀",
-        "\u{202e}abc",
-        "\u{0430}dmin",
-        "ＡＢＣ",
-        "e\u{301}",
-        "%00",
-        "{{.}}",
-        "$(id)",
-        "`id`",
-        "\"'",
-        "';--",
-        "a\\b",
-        "arn:aws",
-        "*",
-        "\u{feff}a",
-        "a\u{200b}b",
-        "<b>",
-        "a,b",
-        "a b",
-    ];
-    let tokens = [
-        "",
-        "11111111-2222-4333-8444-55555555555",
-        "11111111-2222-4333-8444-5555555555555",
-        "11111111222243338444555555555555",
-        "AAAAAAAA-2222-4333-8444-555555555555",
-        "{11111111-2222-4333-8444-555555555555}",
-        "gggggggg-2222-4333-8444-555555555555",
-        "11111111-2222-4333-8444-555555555555\n",
-        " 11111111-2222-4333-8444-55555555555",
-        "११११११११-2222-4333-8444-555555555555",
-        "urn:uuid:11111111-2222-4333-8444-555555555555",
-        "11111111_2222_4333_8444_555555555555",
-        &huge,
-    ];
-    let answers = [
-        "",
-        "approved",
-        "APPROVED",
-        "Approved ",
-        "Approved\n",
-        "Approve",
-        "Rejected,Approved",
-        "Maybe",
-        "true",
-        "ＡPPROVED",
-        &huge,
-    ];
-    let times = [
-        "",
-        "tomorrow",
-        "2026-13-01T00:00:00Z",
-        "2026-01-01",
-        "2026-01-01T25:00:00Z",
-        "1999-12-31T23:59:59Z",
-        "3000-01-01T00:00:00Z",
-        "9999-12-31T23:59:59Z",
-        "0000-01-01T00:00:00Z",
-        "1767225600",
-        "12:00",
-        "now()",
-        "-2026-01-01T00:00:00Z",
-        "2026-02-30T00:00:00Z",
-        "2026-01-01T00:00:60Z",
-        &huge,
-    ];
-    let others = [
-        json!(1),
-        json!(1.5),
-        json!(true),
-        json!([]),
-        json!(["a"]),
-        json!({}),
-        json!({ "a": "b" }),
-        json!(vec!["a"; 10_000]),
-    ];
-    let mut rows = Vec::new();
-    for name in ["pipelineName", "stageName", "actionName"] {
-        rows.extend(names.iter().map(|value| with(&format!("/spec/{name}"), json!(value))));
-    }
-    rows.extend(tokens.iter().map(|value| with("/spec/token", json!(value))));
-    rows.extend(answers.iter().map(|value| with("/spec/result/status", json!(value))));
-    rows.extend(times.iter().map(|value| with("/spec/notAfter", json!(value))));
-    rows.extend([&"s".repeat(513), &"🚀".repeat(513), &huge].map(|value| with("/spec/result/summary", json!(value))));
-    for field in [
-        "pipelineName",
-        "stageName",
-        "actionName",
-        "token",
-        "result",
-        "notAfter",
-        "suspend",
-        "result/status",
-        "result/summary",
-    ] {
-        let fits = |value: &Value| field == "suspend" && value.is_boolean();
-        rows.extend(
-            others.iter().filter(|value| !fits(value)).map(|value| with(&format!("/spec/{field}"), value.clone())),
-        );
-    }
-    for field in ["spec", "spec/pipelineName", "spec/stageName", "spec/actionName", "spec/result"] {
-        rows.push(without(&format!("/{field}")));
-        rows.push(with(&format!("/{field}"), Value::Null));
-    }
-    rows.push(without("/spec/result/status"));
-    rows.push(without("/spec/result/summary"));
-    rows.push(with("/metadata/name", json!("Not_A_Name")));
-    rows.push(with("/metadata/name", json!("n".repeat(231))));
-    rows.push(with("/metadata/annotations", json!({ "note": "x".repeat(300_000) })));
-    rows.push(with("/spec/suspend", json!("true")));
-    rows
-}
-
-/// Manifests that are odd and yet say what they mean.
-fn odd() -> Vec<Value> {
-    let mut rows: Vec<_> =
-        ["", " ", "🚀 \u{202e}abc", "line\nbreak\ttab", "\u{1b}[31m", "a\0b", "</script>", &"🚀".repeat(512)]
-            .iter()
-            .map(|value| with("/spec/result/summary", json!(value)))
-            .collect();
-    rows.extend(
-        ["2999-12-31T23:59:59.999999999Z", "2100-01-01T00:00:00+14:00", "2000-01-01T00:00:00Z"]
-            .map(|value| with("/spec/notAfter", json!(value))),
-    );
-    rows.push(with("/spec/notAfter", Value::Null));
-    rows.push(with("/spec/suspend", json!(true)));
-    rows.push(with("/spec/pipelineName", json!("@._-".repeat(25))));
-    rows.push(with("/metadata/annotations", json!({ "codepipeline.approvals.dev/requestedAt": "🚀".repeat(50_000) })));
-    rows.push(with("/metadata/name", json!("n".repeat(230))));
-    rows.push(with("/metadata/finalizers", json!(vec!["example.com/a"; 500])));
-    rows.push(with("/status", json!({ "observedGeneration": 1, "conditions": [{ "type": "Ready" }] })));
-    rows
-}
+use manifests::{binding, bound, malformed, odd, with, without};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_manifests_end_in_a_refusal_or_in_a_reason() {
@@ -295,6 +115,11 @@ async fn a_forged_attempt_does_not_send_a_token_that_the_spec_does_not_name() {
 async fn refusals_are_words_that_a_person_understands() {
     let case = Case::new().await;
     let control_plane = &Cluster::shared().control_plane;
+    let one_binding = "spec must have exactly one of token, pipelineExecutionId and sourceRevision: they name the one";
+    let mut two_runs = bound("sourceRevision", binding("sourceRevision"));
+    two_runs["spec"]["pipelineExecutionId"] = binding("pipelineExecutionId");
+    let mut three = two_runs.clone();
+    three["spec"]["token"] = binding("token");
     let rows = [
         (with("/spec/pipelineName", json!("a/b")), "spec.pipelineName in body should match '^[A-Za-z0-9.@_-]+$'"),
         (with("/spec/result/status", json!("approved")), r#"supported values: "Approved", "Rejected""#),
@@ -302,7 +127,17 @@ async fn refusals_are_words_that_a_person_understands() {
         (with("/spec/token", json!("X")), "spec.token in body should"),
         (with("/spec/notAfter", json!("9999-12-31T23:59:59Z")), "must be an RFC 3339 time in a year from 2000 to 2999"),
         (with("/spec/sumary", json!("typo")), r#"unknown field "spec.sumary""#),
-        (without("/spec/token"), "spec must have exactly one of token, pipelineExecutionId and sourceRevision"),
+        (without("/spec/token"), one_binding),
+        (with("/spec/pipelineExecutionId", binding("pipelineExecutionId")), one_binding),
+        (with("/spec/sourceRevision", binding("sourceRevision")), one_binding),
+        (two_runs, one_binding),
+        (three, one_binding),
+        (bound("pipelineExecutionId", json!("X")), "spec.pipelineExecutionId in body should"),
+        (bound("sourceRevision", json!({ "revisionId": "a".repeat(1501) })), "may not be more than 1500"),
+        (
+            bound("sourceRevision", json!({ "revisionId": "a", "actionName": "a/b" })),
+            "spec.sourceRevision.actionName in body should match '^[A-Za-z0-9.@_-]+$'",
+        ),
     ];
     for (manifest, expected) in rows {
         let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
@@ -327,7 +162,9 @@ async fn kubectl_explains_every_field_and_shows_the_columns() {
         String::from_utf8(output.stdout).unwrap()
     };
     let explained = kubectl(&["explain", "apd", "--recursive"]);
-    for field in ["pipelineName", "token", "notAfter", "approvedAt", "exception", "submission", "decidedBy"] {
+    for field in
+        ["pipelineName", "token", "revisionId", "notAfter", "approvedAt", "exception", "submission", "decidedBy"]
+    {
         assert!(explained.contains(field), "{explained}");
     }
     assert!(kubectl(&["explain", "apd.spec.token"]).contains("GetPipelineState"));
@@ -336,7 +173,11 @@ async fn kubectl_explains_every_field_and_shows_the_columns() {
     let columns: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(columns, ["NAME", "PIPELINE", "STAGE", "ACTION", "DECISION", "READY", "REASON", "APPROVEDAT", "AGE"]);
     let wide = kubectl(&["get", "apd", "--namespace", &case.namespace, "--output=wide"]);
-    assert!(wide.lines().next().unwrap().ends_with("AGE EXECUTION   MESSAGE") || wide.contains("EXECUTION"), "{wide}");
+    assert!(wide.lines().next().unwrap().trim_end().ends_with("MESSAGE"), "{wide}");
+    case.create("waiting", for_revision("web", "v2")).await;
+    case.until_reason("waiting", Reason::Waiting).await;
+    let wide = kubectl(&["get", "apd", "waiting", "--namespace", &case.namespace, "--output=wide"]);
+    assert!(wide.contains("No run of web has the source revision v2 yet"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,13 +42,21 @@ fn every_reason_is_documented() {
          kubectl annotate apd NAME --overwrite codepipeline.approvals.dev/requestedAt=\"$(date)\"\n\
          ```\n",
     );
-    for (standing, title) in [
-        (Standing::Settled, "Settled: Ready is True"),
-        (Standing::Stalled, "Stalled: Ready is False, and it stays so until somebody acts"),
-        (Standing::Retrying, "Retrying: Ready is False, Reconciling is True"),
-        (Standing::UnderWay, "Under way: Ready is Unknown, Reconciling is True, and the spec is locked"),
-        (Standing::Suspended, "Suspended: Ready is False"),
-    ] {
+    let mut standings: Vec<Standing> = Vec::new();
+    for standing in Reason::ALL.iter().map(|reason| reason.standing()) {
+        if !standings.contains(&standing) {
+            standings.push(standing);
+        }
+    }
+    for standing in standings {
+        let title = match standing {
+            Standing::Settled => "Settled: Ready is True",
+            Standing::Stalled => "Stalled: Ready is False, and it stays so until somebody acts",
+            Standing::Retrying => "Retrying: Ready is False, Reconciling is True",
+            Standing::Waiting => "Waiting: Ready is Unknown, Reconciling is True",
+            Standing::UnderWay => "Under way: Ready is Unknown, Reconciling is True, and the spec is locked",
+            Standing::Suspended => "Suspended: Ready is False",
+        };
         write!(made, "\n## {title}\n\n| reason | what happened | what to do |\n|---|---|---|\n").unwrap();
         for reason in Reason::ALL.iter().filter(|reason| reason.standing() == standing) {
             writeln!(made, "| `{}` | {} | {} |", reason.as_str(), reason.meaning().trim(), reason.remedy()).unwrap();

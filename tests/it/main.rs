@@ -9,12 +9,15 @@
 )]
 
 mod admission;
+mod bindings;
 mod crash;
 mod generated;
 mod gitops;
+mod histories;
 mod lifecycle;
 mod observability;
 mod outcomes;
 mod requests;
 mod start;
 mod support;
+mod waiting;

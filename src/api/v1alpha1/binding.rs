@@ -15,6 +15,17 @@ pub struct Token(
     pub String,
 );
 
+impl Token {
+    /// A text as a token, if it is one. What the service calls an external execution id is not always.
+    #[must_use]
+    pub fn new(text: String) -> Option<Self> {
+        let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let lengths = [8, 4, 4, 4, 12];
+        let is_token = text.split('-').map(str::len).eq(lengths) && text.split('-').all(is_hex);
+        is_token.then_some(Self(text))
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

@@ -93,7 +93,7 @@ reasons! {
     /// The service does not know the token: it is mistyped, belongs to an earlier request, the pipeline was edited since,
     /// or the action wants a summary and none was given.
     InvalidApprovalToken: Stalled,
-        "Set spec.token to the token of the pending request, and give a spec.result.summary if the action requires one.";
+        "Name the request that is pending, and give a spec.result.summary if the action requires one.";
 
     /// The request was finished before this answer came, and its record shows another result, nobody's answer (a time-out,
     /// a cancellation), or nothing that proves what the result was.

@@ -4,7 +4,7 @@ use super::recover::by_others;
 use super::{Observed, Step, attempt, unless_held_back};
 use crate::api::v1alpha1::{Exception, RunBinding, Submission};
 use crate::codepipeline::{CallError, Refusal};
-use crate::decision::choose::{Choice, Wait, choose};
+use crate::decision::choose::{Choice, START_LAG, Wait, choose};
 use crate::decision::limits::{RECORD_LAG, Settings, created, later};
 use crate::decision::outcome::{Earlier, Expiry, Intent, Outcome, Pending};
 use crate::decision::progress::stands;
@@ -30,7 +30,9 @@ pub(super) fn seek(
         ControlFlow::Break(step) => return step,
     };
     let Some(sight) = seen.sight else {
-        return Step::Look(expiry.at());
+        // Where the time is over already, the look is waited for all the same, and not by asking for it without a pause.
+        let until = if now < expiry.at() { expiry.at() } else { later(now, settings.poll_interval) };
+        return Step::Look(until);
     };
     if let Some(error) = sight.reading.failure() {
         return blind(seen, now, expiry, error);
@@ -40,6 +42,11 @@ pub(super) fn seek(
         Ok(view) => choose(view, &seen.decision.spec, run),
         Err(error) => return settled(pipeline_not_found(error), now, expiry),
     };
+    let seen_late = later(sight.asked, START_LAG);
+    if choice.may_be_retried() && sight.reading.begun < seen_late && now < expiry.at() {
+        // Whoever retries a stage and decides at once means the request to come.
+        return Step::WaitForNews { again: Some(seen_late), until: expiry.at() };
+    }
     let waiting = |wait, again| {
         let (exception, until) = (exception.cloned(), expiry.at());
         Outcome::Waiting { pending: Pending::Run(wait), exception, again, until }

@@ -4,7 +4,8 @@ use super::cluster::Cluster;
 use super::operator::Settings;
 use approval_operator::api::conditions::{Condition, ConditionStatus};
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Reason, Token,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, Reason,
+    SourceRevision, Token,
 };
 use control_plane::User;
 use futures::StreamExt;
@@ -13,15 +14,24 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use local_codepipeline::LocalCodePipeline;
-use local_codepipeline::api::Operation;
-use local_codepipeline::model::OpenApproval;
+use local_codepipeline::api::{ApprovalStatus as Answer, Operation};
+use local_codepipeline::model::{
+    ActionDefinition, Category, LedgerEntry, Name, OpenApproval, Outcome, PipelineDefinition,
+    PipelineExecutionId as RunId, SourceRevision as Revision, StageDefinition, Takes,
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// Whoever is quicker than a decision.
+pub const BOB: &str = "arn:aws:iam::123456789012:user/bob";
 
 /// The longest that anything a test waits for may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The longest that Events may come behind a status.
+const EVENT_PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Case {
     /// The operator's own.
@@ -34,17 +44,54 @@ pub struct Case {
 
 /// An answer to a pending approval of the action Approve in the stage Prod.
 pub fn spec(pipeline: &str, approval: &OpenApproval) -> ApprovalDecisionSpec {
+    ApprovalDecisionSpec { token: Some(Token(approval.token.to_string())), ..unbound(pipeline) }
+}
+
+/// An answer to the approval of a run, whenever the run gets there.
+pub fn for_run(pipeline: &str, run: RunId) -> ApprovalDecisionSpec {
+    ApprovalDecisionSpec { pipeline_execution_id: Some(PipelineExecutionId(run.to_string())), ..unbound(pipeline) }
+}
+
+/// An answer to the approval of the run of a source revision.
+pub fn for_revision(pipeline: &str, revision: &str) -> ApprovalDecisionSpec {
+    let revision = SourceRevision { revision_id: revision.to_owned(), action_name: None };
+    ApprovalDecisionSpec { source_revision: Some(revision), ..unbound(pipeline) }
+}
+
+fn unbound(pipeline: &str) -> ApprovalDecisionSpec {
     ApprovalDecisionSpec {
         pipeline_name: pipeline.to_owned(),
         stage_name: "Prod".to_owned(),
         action_name: "Approve".to_owned(),
-        token: Some(Token(approval.token.to_string())),
+        token: None,
         pipeline_execution_id: None,
         source_revision: None,
         result: ApprovalResult { status: ApprovalStatus::Approved, summary: format!("for {pipeline}") },
         not_after: None,
         suspend: false,
     }
+}
+
+/// A pipeline whose runs build until they are told, and come to the action Approve of the stage Prod then.
+pub fn with_build(pipeline: &str) -> PipelineDefinition {
+    let mut definition = PipelineDefinition::with_approval(pipeline, "Prod", "Approve").unwrap();
+    let compile = ActionDefinition::new("Compile", Category::Build).unwrap().takes(Takes::UntilTold);
+    definition.stages.insert(1, StageDefinition::new("Build", vec![compile]).unwrap());
+    definition
+}
+
+pub fn message(decision: &ApprovalDecision) -> &str {
+    condition(decision, "Ready").map_or("", |condition| &condition.message)
+}
+
+/// The run and the action execution that a decision was pinned to.
+pub fn pinned(decision: &ApprovalDecision) -> (Option<String>, Option<String>) {
+    let status = decision.status.as_ref();
+    status.map_or((None, None), |status| (status.pipeline_execution_id.clone(), status.action_execution_id.clone()))
+}
+
+pub fn ids(approval: &OpenApproval) -> (Option<String>, Option<String>) {
+    (Some(approval.pipeline_execution_id.to_string()), Some(approval.action_execution_id.to_string()))
 }
 
 pub fn condition<'a>(decision: &'a ApprovalDecision, r#type: &str) -> Option<&'a Condition> {
@@ -81,12 +128,52 @@ impl Case {
 
     /// An operator of this namespace and this endpoint, to be started.
     pub fn operator(&self) -> Settings {
-        Settings::new(&self.kubeconfig, &self.service.url()).namespace(&self.namespace)
+        Settings::new(&self.kubeconfig, &self.service.url())
+            .namespace(&self.namespace)
+            // What a test is to find out does not wait for its turn.
+            .set("APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", "100")
     }
 
     /// Opens an approval of the action Approve in the stage Prod.
     pub fn open(&self, pipeline: &str) -> OpenApproval {
         self.service.open_approval(pipeline, "Prod", "Approve").unwrap()
+    }
+
+    pub fn put(&self, definition: PipelineDefinition) {
+        self.service.service(|service, now| service.put_pipeline(now, definition).unwrap());
+    }
+
+    /// Starts a run on a revision of the action Source.
+    pub fn start(&self, pipeline: &str, revision: &str) -> RunId {
+        let source = Name::new("Source").unwrap();
+        let revision = Revision { action_name: source, revision_id: revision.to_owned() };
+        self.service.service(|service, now| service.start_execution(now, pipeline, &[revision]).unwrap())
+    }
+
+    /// Ends the build of a run, one way or the other.
+    pub fn built(&self, pipeline: &str, run: RunId, well: bool) {
+        let action = ("Build", "Compile");
+        self.service.service(|service, now| service.complete_action(now, pipeline, run, action, well).unwrap());
+    }
+
+    /// The approvals that wait for an answer, the oldest run's first.
+    pub fn pending(&self, pipeline: &str) -> Vec<OpenApproval> {
+        let pending = self.service.service(|service, now| service.pending_approvals(now, pipeline).unwrap());
+        pending.into_iter().map(|pending| pending.approval).collect()
+    }
+
+    /// Bob answers an approval.
+    pub fn bob(&self, pipeline: &str, approval: &OpenApproval, answer: Answer) {
+        let at = (pipeline, "Prod", "Approve");
+        self.service.answer_as(BOB, at, approval.token, answer, "bob's words").unwrap();
+    }
+
+    /// Waits until the operator has looked at a pipeline so many times more.
+    pub async fn looks(&self, pipeline: &str, times: u64) {
+        let state = Operation::GetPipelineState;
+        let looked = self.service.requests_of(state, pipeline) + times;
+        let looked = timeout(PATIENCE, self.service.wait_for_requests(state, pipeline, looked)).await;
+        assert!(looked.is_ok(), "{pipeline} was not looked at {times} times more");
     }
 
     pub async fn create(&self, name: &str, spec: ApprovalDecisionSpec) -> ApprovalDecision {
@@ -138,6 +225,40 @@ impl Case {
 
     pub async fn until_reason(&self, name: &str, expected: Reason) -> ApprovalDecision {
         self.until(name, expected.as_str(), |decision| reason(decision) == Some(expected)).await
+    }
+
+    pub async fn until_message(&self, name: &str, text: &str) -> ApprovalDecision {
+        self.until(name, text, |decision| message(decision).contains(text)).await
+    }
+
+    /// Waits until the service has taken a decision's answer, and sees to it that it is the only one of the operator's, and
+    /// to this request.
+    pub async fn until_delivered(&self, name: &str, pipeline: &str, approval: &OpenApproval) -> ApprovalDecision {
+        let decision = self.until_reason(name, Reason::Delivered).await;
+        assert_eq!(pinned(&decision), ids(approval), "{name}");
+        let taken = self.taken(pipeline);
+        assert!(matches!(taken.as_slice(), [one] if one.token == approval.token.to_string()), "{name}: {taken:#?}");
+        decision
+    }
+
+    /// The answers of the operator to a pipeline that the service took.
+    pub fn taken(&self, pipeline: &str) -> Vec<LedgerEntry> {
+        let mut entries = self.service.ledger_of(pipeline);
+        entries
+            .retain(|entry| matches!(entry.outcome, Outcome::Accepted { .. }) && entry.caller.ends_with("/OPERATOR"));
+        entries
+    }
+
+    /// Waits until these are the reasons of the Events about a decision: they are written after its status.
+    pub async fn until_events(&self, name: &str, expected: &[&str]) {
+        let mut found = Vec::new();
+        let waiting = async {
+            while found != expected {
+                sleep(Duration::from_millis(20)).await;
+                found = self.events(name).await;
+            }
+        };
+        assert!(timeout(EVENT_PATIENCE, waiting).await.is_ok(), "{name}: {found:?}, not {expected:?}");
     }
 
     /// The reasons of the Events about a decision, the oldest first.

@@ -5,5 +5,6 @@ mod case;
 mod cluster;
 mod operator;
 
-pub use case::{Case, ready, reason, spec};
+pub use case::{BOB, Case, condition, for_revision, for_run, ids, message, pinned, ready, reason, spec, with_build};
 pub use cluster::{Cluster, install_crds};
+pub use operator::Operator;

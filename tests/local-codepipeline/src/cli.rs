@@ -8,10 +8,14 @@ use jiff::Timestamp;
 use local_codepipeline::{
     LocalCodePipeline,
     api::{ApprovalStatus, Operation, PutApprovalResultInput},
-    client::Client,
-    model::{Account, Behaviour, Lags, LedgerEntry, OpenApproval, Outcome, PendingApproval, Service},
+    client::{Client, ClientError},
+    model::{
+        Account, ActionDefinition, Behaviour, Category, ExceptionKind, Lags, LedgerEntry, OpenApproval, Outcome,
+        PendingApproval, PipelineDefinition, PipelineExecutionId, Service, StageDefinition, Takes,
+    },
     seed,
 };
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -35,6 +39,10 @@ enum Command {
     ///
     /// The pipeline is created if there is none of that name. What stands before the approval succeeds.
     OpenApproval(Open),
+    /// Start a run that gets to an approval when it is built, and print the run's id
+    ///
+    /// The pipeline is created if there is none of that name: a source, a build that takes so long, and the approval.
+    StartRun(Start),
     /// Answer an approval as somebody else would
     Answer(Answer),
     /// Show every answer that reached the endpoint, and what became of it
@@ -107,6 +115,20 @@ struct Open {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Start {
+    #[command(flatten)]
+    endpoint: Endpoint,
+    #[command(flatten)]
+    approval: Approval,
+    /// What the run's source action comes upon, as ACTION=REVISION [default: made up]
+    #[arg(long, value_name = "ACTION=REVISION", value_parser = revision)]
+    revision: Vec<(String, String)>,
+    /// How long runs of a pipeline that is created build: a time, or `untilTold`
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    build_takes: Takes,
+}
+
 fn revision(text: &str) -> Result<(String, String), String> {
     let (action, revision) = text.split_once('=').ok_or("write it as ACTION=REVISION, such as Source=4f2e1d0c")?;
     Ok((action.to_owned(), revision.to_owned()))
@@ -154,6 +176,7 @@ pub(crate) async fn run(cli: Cli) -> Outcomes {
     match cli.command {
         Command::Serve(serve) => serve.run().await,
         Command::OpenApproval(open) => open.run().await,
+        Command::StartRun(start) => start.run().await,
         Command::Answer(answer) => answer.run().await,
         Command::Ledger(ledger) => ledger.run().await,
     }
@@ -182,17 +205,12 @@ impl Serve {
 
 impl Open {
     async fn run(self) -> Outcomes {
-        let revisions: Vec<_> = self
-            .revision
-            .iter()
-            .map(|(action, revision)| json!({ "actionName": action, "revisionId": revision }))
-            .collect();
         let command = json!({
             "command": "openApproval",
             "pipelineName": self.approval.pipeline,
             "stageName": self.approval.stage,
             "actionName": self.approval.action,
-            "sourceRevisions": revisions,
+            "sourceRevisions": source_revisions(&self.revision),
         });
         let opened = Client::new(&self.endpoint.endpoint)?.command(&command).await?;
         if self.json {
@@ -202,6 +220,42 @@ impl Open {
         }
         Ok(())
     }
+}
+
+impl Start {
+    async fn run(self) -> Outcomes {
+        let client = Client::new(&self.endpoint.endpoint)?;
+        let Approval { pipeline, stage, action } = &self.approval;
+        let start = json!({
+            "command": "startExecution",
+            "pipelineName": pipeline,
+            "sourceRevisions": source_revisions(&self.revision),
+        });
+        let started = match client.command(&start).await {
+            Err(ClientError::Refused { kind, .. }) if kind == ExceptionKind::PipelineNotFound.name() => {
+                let mut definition = PipelineDefinition::with_approval(pipeline, stage, action)?;
+                let build = ActionDefinition::new("Build", Category::Build)?.takes(self.build_takes);
+                definition.stages.insert(1, StageDefinition::new("Build", vec![build])?);
+                client.command(&json!({ "command": "putPipeline", "definition": definition })).await?;
+                client.command(&start).await?
+            }
+            started => started?,
+        };
+        println!("{}", serde_json::from_value::<Started>(started)?.pipeline_execution_id);
+        Ok(())
+    }
+}
+
+/// A run as its start tells it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Started {
+    pipeline_execution_id: PipelineExecutionId,
+}
+
+fn source_revisions(revisions: &[(String, String)]) -> serde_json::Value {
+    let entry = |(action, revision): &(_, _)| json!({ "actionName": action, "revisionId": revision });
+    revisions.iter().map(entry).collect()
 }
 
 impl Answer {

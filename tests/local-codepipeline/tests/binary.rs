@@ -79,6 +79,21 @@ fn the_same_number_gives_the_same_token_and_a_run_has_the_revision_that_it_was_g
 }
 
 #[test]
+fn a_run_that_is_started_builds_first_and_comes_to_its_approval_then() {
+    let endpoint = serve(&["--lags", "none"]);
+    let start = ["start-run", "web", "Prod", "Approve", "--revision", "Source=4f2e"];
+    let run = stdout(&endpoint, &[&start[..], &["--build-takes", "1h"]].concat());
+    let answer = ["answer", "web", "Prod", "Approve", "--status", "Approved"];
+    assert!(stderr(&endpoint.url, &answer).contains("waits for no answer"));
+    // The pipeline is there now, and stays as it is.
+    assert_ne!(stdout(&endpoint, &start), run);
+    stdout(&endpoint, &["start-run", "other", "Prod", "Approve", "--build-takes", "0s"]);
+    stdout(&endpoint, &["answer", "other", "Prod", "Approve", "--status", "Approved"]);
+    let refused = stderr(&endpoint.url, &["start-run", "third", "Prod", "Approve", "--build-takes", "soon"]);
+    assert!(refused.contains("write `30s`, `2m 30s` or `untilTold`"), "{refused}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_in_a_line_with_what_to_do() {
     let nothing = "http://127.0.0.1:1";
     assert!(stderr(nothing, &["ledger"]).contains("start an endpoint with `local-codepipeline serve`"));

@@ -1,0 +1,220 @@
+//! Manifests that somebody may write, by mistake or not: those that cannot be right, and those that are odd and yet say what
+//! they mean.
+
+use serde_json::{Value, json};
+
+/// A manifest that is right, for a pipeline that does not exist.
+fn manifest() -> Value {
+    json!({
+        "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+        "kind": "ApprovalDecision",
+        "metadata": { "generateName": "hostile-" },
+        "spec": {
+            "pipelineName": "none",
+            "stageName": "Prod",
+            "actionName": "Approve",
+            "token": "11111111-2222-4333-8444-555555555555",
+            "result": { "status": "Approved", "summary": "ok" },
+        },
+    })
+}
+
+pub fn with(pointer: &str, value: Value) -> Value {
+    let mut manifest = manifest();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    manifest.pointer_mut(parent).unwrap()[name] = value;
+    manifest
+}
+
+pub fn without(pointer: &str) -> Value {
+    let mut manifest = manifest();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    manifest.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+    manifest
+}
+
+/// The same bound to this alone.
+pub fn bound(binding: &str, value: Value) -> Value {
+    let mut manifest = without("/spec/token");
+    manifest["spec"][binding] = value;
+    manifest
+}
+
+const BINDINGS: [&str; 3] = ["token", "pipelineExecutionId", "sourceRevision"];
+
+/// One of each binding that is right, as far as the API server can tell.
+pub fn binding(name: &str) -> Value {
+    match name {
+        "sourceRevision" => json!({ "revisionId": "4f2e1d0c", "actionName": "Source" }),
+        _ => json!("11111111-2222-4333-8444-555555555555"),
+    }
+}
+
+/// Manifests that the API server must refuse.
+pub fn malformed() -> Vec<Value> {
+    let long = "a".repeat(101);
+    let huge = "a".repeat(100_000);
+    let names = [
+        "",
+        " ",
+        " a",
+        "a ",
+        &long,
+        &huge,
+        "a/b",
+        "../a",
+        "a\nb",
+        "a\n",
+        "a\r",
+        "a\tb",
+        "a\0b",
+        "\u{1b}[31m",
+        "🚀",
+        "\u{202e}abc",
+        "\u{0430}dmin",
+        "ＡＢＣ",
+        "e\u{301}",
+        "%00",
+        "{{.}}",
+        "$(id)",
+        "`id`",
+        "\"'",
+        "';--",
+        "a\\b",
+        "arn:aws",
+        "*",
+        "\u{feff}a",
+        "a\u{200b}b",
+        "<b>",
+        "a,b",
+        "a b",
+    ];
+    let tokens = [
+        "",
+        "11111111-2222-4333-8444-55555555555",
+        "11111111-2222-4333-8444-5555555555555",
+        "11111111222243338444555555555555",
+        "AAAAAAAA-2222-4333-8444-555555555555",
+        "{11111111-2222-4333-8444-555555555555}",
+        "gggggggg-2222-4333-8444-555555555555",
+        "11111111-2222-4333-8444-555555555555\n",
+        " 11111111-2222-4333-8444-55555555555",
+        "११११११११-2222-4333-8444-555555555555",
+        "urn:uuid:11111111-2222-4333-8444-555555555555",
+        "11111111_2222_4333_8444_555555555555",
+        &huge,
+    ];
+    let answers = [
+        "",
+        "approved",
+        "APPROVED",
+        "Approved ",
+        "Approved\n",
+        "Approve",
+        "Rejected,Approved",
+        "Maybe",
+        "true",
+        "ＡPPROVED",
+        &huge,
+    ];
+    let times = [
+        "",
+        "tomorrow",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01",
+        "2026-01-01T25:00:00Z",
+        "1999-12-31T23:59:59Z",
+        "3000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "0000-01-01T00:00:00Z",
+        "1767225600",
+        "12:00",
+        "now()",
+        "-2026-01-01T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T00:00:60Z",
+        &huge,
+    ];
+    let others = [
+        json!(1),
+        json!(1.5),
+        json!(true),
+        json!([]),
+        json!(["a"]),
+        json!({}),
+        json!({ "a": "b" }),
+        json!(vec!["a"; 10_000]),
+    ];
+    let mut rows = Vec::new();
+    for name in ["pipelineName", "stageName", "actionName"] {
+        rows.extend(names.iter().map(|value| with(&format!("/spec/{name}"), json!(value))));
+    }
+    rows.extend(tokens.iter().map(|value| with("/spec/token", json!(value))));
+    rows.extend(tokens.iter().map(|value| bound("pipelineExecutionId", json!(value))));
+    let revision = |id: &str, action: &str| bound("sourceRevision", json!({ "revisionId": id, "actionName": action }));
+    rows.extend(names.iter().map(|name| revision("4f2e1d0c", name)));
+    rows.extend(["", &"a".repeat(1501), &"🚀".repeat(1501), &huge].map(|id| revision(id, "Source")));
+    rows.push(bound("sourceRevision", json!({ "actionName": "Source" })));
+    rows.push(bound("sourceRevision", json!({ "revisionId": null })));
+    for name in &BINDINGS[1..] {
+        rows.extend(others.iter().map(|value| bound(name, value.clone())));
+        rows.push(with(&format!("/spec/{name}"), binding(name)));
+        rows.push(bound(name, Value::Null));
+    }
+    rows.push(without("/spec/token"));
+    rows.extend(answers.iter().map(|value| with("/spec/result/status", json!(value))));
+    rows.extend(times.iter().map(|value| with("/spec/notAfter", json!(value))));
+    rows.extend([&"s".repeat(513), &"🚀".repeat(513), &huge].map(|value| with("/spec/result/summary", json!(value))));
+    for field in [
+        "pipelineName",
+        "stageName",
+        "actionName",
+        "token",
+        "result",
+        "notAfter",
+        "suspend",
+        "result/status",
+        "result/summary",
+    ] {
+        let fits = |value: &Value| field == "suspend" && value.is_boolean();
+        rows.extend(
+            others.iter().filter(|value| !fits(value)).map(|value| with(&format!("/spec/{field}"), value.clone())),
+        );
+    }
+    for field in ["spec", "spec/pipelineName", "spec/stageName", "spec/actionName", "spec/result"] {
+        rows.push(without(&format!("/{field}")));
+        rows.push(with(&format!("/{field}"), Value::Null));
+    }
+    rows.push(without("/spec/result/status"));
+    rows.push(without("/spec/result/summary"));
+    rows.push(with("/metadata/name", json!("Not_A_Name")));
+    rows.push(with("/metadata/name", json!("n".repeat(231))));
+    rows.push(with("/metadata/annotations", json!({ "note": "x".repeat(300_000) })));
+    rows.push(with("/spec/suspend", json!("true")));
+    rows
+}
+
+/// Manifests that are odd and yet say what they mean.
+pub fn odd() -> Vec<Value> {
+    let mut rows: Vec<_> =
+        ["", " ", "🚀 \u{202e}abc", "line\nbreak\ttab", "\u{1b}[31m", "a\0b", "</script>", &"🚀".repeat(512)]
+            .iter()
+            .map(|value| with("/spec/result/summary", json!(value)))
+            .collect();
+    rows.extend(
+        ["2999-12-31T23:59:59.999999999Z", "2100-01-01T00:00:00+14:00", "2000-01-01T00:00:00Z"]
+            .map(|value| with("/spec/notAfter", json!(value))),
+    );
+    rows.extend(BINDINGS.map(|name| bound(name, binding(name))));
+    rows.extend(
+        ["v", " ", "🚀 \u{202e}\n", &"🚀".repeat(1500)].map(|id| bound("sourceRevision", json!({ "revisionId": id }))),
+    );
+    rows.push(with("/spec/notAfter", Value::Null));
+    rows.push(with("/spec/suspend", json!(true)));
+    rows.push(with("/spec/pipelineName", json!("@._-".repeat(25))));
+    rows.push(with("/metadata/annotations", json!({ "codepipeline.approvals.dev/requestedAt": "🚀".repeat(50_000) })));
+    rows.push(with("/metadata/name", json!("n".repeat(230))));
+    rows.push(with("/metadata/finalizers", json!(vec!["example.com/a"; 500])));
+    rows.push(with("/status", json!({ "observedGeneration": 1, "conditions": [{ "type": "Ready" }] })));
+    rows
+}
