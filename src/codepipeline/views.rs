@@ -10,7 +10,7 @@ use crate::api::v1alpha1::Reason;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -128,6 +128,8 @@ struct Newest {
     reading: Arc<Reading>,
     /// When it began, by a clock that nobody sets.
     begun: Instant,
+    /// How long after that the next is due, if nobody wants one sooner.
+    pause: Duration,
 }
 
 impl Newest {
@@ -246,7 +248,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
             registry.pipelines.remove(pipeline);
             return None;
         }
-        Some((about.next_look(self.shared.interval), about.hurry.clone()))
+        Some((about.next_look(), about.hurry.clone()))
     }
 
     async fn look_now(&self, pipeline: &str) {
@@ -270,7 +272,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Views<K> {
             );
         }
         if let Some(about) = self.registry().pipelines.get_mut(pipeline) {
-            about.publish(at, reading);
+            let pause = match about.newest {
+                None => spread(pipeline, self.shared.interval),
+                Some(_) => self.shared.interval,
+            };
+            about.publish(at, pause, reading);
         }
     }
 
@@ -293,7 +299,7 @@ impl<K: Clone> Pipeline<K> {
         Self { askers, newest: None, view: None, outdated: None, failures: 0, hurry }
     }
 
-    fn next_look(&self, interval: Duration) -> Instant {
+    fn next_look(&self) -> Instant {
         let Some(newest) = &self.newest else {
             return Instant::now();
         };
@@ -302,7 +308,7 @@ impl<K: Clone> Pipeline<K> {
             let pause = LEAST_PAUSE * 2_u32.saturating_pow((self.failures - 1).min(16));
             return begun + pause.min(LONGEST_PAUSE);
         }
-        let routine = begun + interval;
+        let routine = begun + newest.pause;
         let soonest = routine.min(begun + LEAST_PAUSE);
         if self.outdated.is_some_and(|outdated| begun < outdated)
             || self.askers.values().any(|asker| asker.want.is_some() && !newest.is_for(self.outdated, asker))
@@ -320,7 +326,7 @@ impl<K: Clone> Pipeline<K> {
         }
     }
 
-    fn publish(&mut self, begun: Instant, mut reading: Reading) {
+    fn publish(&mut self, begun: Instant, pause: Duration, mut reading: Reading) {
         match (reading.failure(), &reading.result) {
             (Some(error), _) => {
                 tracing::debug!("a pipeline cannot be read: {}", error.detail());
@@ -333,7 +339,7 @@ impl<K: Clone> Pipeline<K> {
                 self.view = result.as_ref().ok().cloned();
             }
         }
-        let newest = self.newest.insert(Newest { reading: Arc::new(reading), begun });
+        let newest = self.newest.insert(Newest { reading: Arc::new(reading), begun, pause });
         for (key, asker) in &mut self.askers {
             if !newest.is_for(self.outdated, asker) {
                 continue;
@@ -351,4 +357,12 @@ impl<K: Clone> Pipeline<K> {
             }
         }
     }
+}
+
+/// The pause after the first look at a pipeline. All pipelines are looked at first when the operator starts, and would be
+/// looked at together ever after.
+fn spread(pipeline: &str, interval: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    pipeline.hash(&mut hasher);
+    interval.mul_f64(f64::from(u16::try_from(hasher.finish() >> 48).unwrap_or_default()) / f64::from(u16::MAX))
 }

@@ -219,8 +219,9 @@ impl Aws {
         answer.map(|answer| answer.approved_at.0).map_err(|exception| super::reads::call_error(&exception))
     }
 
-    /// Starts a run.
+    /// Starts a run; no two begin at the same time.
     pub fn start(&mut self, revisions: [usize; 2]) {
+        self.pass(millis(1));
         let revisions = [0, 1].map(|source| local_codepipeline::model::SourceRevision {
             action_name: Name::new(SOURCES[source]).expect("a name"),
             revision_id: revision(revisions[source]),

@@ -6,6 +6,7 @@ use super::operator::Round;
 use super::{Checked, Kept, Who, World, uid};
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ApprovalStatus, Binding, Reason, RunBinding};
 use crate::api::v1alpha1::{SourceRevision, Standing};
+use crate::decision::decide::Attempt;
 use crate::decision::fixtures::SETTINGS;
 use crate::decision::limits::MARGIN;
 use crate::decision::outcome::Outcome;
@@ -43,6 +44,7 @@ pub struct Request {
     pub stage: String,
     pub action: String,
     pub token: Option<String>,
+    pub opened: Timestamp,
     /// How it ended, if it did.
     pub end: Option<End>,
 }
@@ -81,6 +83,7 @@ impl Request {
             stage: entry.stage_name.to_string(),
             action: entry.action_name.to_string(),
             token,
+            opened: entry.start_time.0,
             end: (entry.status != api::ActionExecutionStatus::InProgress).then_some(end),
         }
     }
@@ -189,11 +192,16 @@ impl World {
         let (now, clock) = (self.now(), self.clock(who));
         let ahead = clock.duration_since(now);
         let seen = round.sight.as_ref().map(|sight| sight.reading.begun);
-        let since = seen.or(round.record.as_ref().map(|record| record.begun)).map_or(now, |begun| begun - ahead);
+        let sent = match &round.attempt {
+            Attempt::Answered(intent, _) => Some(intent.submission.start_time),
+            Attempt::None | Attempt::NotPrepared(..) | Attempt::Intended(_) => None,
+        };
+        let since =
+            sent.or(seen).or(round.record.as_ref().map(|record| record.begun)).map_or(now, |begun| begun - ahead);
         // What has just begun is not to be seen yet.
         let since = since - SignedDuration::from_millis(self.setting.lags[1]);
-        let told = self.claim(decision, outcome, since, clock);
-        told.map_err(|why| format!("decision {number} was told {}: {why}", reason.as_str()))
+        self.claim(decision, outcome, since, clock)
+            .map_err(|why| format!("decision {number} was told {}: {why}", reason.as_str()))
     }
 
     fn claim(&mut self, decision: &ApprovalDecision, outcome: &Outcome, since: Timestamp, clock: Timestamp) -> Checked {
@@ -289,17 +297,19 @@ impl World {
         Err(format!("that is not true (its answer was taken: {is_ours}, its request: {now:?})"))
     }
 
-    /// An answer is about to be sent to a request that was found: if all the while several were pending, it is a guess.
+    /// An answer is about to be sent to a request that was found: where several could be seen to be pending, it is a guess.
     pub(super) fn check_choice(&mut self, who: Who, round: &Round) -> Checked {
         let spec = &round.decision.spec;
-        let (Some(sight), Ok(Binding::Run(run))) = (&round.sight, spec.binding()) else { return Ok(()) };
+        let Some(sight) = &round.sight else { return Ok(()) };
         let ahead = self.clock(who).duration_since(self.now());
-        let [token, start, decision, _] = self.setting.lags;
-        let since = sight.reading.begun - ahead - SignedDuration::from_millis(token + start + decision);
-        let chronicle = &self.aws().chronicle;
-        let first = chronicle.iter().rposition(|snapshot| snapshot.at <= since).unwrap_or(0);
-        let mut later = chronicle.iter().skip(first);
-        if later.all(|snapshot| snapshot.implied(spec, run) == Some(Reason::AmbiguousRevision)) {
+        let [token, start, ..] = self.setting.lags;
+        let opened = sight.reading.begun - ahead - SignedDuration::from_millis(token.max(start));
+        let Some(newest) = self.aws().newest() else { return Ok(()) };
+        let pending = newest
+            .requests
+            .iter()
+            .filter(|request| request.end.is_none() && request.opened <= opened && newest.names(spec, request));
+        if pending.count() > 1 {
             return Err("an answer was intended though it is ambiguous which request the decision names".to_owned());
         }
         Ok(())
@@ -348,10 +358,8 @@ fn judge_one(kept: &Kept, decision: &ApprovalDecision, end: &Snapshot, clock: Ti
     if pairs.any(|two| uid(&two[0]) == uid(&two[1]) && settled(&two[0]) && !settled(&two[1])) {
         return Err("Ready did not stay True".to_owned());
     }
-    let reason = current_reason(decision).ok_or("it came to nothing")?;
-    let name = reason.as_str();
-    let spec = &decision.spec;
-    let standing = reason.standing();
+    let (reason, spec) = (current_reason(decision).ok_or("it came to nothing")?, &decision.spec);
+    let (name, standing) = (reason.as_str(), reason.standing());
     if matches!(standing, Standing::Retrying | Standing::UnderWay) {
         return Err(format!("{name} did not end"));
     }
