@@ -263,6 +263,9 @@ impl Runs {
             AskedRun::PipelineExecution(_) => false,
             AskedRun::SourceRevision(_) => before.is_none_or(|before| !before.answers(ask)),
         });
+        // More runs than a page holds may have begun since the last look, which had nothing of the newest of its own time.
+        let is_of_revision = asks.iter().any(|ask| matches!(ask.run, AskedRun::SourceRevision(_)));
+        let seen = before.and_then(|before| before.begun.checked_sub(RECORD_LAG).ok());
         let is_asked = |execution: &PipelineExecution| asks.iter().any(|ask| ask.run.is_of(execution));
         let by_id = asks.iter().filter_map(|ask| match &ask.run {
             AskedRun::PipelineExecution(id) => Some(id.0.clone()),
@@ -273,6 +276,7 @@ impl Runs {
         let (mut executions, mut ids, mut next) = (Vec::new(), HashSet::new(), None);
         for pages in 1..=MAX_PAGES {
             let page = reads.pipeline_executions(next).await?;
+            let reached = page.items.last().and_then(|execution| execution.started);
             for execution in page.items {
                 missing.remove(&execution.id);
                 // One that was pushed onto the next page is there twice.
@@ -281,38 +285,46 @@ impl Runs {
                 }
             }
             next = page.next;
-            if next.is_none() || !is_new_revision && missing.len() <= pages {
+            let is_caught_up = reached.zip(seen).is_some_and(|(reached, seen)| reached < seen) || !is_of_revision;
+            if next.is_none() || !is_new_revision && is_caught_up && missing.len() <= pages {
                 break;
             }
             if pages == MAX_PAGES {
                 tracing::warn!(pages, "the pipeline has more runs than are read; older ones are not looked for");
             }
         }
-        let mut unknown = BTreeMap::new();
+        let (mut found, mut unknown) = (BTreeMap::new(), BTreeMap::new());
         for id in missing {
-            let known = known.iter().find(|run| run.id == id);
             match reads.pipeline_execution(&id).await {
-                // When it changed is not told: it may have been just now.
-                Ok(found) => executions.push(match known {
-                    Some(known) if known.status == found.status => (*known).clone(),
-                    Some(known) => PipelineExecution { status: found.status, updated: Some(begun), ..(*known).clone() },
-                    None => PipelineExecution { updated: Some(begun), ..found },
-                }),
+                Ok(run) => drop(found.insert(id, run)),
                 Err(error) => match error.unknown_execution() {
                     Some(exception) => drop(unknown.insert(id, exception.clone())),
                     None => return Err(error),
                 },
             }
         }
-        let has = |executions: &[PipelineExecution], run: &PipelineExecution| executions.iter().any(|e| e.id == run.id);
-        if next.is_some() {
-            // They are over, and further back than what was read.
-            let older = known.into_iter().filter(|run| {
-                run.end().is_some() && is_asked(run) && !has(&executions, run) && !unknown.contains_key(&run.id)
-            });
-            let older: Vec<_> = older.cloned().collect();
-            executions.extend(older);
+        let is_older = |run: &PipelineExecution| {
+            next.is_some()
+                && run.end().is_some()
+                && is_asked(run)
+                && !ids.contains(&run.id)
+                && !unknown.contains_key(&run.id)
+        };
+        // Those that are not on the pages are further back, in the order in which they were known.
+        for known in known {
+            match found.remove(&known.id) {
+                Some(run) if run.status == known.status => executions.push(known.clone()),
+                Some(run) => {
+                    executions.push(PipelineExecution { status: run.status, updated: Some(begun), ..known.clone() })
+                }
+                None if is_older(known) => {
+                    executions.push(known.clone());
+                }
+                None => {}
+            }
         }
+        // When they changed is not told: it may have been just now.
+        executions.extend(found.into_values().map(|run| PipelineExecution { updated: Some(begun), ..run }));
         executions.sort_by_key(|run| Reverse(run.started));
         Ok(Self { executions, unknown })
     }

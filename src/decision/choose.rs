@@ -70,6 +70,8 @@ pub enum Wait {
         /// How far it has come.
         place: Place,
     },
+    /// More than one run of the source revision seems to wait for this approval; the record will say.
+    Several(Vec<String>),
     /// The newest run of the source revision ended before its approval was answered: only a later run can be answered.
     LaterRun {
         /// pipelineExecutionId
@@ -157,6 +159,23 @@ struct Action<'a> {
 }
 
 impl Choice {
+    /// Whether the run waits for an answer, or may: in PARALLEL mode it can be at the approval beside others, before its token
+    /// is to be seen.
+    fn is_open(&self, run: &PipelineExecution) -> bool {
+        match self {
+            Self::Pending(_) => true,
+            Self::NotYet { wait: Wait::Run { place: Place::AtApproval, .. }, .. } => {
+                run.mode == ExecutionMode::Parallel
+            }
+            Self::NotYet { .. }
+            | Self::Finished(_)
+            | Self::Ended { .. }
+            | Self::Unknown(_)
+            | Self::Ambiguous(_)
+            | Self::Missing(_) => false,
+        }
+    }
+
     /// Whether a run that goes on again, by a retry of its stage, would change it.
     pub(super) fn may_be_retried(&self) -> bool {
         match self {
@@ -170,18 +189,13 @@ impl Choice {
 impl Action<'_> {
     /// Exactly one that is pending; where none is, what the newest run says.
     fn request_of_one(&self, runs: &[&PipelineExecution]) -> Choice {
-        let choices = runs.iter().map(|run| self.request_of(run));
-        let mut pending: Vec<Chosen> = choices
-            .filter_map(|choice| match choice {
-                Choice::Pending(chosen) => Some(chosen),
-                _ => None,
-            })
-            .collect();
-        match (pending.pop(), runs.first()) {
-            (Some(chosen), _) if pending.is_empty() => Choice::Pending(chosen),
-            (Some(chosen), _) => {
-                pending.push(chosen);
-                Choice::Ambiguous(pending.into_iter().filter_map(|chosen| chosen.ids.pipeline).collect())
+        let mut open: Vec<(&PipelineExecution, Choice)> =
+            runs.iter().map(|run| (*run, self.request_of(run))).filter(|(run, choice)| choice.is_open(run)).collect();
+        match (open.pop(), runs.first()) {
+            (Some((_, choice)), _) if open.is_empty() => choice,
+            (Some(last), _) => {
+                open.push(last);
+                self.several(&open.into_iter().map(|(run, _)| run).collect::<Vec<_>>())
             }
             (None, None) => Choice::NotYet { wait: Wait::NoRun, again: None },
             (None, Some(newest)) => match self.request_of(newest) {
@@ -193,12 +207,28 @@ impl Action<'_> {
         }
     }
 
+    /// More than one run is at the approval, by a history that may call a request pending that was answered since. What it
+    /// calls so for longer than it lags was pending beside the others.
+    fn several(&self, runs: &[&PipelineExecution]) -> Choice {
+        let executions: Vec<String> = runs.iter().map(|run| run.id.clone()).collect();
+        let began = runs.iter().filter_map(|run| self.newest_entry(run)?.started).max();
+        let told = began.map_or(Timestamp::MIN, |began| later(began, RECORD_LAG));
+        if runs.iter().all(|run| self.view.history_read(&run.id).is_some_and(|read| told <= read)) {
+            Choice::Ambiguous(executions)
+        } else {
+            Choice::NotYet { wait: Wait::Several(executions), again: Some(told) }
+        }
+    }
+
+    fn newest_entry(&self, run: &PipelineExecution) -> Option<&ActionExecution> {
+        self.view.actions.iter().find(|entry| {
+            entry.pipeline_execution_id == run.id && entry.is_of(&self.spec.stage_name, &self.spec.action_name)
+        })
+    }
+
     /// The newest request of a run: a stage that is retried opens another one under the same run.
     fn request_of(&self, run: &PipelineExecution) -> Choice {
-        let is_of_run = |entry: &&ActionExecution| {
-            entry.pipeline_execution_id == run.id && entry.is_of(&self.spec.stage_name, &self.spec.action_name)
-        };
-        let Some(entry) = self.view.actions.iter().find(is_of_run) else {
+        let Some(entry) = self.newest_entry(run) else {
             return self.before_the_approval(run);
         };
         let ids = ExecutionIds { pipeline: Some(run.id.clone()), action: Some(entry.action_execution_id.clone()) };
@@ -250,7 +280,9 @@ impl Action<'_> {
             (None, ExecutionMode::Parallel, Some(token)) => Choice::Pending(Chosen { token, ids }),
             (None, ..) => self.wait(run, Place::AtApproval, None),
             (Some(end), ..) => {
-                let told = run.updated.map_or(Timestamp::MIN, |updated| later(updated, RECORD_LAG));
+                // What began after the run ended is of a retry that was not to be seen yet when the runs were listed.
+                let moved = run.updated.max(entry.started);
+                let told = moved.map_or(Timestamp::MIN, |moved| later(moved, RECORD_LAG));
                 if self.view.history_read(&run.id).is_none_or(|read| read < told) {
                     return self.wait(run, Place::PastApproval, Some(told));
                 }

@@ -132,11 +132,7 @@ impl<'a> Round<'a> {
                 Step::Rest => return Ok(self.rest(Next::AtChange)),
                 Step::WaitUntil(time) => return Ok(self.rest(Next::At(time))),
                 Step::WaitForNews { again, until } if !self.look(self.want_news(again)) => return Ok(requeue(until)),
-                // When the time is over already, there is only the look to wait for.
-                Step::Look(until) if !self.look(Want::Any) => {
-                    let is_over = until <= Timestamp::now();
-                    return Ok(if is_over { Action::await_change() } else { requeue(until) });
-                }
+                Step::Look(until) if !self.look(Want::Any) => return Ok(requeue(until)),
                 Step::WaitForNews { .. } | Step::Look(_) => continue,
                 Step::ReadRecord(token) => {
                     let begun = Timestamp::now();

@@ -271,6 +271,12 @@ fn waiting(spec: &ApprovalDecisionSpec, pending: &Pending) -> String {
                 "Run {execution} ended ({end}) before its approval was answered; a later run of the revision is waited for"
             )
         }
+        Pending::Run(Wait::Several(executions)) => format!(
+            "{} runs of the source revision seem to wait for this approval ({}), which CodePipeline's record will show for \
+             certain within a minute",
+            executions.len(),
+            executions.join(", ")
+        ),
         Pending::NewLook => {
             "CodePipeline refused the answer to the request that was pending, so the pipeline is looked at anew"
                 .to_owned()

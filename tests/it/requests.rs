@@ -38,7 +38,7 @@ async fn a_decision_that_goes_well_costs_one_call_two_status_writes_and_an_event
     }
     for pipeline in ["one", "two", "three"] {
         case.until_reason(pipeline, Reason::Delivered).await;
-        assert_eq!(case.events(pipeline).await, ["Delivered"]);
+        case.until_events(pipeline, &["Delivered"]).await;
     }
     // A label changes nothing that the operator reads, and a restart finds everything as it should be.
     case.patch("one", serde_json::json!({ "metadata": { "labels": { "team": "web" } } })).await.unwrap();
@@ -47,6 +47,7 @@ async fn a_decision_that_goes_well_costs_one_call_two_status_writes_and_an_event
     operator.until_ready().await;
     case.approve("last").await;
     case.until_reason("last", Reason::Delivered).await;
+    case.until_events("last", &["Delivered"]).await;
     let after = requests(&cluster.control_plane);
     let since = |key: &str| after.get(key).unwrap_or(&0) - before.get(key).unwrap_or(&0);
     assert_eq!(since("PUT approvaldecisions/status"), 2 * 4, "{after:#?}");

@@ -225,6 +225,22 @@ fn history_is_not_read_again_for_a_run_of_which_nothing_new_can_be_learnt() {
 }
 
 #[test]
+fn an_execution_that_history_does_not_have_is_looked_for_a_minute_and_no_longer() {
+    let mut long = Long::new(0..3);
+    long.entries.clear();
+    let first = long.look(LATE, &[of_run(0)], None);
+    long.shown = Some("action-9");
+    let mut view = first;
+    let reads: Vec<usize> = (1..8)
+        .map(|number| {
+            view = long.look(LATE + 15 * number, &[of_run(0)], Some(&view));
+            long.called("history")
+        })
+        .collect();
+    assert_eq!(reads, [1, 1, 1, 1, 0, 0, 0], "it began before what is read of history");
+}
+
+#[test]
 fn a_look_tells_nothing_of_what_nobody_asked() {
     let mut long = Long::new(0..5);
     long.shown = Some("action-4");
@@ -234,4 +250,16 @@ fn a_look_tells_nothing_of_what_nobody_asked() {
     let shown =
         view.state.stages.iter().flat_map(|stage| &stage.actions).any(|action| action.latest_execution.is_some());
     assert!(!shown);
+}
+
+#[test]
+fn a_run_of_a_revision_is_found_though_more_than_a_page_began_after_it_since_the_last_look() {
+    let mut long = Long::new(0..25);
+    let first = long.look(20, &[of_revision(27)], None);
+    assert_eq!(ids(&first), Vec::<&str>::new());
+    long.runs = (0..50).rev().map(|number| run(number + 1000, SUCCEEDED)).chain(long.runs).collect();
+    long.runs.insert(45, run(27, ExecutionStatus::InProgress));
+    long.entries.insert(0, entry(27));
+    let second = long.look(1060, &[of_revision(27)], Some(&first));
+    assert_eq!((ids(&second), history(&second)), (vec!["run-27"], vec!["action-27"]));
 }

@@ -262,7 +262,7 @@ impl Case {
     }
 
     /// The reasons of the Events about a decision, the oldest first.
-    pub async fn events(&self, name: &str) -> Vec<String> {
+    async fn events(&self, name: &str) -> Vec<String> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut events = events.list(&ListParams::default()).await.unwrap().items;
         events.retain(|event| event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(name)));

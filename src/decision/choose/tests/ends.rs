@@ -12,6 +12,8 @@ fn a_request_that_is_over_was_answered_or_its_run_goes_on_or_ended() {
     let run = |status| scene().run("run", status);
     let nobody = || over(EndStatus::Failed, None);
     let rejected = || by_ada(EndStatus::Failed);
+    let retried = run(FAILED).entry("new", "run", GOING).entries.remove(0);
+    let retried = ActionExecution { started: Some(at(100)), ..retried };
     check(vec![
         (
             "it was approved, and the run goes on",
@@ -70,6 +72,13 @@ fn a_request_that_is_over_was_answered_or_its_run_goes_on_or_ended() {
             waits("run", Place::PastApproval, Some(60)),
         ),
         (
+            "the stage was retried after the runs were listed",
+            Scene { entries: vec![retried], ..run(FAILED) },
+            TO_RUN,
+            100,
+            waits("run", Place::PastApproval, Some(160)),
+        ),
+        (
             "the run ended, and history never learns that the request was cancelled",
             run(FAILED).entry("new", "run", GOING),
             TO_RUN,
@@ -115,6 +124,10 @@ fn a_look_that_was_made_for_others_says_nothing_of_a_run() {
 
 #[test]
 fn of_the_runs_of_a_revision_the_one_that_is_pending_is_chosen() {
+    let several = |seconds| Choice::NotYet {
+        wait: Wait::Several(vec!["new".to_owned(), "old".to_owned()]),
+        again: Some(at(seconds)),
+    };
     let approved = || by_ada(EndStatus::Succeeded);
     let two = |newest, oldest| scene().run("new", newest).run("old", oldest);
     let in_parallel = || two(ON, ON).parallel().entry("b", "new", GOING).with(token());
@@ -147,6 +160,20 @@ fn of_the_runs_of_a_revision_the_one_that_is_pending_is_chosen() {
             TO_REVISION,
             LATE,
             Choice::Ambiguous(vec!["new".to_owned(), "old".to_owned()]),
+        ),
+        (
+            "two are pending, if history does not lag",
+            in_parallel().entry("a", "old", GOING).with(other_token()),
+            TO_REVISION,
+            5,
+            several(10),
+        ),
+        (
+            "two are at the approval, and the token of one is not to be seen yet",
+            in_parallel().entry("a", "old", GOING),
+            TO_REVISION,
+            5,
+            several(10),
         ),
         (
             "one of two was answered",

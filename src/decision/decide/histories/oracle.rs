@@ -8,7 +8,7 @@ use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ApprovalStatu
 use crate::api::v1alpha1::{SourceRevision, Standing};
 use crate::decision::decide::Attempt;
 use crate::decision::fixtures::SETTINGS;
-use crate::decision::limits::MARGIN;
+use crate::decision::limits::{MARGIN, RECORD_LAG};
 use crate::decision::outcome::Outcome;
 use crate::decision::progress::stands;
 use crate::decision::status::current_reason;
@@ -216,9 +216,10 @@ impl World {
         };
         let newest = later.last().ok_or("there is no chronicle")?;
         let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
-        // The request that it was about to answer, or was bound to.
+        // The request that it was about to answer, or was bound to; the pipeline may be deleted meanwhile.
         let token = submission.map(|submission| &submission.token).or(spec.token.as_ref());
-        let request = token.and_then(|token| newest.request_of(&token.0)).filter(|request| request.is_at(spec));
+        let request = token.and_then(|token| later.iter().rev().find_map(|then| then.request_of(&token.0)));
+        let request = request.filter(|request| request.is_at(spec));
         let result = request.and_then(Request::result);
         let is_same = result == Some(spec.result.status);
         let twin = request.and_then(|request| request.end.as_ref()).zip(submission).is_some_and(|(end, submission)| {
@@ -300,10 +301,10 @@ impl World {
     /// An answer is about to be sent to a request that was found: where several could be seen to be pending, it is a guess.
     pub(super) fn check_choice(&mut self, who: Who, round: &Round) -> Checked {
         let spec = &round.decision.spec;
-        let Some(sight) = &round.sight else { return Ok(()) };
         let ahead = self.clock(who).duration_since(self.now());
-        let [token, start, ..] = self.setting.lags;
-        let opened = sight.reading.begun - ahead - SignedDuration::from_millis(token.max(start));
+        let Some(sight) = &round.sight else { return Ok(()) };
+        let [_, start, ..] = self.setting.lags;
+        let opened = sight.reading.begun - ahead - SignedDuration::from_millis(start);
         let Some(newest) = self.aws().newest() else { return Ok(()) };
         let pending = newest
             .requests
@@ -315,22 +316,21 @@ impl World {
         Ok(())
     }
 
-    /// Whether several runs had a request pending within the time that history lags behind.
+    /// Whether several runs had a request pending at once, within the time that history may lag behind. A cancellation that
+    /// it learns of later than that makes a request seem pending beside those that came after it.
     fn seems_ambiguous(&mut self, spec: &ApprovalDecisionSpec, since: Timestamp) -> bool {
-        let [_, _, decision, cancellation] = self.setting.lags;
-        let lag = SignedDuration::from_millis(decision.max(cancellation));
+        let [.., cancellation] = self.setting.lags;
+        let cancellation = SignedDuration::from_millis(cancellation);
         let parallel = self.setting.mode == ExecutionMode::Parallel;
         let aws = self.aws();
-        let first = aws.chronicle.iter().rposition(|snapshot| snapshot.at <= since - lag).unwrap_or(0);
-        let runs: HashSet<&str> = aws
-            .chronicle
-            .iter()
-            .skip(first)
-            .flat_map(|snapshot| snapshot.requests.iter().map(move |request| (snapshot, request)))
-            .filter(|(snapshot, request)| request.end.is_none() && snapshot.names(spec, request))
-            .map(|(_, request)| request.run.as_str())
-            .collect();
-        parallel && runs.len() > 1
+        let first = |lag| aws.chronicle.iter().rposition(|snapshot| snapshot.at <= since - lag).unwrap_or(0);
+        let pending = |snapshot: &Snapshot| {
+            let open = |request: &&Request| request.end.is_none() && snapshot.names(spec, request);
+            snapshot.requests.iter().filter(open).map(|request| request.run.clone()).collect::<HashSet<_>>()
+        };
+        let at_once = aws.chronicle.iter().skip(first(RECORD_LAG)).any(|snapshot| pending(snapshot).len() > 1);
+        let one_by_one: HashSet<_> = aws.chronicle.iter().skip(first(cancellation)).flat_map(pending).collect();
+        parallel && (at_once || cancellation > RECORD_LAG && one_by_one.len() > 1)
     }
 
     /// In the end, every decision was told what became of it, and none waits for what is there.
@@ -354,8 +354,7 @@ impl World {
 
 fn judge_one(kept: &Kept, decision: &ApprovalDecision, end: &Snapshot, clock: Timestamp) -> Result<Reason, String> {
     let settled = |decision| current_reason(decision).is_some_and(|reason| reason.standing() == Standing::Settled);
-    let mut pairs = kept.versions.windows(2);
-    if pairs.any(|two| uid(&two[0]) == uid(&two[1]) && settled(&two[0]) && !settled(&two[1])) {
+    if kept.versions.windows(2).any(|two| uid(&two[0]) == uid(&two[1]) && settled(&two[0]) && !settled(&two[1])) {
         return Err("Ready did not stay True".to_owned());
     }
     let (reason, spec) = (current_reason(decision).ok_or("it came to nothing")?, &decision.spec);
