@@ -278,6 +278,4 @@ mod histories;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;

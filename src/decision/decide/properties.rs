@@ -1,10 +1,10 @@
-//! What holds whatever happens: of [`decide`] alone for whatever it may be shown, and of operators that do as it says.
+//! What holds of [`decide`] for whatever it may be shown, a forged status too.
 
-use super::simulation::{Edit, Fault, Move, Setting, Which, Who, Words, World};
 use super::{Attempt, Observed, RecordReading, Settings, Step, decide};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, ApprovalStatus, Exception, NotAfter, Reason, Submission, Token,
+    ApprovalDecision, ApprovalDecisionStatus, ApprovalStatus, Exception, NotAfter, PipelineExecutionId, Reason,
+    Submission, Token,
 };
 use crate::codepipeline::{CallError, Cause, ExecutionIds, Finished, Record, Refusal};
 use crate::decision::fixtures::{Given, SUMMARY, at, fresh};
@@ -12,84 +12,12 @@ use crate::decision::outcome::{Earlier, Intent, Outcome};
 use crate::decision::status::{event, status};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
-use std::collections::HashSet;
-
-fn who() -> impl Strategy<Value = Who> {
-    prop_oneof![3 => Just(Who::A), 2 => Just(Who::B)]
-}
-
-fn which() -> impl Strategy<Value = Which> {
-    prop_oneof![6 => Just(Which::First), 3 => Just(Which::Second), 1 => Just(Which::Unknown)]
-}
 
 fn result() -> impl Strategy<Value = ApprovalStatus> {
     prop_oneof![3 => Just(ApprovalStatus::Approved), 1 => Just(ApprovalStatus::Rejected)]
-}
-
-fn words() -> impl Strategy<Value = Words> {
-    prop_oneof![2 => Just(Words::Ours), 2 => Just(Words::Others), 1 => Just(Words::None)]
-}
-
-fn fault() -> impl Strategy<Value = Fault> {
-    prop_oneof![
-        10 => Just(Fault::None),
-        1 => Just(Fault::NotTaken),
-        1 => Just(Fault::Lost),
-        2 => Just(Fault::AnswerLost),
-        2 => (0..=10_000_i64).prop_map(Fault::Slow),
-    ]
-}
-
-fn milliseconds() -> impl Strategy<Value = i64> {
-    prop_oneof![
-        6 => 1..=7_000_i64,
-        4 => 1..=30_000_i64,
-        2 => 1..=100_000_i64,
-        1 => 1..=900_000_i64,
-        1 => Just(8 * 24 * 3_600_000),
-    ]
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    prop_oneof![
-        2 => which().prop_map(Edit::Token),
-        2 => (result(), words()).prop_map(|(result, words)| Edit::Answer(result, words)),
-        2 => any::<bool>().prop_map(Edit::Suspend),
-        1 => Just(Edit::NoNotAfter),
-        3 => (0..=120_i64).prop_map(Edit::NotAfter),
-        1 => Just(Edit::NotAfterInNoCalendar),
-    ]
-}
-
-fn happening() -> impl Strategy<Value = Move> {
-    prop_oneof![
-        50 => (who(), fault()).prop_map(|(who, fault)| Move::Step(who, fault)),
-        5 => (who(), 1..4_usize).prop_map(|(who, age)| Move::StepFromOldView(who, age)),
-        5 => who().prop_map(Move::Crash),
-        20 => milliseconds().prop_map(Move::Pass),
-        3 => (which(), result(), words()).prop_map(|(which, result, words)| Move::SomebodyAnswers(which, result, words)),
-        1 => which().prop_map(Move::TimeOut),
-        1 => which().prop_map(Move::Cancel),
-        3 => which().prop_map(Move::NewRun),
-        6 => edit().prop_map(Move::Edit),
-        3 => select(vec![Move::Annotate, Move::Annotate, Move::Restore, Move::Delete, Move::PipelineVanishes]),
-    ]
-}
-
-/// Clocks differ by 5 s at most, which is what the operator allows for.
-fn setting() -> impl Strategy<Value = Setting> {
-    let clocks = (-5_000..=0_i64, 0..=5_000_i64, 0..=5_000_i64);
-    (clocks, 0..=60_000_i64, any::<bool>()).prop_map(|((slowest, a, b), lag, unseen)| Setting {
-        clocks: [slowest + a, slowest + b],
-        lag,
-        unseen,
-    })
 }
 
 fn instant() -> impl Strategy<Value = Timestamp> {
@@ -199,12 +127,15 @@ fn forged() -> BoxedStrategy<ApprovalDecision> {
     });
     let not_after = prop_oneof![instant().prop_map(|time| time.to_string()), text()];
     let spec = (option::of(not_after), any::<bool>(), option::of(instant()), result(), text());
-    (option::of(status), spec)
-        .prop_map(|(status, (not_after, suspend, created, result, summary))| {
+    let run = option::of(text().prop_map(PipelineExecutionId));
+    (option::of(status), spec, run)
+        .prop_map(|(status, (not_after, suspend, created, result, summary), run)| {
             fresh().answering(result, &summary).with(|decision| {
                 decision.status = status;
                 decision.spec.not_after = not_after.map(NotAfter);
                 decision.spec.suspend = suspend;
+                decision.spec.token = decision.spec.token.take().filter(|_| run.is_none());
+                decision.spec.pipeline_execution_id = run;
                 decision.metadata.creation_timestamp = created.map(Time);
             })
         })
@@ -240,7 +171,8 @@ proptest! {
         match decide(&seen, &settings, now) {
             Step::Rest => prop_assert!(ready.is_some(), "a decision that came to nothing is left alone"),
             Step::WaitUntil(time) => prop_assert!(now < time),
-            Step::Look(_) | Step::WaitForNews { .. } => prop_assert!(false, "a token is not looked for"),
+            Step::Look(_) => prop_assert!(decision.spec.token.is_none(), "a token is not looked for"),
+            Step::WaitForNews { .. } => prop_assert!(false, "nothing was seen"),
             Step::ReadRecord(_) => prop_assert!(record.is_none(), "what was read is read again at once"),
             Step::Send { intent, latest } => {
                 let before = latest - SignedDuration::from_nanos(1);
@@ -269,47 +201,4 @@ proptest! {
             }
         }
     }
-
-    #[test]
-    fn the_service_takes_one_answer_at_most_and_the_status_comes_to_tell_the_truth(
-        setting in setting(),
-        moves in vec(happening(), 0..80),
-    ) {
-        World::new(setting).live_through(&moves).map_err(TestCaseError::fail)?;
-    }
-}
-
-/// Or else the property above would hold for want of anything happening.
-#[test]
-fn worlds_come_to_every_end_and_by_every_way() {
-    let mut runner = TestRunner::deterministic();
-    let mut missing: Vec<&str> = vec![
-        "settles Unconfirmed",
-        "settles Throttled",
-        "settles CredentialsUnavailable",
-        "was lost, but CodePipeline's record shows",
-        "says that the request is completed, and how is not known",
-        "intends attempt 3",
-        "somebody else wrote first",
-        "the service refuses with ApprovalAlreadyCompleted",
-    ];
-    let mut unreached: HashSet<Option<Reason>> = [
-        None,
-        Some(Reason::Delivered),
-        Some(Reason::AlreadyDecided),
-        Some(Reason::ApprovalAlreadyCompleted),
-        Some(Reason::InvalidApprovalToken),
-        Some(Reason::PipelineNotFound),
-        Some(Reason::Expired),
-        Some(Reason::ValidationFailed),
-        Some(Reason::Suspended),
-    ]
-    .into();
-    for _ in 0..1500 {
-        let (setting, moves) = (setting(), vec(happening(), 0..80)).new_tree(&mut runner).expect("a world").current();
-        let mut world = World::new(setting);
-        unreached.remove(&world.live_through(&moves).expect("a true end"));
-        missing.retain(|words| !world.tells(words));
-    }
-    assert!(missing.is_empty() && unreached.is_empty(), "never seen: {missing:?}, {unreached:?}");
 }

@@ -69,7 +69,7 @@ fn bind() -> impl Strategy<Value = Bind> {
         8 => run().prop_map(Bind::Run),
         1 => Just(Bind::UnknownRun),
         8 => (0..3_usize, option::of(0..2_usize)).prop_map(|(revision, source)| Bind::Revision(revision, source)),
-        1 => (0..2_usize).prop_map(Bind::Token),
+        4 => (0..2_usize).prop_map(Bind::Token),
     ]
 }
 
