@@ -229,13 +229,16 @@ impl CallError {
     /// The exception, if what it says is that the service does not know a run of a pipeline.
     #[must_use]
     pub fn unknown_execution(&self) -> Option<&Exception> {
+        self.exception().filter(|exception| exception.r#type == "PipelineExecutionNotFoundException")
+    }
+
+    /// What the service raised, where it said anything.
+    #[must_use]
+    pub const fn exception(&self) -> Option<&Exception> {
         match self {
-            Self::NotTaken { exception: Some(exception), .. }
-                if exception.r#type == "PipelineExecutionNotFoundException" =>
-            {
-                Some(exception)
-            }
-            Self::Refused { .. } | Self::NotTaken { .. } | Self::Lost { .. } => None,
+            Self::Refused { exception, .. } => Some(exception),
+            Self::NotTaken { exception, .. } => exception.as_ref(),
+            Self::Lost { .. } => None,
         }
     }
 

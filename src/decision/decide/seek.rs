@@ -4,7 +4,7 @@ use super::recover::by_others;
 use super::{Observed, Step, attempt, unless_held_back};
 use crate::api::v1alpha1::{Exception, RunBinding, Submission};
 use crate::codepipeline::{CallError, Refusal};
-use crate::decision::choose::{Choice, START_LAG, Wait, choose};
+use crate::decision::choose::{Choice, Place, START_LAG, Wait, choose};
 use crate::decision::limits::{RECORD_LAG, Settings, created, later};
 use crate::decision::outcome::{Earlier, Expiry, Intent, Outcome, Pending};
 use crate::decision::progress::stands;
@@ -40,7 +40,10 @@ pub(super) fn seek(
     let exception = refused.map(|(_, exception)| exception);
     let choice = match &sight.reading.result {
         Ok(view) => choose(view, &seen.decision.spec, run),
-        Err(error) => return settled(pipeline_not_found(error), now, expiry),
+        Err(error) => {
+            let (refusal, exception) = (Refusal::PipelineNotFound, error.exception().cloned());
+            return settled(Outcome::Refused { refusal, exception, record: None }, now, expiry);
+        }
     };
     let seen_late = later(sight.asked, START_LAG);
     if choice.may_be_retried() && sight.reading.begun < seen_late && now < expiry.at() {
@@ -84,18 +87,16 @@ pub(super) fn seek(
 fn settled(outcome: Outcome, now: Timestamp, expiry: Expiry) -> Step {
     Step::Settle(match outcome {
         Outcome::AlreadyDecided { .. } => outcome,
+        Outcome::Waiting {
+            pending: Pending::Run(Wait::Run { execution, place: Place::PastApproval | Place::OutOfSight }),
+            ..
+        } if expiry.at() <= now => {
+            let unproven = format!("what became of the approval of run {execution} is not in CodePipeline's record");
+            Outcome::Expired { expiry, unproven: Some(unproven) }
+        }
         _ if expiry.at() <= now => Outcome::Expired { expiry, unproven: None },
         outcome => outcome,
     })
-}
-
-fn pipeline_not_found(error: &CallError) -> Outcome {
-    let exception = match error {
-        CallError::Refused { exception, .. } => Some(exception.clone()),
-        CallError::NotTaken { exception, .. } => exception.clone(),
-        CallError::Lost { .. } => None,
-    };
-    Outcome::Refused { refusal: Refusal::PipelineNotFound, exception, record: None }
 }
 
 /// The pipeline cannot be read.
@@ -112,12 +113,7 @@ fn blind(seen: &Observed<'_>, now: Timestamp, expiry: Expiry, error: &CallError)
     }
     let told = later(since, BLINDNESS);
     if told <= now {
-        let exception = match error {
-            CallError::Refused { exception, .. } => Some(exception.clone()),
-            CallError::NotTaken { exception, .. } => exception.clone(),
-            CallError::Lost { .. } => None,
-        };
-        let (cause, until) = (error.cause(), expiry.at());
+        let (cause, exception, until) = (error.cause(), error.exception().cloned(), expiry.at());
         return Step::Settle(Outcome::Unreadable { cause, exception, detail, since, until });
     }
     let until = told.min(expiry.at());
