@@ -4,7 +4,7 @@
 //! object that cannot be read would stop the watch for every other. Only the operator writes these fields, so an instant
 //! that is none is somebody's forgery of a status: it reads as the Unix epoch, which makes every deadline a passed one.
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
@@ -40,4 +40,16 @@ pub fn to_millisecond(instant: Timestamp) -> Timestamp {
 #[must_use]
 pub fn to_second(instant: Timestamp) -> Timestamp {
     Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}
+
+/// A sum that ends at the edge of the calendar instead of failing.
+#[must_use]
+pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A difference that ends at the edge of the calendar instead of failing.
+#[must_use]
+pub fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }

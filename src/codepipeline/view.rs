@@ -4,7 +4,8 @@
 use super::error::CallError;
 use super::pipeline::{ActionExecution, ActionProgress, ExecutionMode, PipelineExecution, PipelineState};
 use super::reads::Reads;
-use crate::api::v1alpha1::{Exception, PipelineExecutionId, SourceRevision};
+use crate::api::time::later;
+use crate::api::v1alpha1::{Exception, PipelineExecutionId, RunBinding, SourceRevision};
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -33,6 +34,15 @@ pub enum AskedRun {
     PipelineExecution(PipelineExecutionId),
     /// Those of this source revision.
     SourceRevision(SourceRevision),
+}
+
+impl From<RunBinding<'_>> for AskedRun {
+    fn from(run: RunBinding<'_>) -> Self {
+        match run {
+            RunBinding::PipelineExecution(id) => Self::PipelineExecution(id.clone()),
+            RunBinding::SourceRevision(revision) => Self::SourceRevision(revision.clone()),
+        }
+    }
 }
 
 impl AskedRun {
@@ -159,7 +169,7 @@ impl View {
     fn wanting_history(&self) -> impl Iterator<Item = &PipelineExecution> {
         let is_recent = |id: &String| {
             let seen = self.untold.get(id).copied().unwrap_or(self.begun);
-            self.begun < after(seen, RECORD_LAG)
+            self.begun < later(seen, RECORD_LAG)
         };
         // Somebody's execution of an action that was asked about, and nobody knows yet of which run.
         let untold =
@@ -180,12 +190,11 @@ impl View {
             .collect();
         self.executions.iter().filter(move |run| {
             let goes_on = run.end().is_none();
-            match self.history_read(&run.id) {
-                None => goes_on || newest.contains(run.id.as_str()),
-                Some(read) if run.updated.is_some_and(|updated| read < after(updated, RECORD_LAG)) => {
-                    goes_on || newest.contains(run.id.as_str())
-                }
-                Some(_) => goes_on && (untold || run.mode == ExecutionMode::Parallel || passed(run)),
+            let is_complete = |read| run.updated.is_none_or(|updated| later(updated, RECORD_LAG) <= read);
+            if self.history_read(&run.id).is_some_and(is_complete) {
+                goes_on && (untold || run.mode == ExecutionMode::Parallel || passed(run))
+            } else {
+                goes_on || newest.contains(run.id.as_str())
             }
         })
     }
@@ -235,10 +244,6 @@ impl View {
         self.actions = entries;
         Ok(())
     }
-}
-
-fn after(time: Timestamp, lag: SignedDuration) -> Timestamp {
-    time.saturating_add(lag).unwrap_or(Timestamp::MAX)
 }
 
 /// The runs that were asked about.
@@ -317,9 +322,7 @@ impl Runs {
                 Some(run) => {
                     executions.push(PipelineExecution { status: run.status, updated: Some(begun), ..known.clone() })
                 }
-                None if is_older(known) => {
-                    executions.push(known.clone());
-                }
+                None if is_older(known) => executions.push(known.clone()),
                 None => {}
             }
         }

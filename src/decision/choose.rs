@@ -3,7 +3,8 @@
 //! The state view shows what is pending without saying of which run, and beside a run that is on its way it still shows what
 //! the run before left there. Only history ties an action execution to its run, so nothing is chosen that both do not name.
 
-use super::limits::{MARGIN, later};
+use super::limits::MARGIN;
+use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, RunBinding, Token};
 use crate::codepipeline::{
     ActionExecution, ActionProgress, EndStatus, ExecutionEnd, ExecutionIds, ExecutionMode, ExecutionStatus, Finished,
@@ -151,13 +152,6 @@ pub fn choose(view: &View, spec: &ApprovalDecisionSpec, run: RunBinding<'_>) -> 
     }
 }
 
-/// What can be seen of one action.
-struct Action<'a> {
-    view: &'a View,
-    spec: &'a ApprovalDecisionSpec,
-    shown: Option<&'a LatestExecution>,
-}
-
 impl Choice {
     /// Whether the run waits for an answer, or may: in PARALLEL mode it can be at the approval beside others, before its token
     /// is to be seen.
@@ -186,24 +180,25 @@ impl Choice {
     }
 }
 
+/// What can be seen of one action.
+struct Action<'a> {
+    view: &'a View,
+    spec: &'a ApprovalDecisionSpec,
+    shown: Option<&'a LatestExecution>,
+}
+
 impl Action<'_> {
     /// Exactly one that is pending; where none is, what the newest run says.
     fn request_of_one(&self, runs: &[&PipelineExecution]) -> Choice {
-        let mut open: Vec<(&PipelineExecution, Choice)> =
-            runs.iter().map(|run| (*run, self.request_of(run))).filter(|(run, choice)| choice.is_open(run)).collect();
-        match (open.pop(), runs.first()) {
-            (Some((_, choice)), _) if open.is_empty() => choice,
-            (Some(last), _) => {
-                open.push(last);
-                self.several(&open.into_iter().map(|(run, _)| run).collect::<Vec<_>>())
+        let choices: Vec<_> = runs.iter().map(|run| (*run, self.request_of(run))).collect();
+        let open: Vec<_> = choices.iter().filter(|(run, choice)| choice.is_open(run)).collect();
+        match (open.as_slice(), choices.first()) {
+            ([], None) => Choice::NotYet { wait: Wait::NoRun, again: None },
+            ([], Some((_, Choice::Ended { execution, end }))) => {
+                Choice::NotYet { wait: Wait::LaterRun { execution: execution.clone(), end: *end }, again: None }
             }
-            (None, None) => Choice::NotYet { wait: Wait::NoRun, again: None },
-            (None, Some(newest)) => match self.request_of(newest) {
-                Choice::Ended { execution, end } => {
-                    Choice::NotYet { wait: Wait::LaterRun { execution, end }, again: None }
-                }
-                choice => choice,
-            },
+            ([], Some((_, choice))) | ([(_, choice)], _) => choice.clone(),
+            (several, _) => self.several(&several.iter().map(|(run, _)| *run).collect::<Vec<_>>()),
         }
     }
 
@@ -307,7 +302,7 @@ impl Action<'_> {
 
     /// The last stage that a run was seen in, or in front of.
     fn place(&self, run: &PipelineExecution) -> Place {
-        let places = self.view.state.stages.iter().rev().filter_map(|stage| {
+        let seen = self.view.state.stages.iter().rev().find_map(|stage| {
             let name = stage.name.clone();
             match &stage.latest_execution {
                 _ if stage.inbound_executions.contains(&run.id) => Some(Place::InFrontOf { stage: name }),
@@ -317,7 +312,7 @@ impl Action<'_> {
                 Some(_) | None => None,
             }
         });
-        places.into_iter().next().unwrap_or(Place::UnderWay)
+        seen.unwrap_or(Place::UnderWay)
     }
 }
 

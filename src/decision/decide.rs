@@ -4,12 +4,10 @@
 mod recover;
 mod seek;
 
-use super::limits::{
-    LEAST_BACK_OFF, RECORD_LAG, Settings, created, deadline, expiry, later, latest_start, next_attempt,
-};
+use super::limits::{LEAST_BACK_OFF, RECORD_LAG, Settings, created, deadline, expiry, latest_start, next_attempt};
 use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome, Pending};
 use super::progress::{Progress, execution_ids};
-use crate::api::time::to_millisecond;
+use crate::api::time::{later, to_millisecond};
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, Token};
 use crate::codepipeline::{CallError, ExecutionIds, Reading, Record, Refusal};
 use jiff::Timestamp;

@@ -1,6 +1,7 @@
 //! The times that decisions go by: when an attempt is over, when the next may begin, and when it is too late.
 
 use super::outcome::Expiry;
+use crate::api::time::{earlier, later};
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -72,13 +73,4 @@ pub(super) fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Ti
     let ceiling = MAX_BACK_OFF.min(1 << last.attempts.clamp(0, 16)) * 1000;
     let drawn = i64::try_from(hasher.finish() >> 32).unwrap_or_default() % ceiling;
     later(last.start_time, SignedDuration::from_millis(drawn).max(LEAST_BACK_OFF))
-}
-
-/// Sums that end at the edges of the calendar instead of failing.
-pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
-pub(super) fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.saturating_sub(by).unwrap_or(Timestamp::MIN)
 }

@@ -5,10 +5,8 @@ use super::limits::Settings;
 use super::outcome::{Intent, Next, Outcome};
 use super::progress::{execution_ids, requested_at};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
-use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, RunBinding, Token};
-use crate::codepipeline::{
-    Ask, AskedRun, CallError, Caller, Client, PipelineReads, Reading, Record, Request, Views, Want, record,
-};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
+use crate::codepipeline::{Ask, CallError, Caller, Client, PipelineReads, Record, Request, Views, Want, record};
 use crate::metrics::Metrics;
 use jiff::Timestamp;
 use kube::api::PostParams;
@@ -205,27 +203,20 @@ impl<'a> Round<'a> {
     fn look(&mut self, want: Want) -> bool {
         let spec = &self.decision.spec;
         let Ok(Binding::Run(run)) = spec.binding() else { return false };
-        let ask = Ask {
-            stage: spec.stage_name.clone(),
-            action: spec.action_name.clone(),
-            run: match run {
-                RunBinding::PipelineExecution(id) => AskedRun::PipelineExecution(id.clone()),
-                RunBinding::SourceRevision(revision) => AskedRun::SourceRevision(revision.clone()),
-            },
-        };
+        let ask = Ask { stage: spec.stage_name.clone(), action: spec.action_name.clone(), run: run.into() };
         let mut question = DefaultHasher::new();
         (self.decision.uid(), self.decision.metadata.generation, requested_at(&self.decision)).hash(&mut question);
         let caller = Caller { key: self.reference(), wake: self.context.wake.clone() };
         let looked = self.context.views.look(&caller, question.finish(), &spec.pipeline_name, ask, want);
-        let sight = looked.reading.map(|reading: Arc<Reading>| Sight { asked: looked.asked, reading });
-        let is_new = sight.is_some();
-        if is_new {
-            self.sight = sight;
-        } else if self.context.decisions.get(&caller.key).is_none() {
+        if let Some(reading) = looked.reading {
+            self.sight = Some(Sight { asked: looked.asked, reading });
+            return true;
+        }
+        if self.context.decisions.get(&caller.key).is_none() {
             // It was deleted since this round began, and nobody else would say so.
             self.context.views.forget(&caller.key);
         }
-        is_new
+        false
     }
 
     async fn read_record(&mut self, token: &Token) -> Result<Record, CallError> {

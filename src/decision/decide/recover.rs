@@ -1,9 +1,10 @@
 //! What the service's record says of a request that was answered, or may have been: by us, or by somebody else.
 
 use super::{Observed, Step, attempt, unless_held_back};
+use crate::api::time::{earlier, later};
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
 use crate::codepipeline::{Finished, Record, Refusal};
-use crate::decision::limits::{MARGIN, RECORD_LAG, RECORD_PATIENCE, Settings, earlier, later};
+use crate::decision::limits::{MARGIN, RECORD_LAG, RECORD_PATIENCE, Settings};
 use crate::decision::outcome::{Doubt, Earlier, Intent, Outcome};
 use crate::decision::progress::execution_ids;
 use jiff::Timestamp;

@@ -2,10 +2,11 @@
 
 use super::recover::by_others;
 use super::{Observed, Step, attempt, unless_held_back};
+use crate::api::time::later;
 use crate::api::v1alpha1::{Exception, RunBinding, Submission};
 use crate::codepipeline::{CallError, Refusal};
 use crate::decision::choose::{Choice, Place, START_LAG, Wait, choose};
-use crate::decision::limits::{RECORD_LAG, Settings, created, later};
+use crate::decision::limits::{RECORD_LAG, Settings, created};
 use crate::decision::outcome::{Earlier, Expiry, Intent, Outcome, Pending};
 use crate::decision::progress::stands;
 use jiff::{SignedDuration, Timestamp};

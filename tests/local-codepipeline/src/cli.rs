@@ -101,15 +101,22 @@ struct Approval {
     action: String,
 }
 
+/// A run to start.
 #[derive(Debug, Args)]
-struct Open {
+struct NewRun {
     #[command(flatten)]
     endpoint: Endpoint,
     #[command(flatten)]
     approval: Approval,
-    /// What the run's source action came upon, as ACTION=REVISION [default: made up]
+    /// What the run's source action comes upon, as ACTION=REVISION [default: made up]
     #[arg(long, value_name = "ACTION=REVISION", value_parser = revision)]
     revision: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+struct Open {
+    #[command(flatten)]
+    run: NewRun,
     /// Print the run and the action execution too, as JSON
     #[arg(long)]
     json: bool,
@@ -118,12 +125,7 @@ struct Open {
 #[derive(Debug, Args)]
 struct Start {
     #[command(flatten)]
-    endpoint: Endpoint,
-    #[command(flatten)]
-    approval: Approval,
-    /// What the run's source action comes upon, as ACTION=REVISION [default: made up]
-    #[arg(long, value_name = "ACTION=REVISION", value_parser = revision)]
-    revision: Vec<(String, String)>,
+    run: NewRun,
     /// How long runs of a pipeline that is created build: a time, or `untilTold`
     #[arg(long, value_name = "TIME", default_value = "30s")]
     build_takes: Takes,
@@ -205,14 +207,15 @@ impl Serve {
 
 impl Open {
     async fn run(self) -> Outcomes {
+        let NewRun { endpoint, approval: Approval { pipeline, stage, action }, revision } = &self.run;
         let command = json!({
             "command": "openApproval",
-            "pipelineName": self.approval.pipeline,
-            "stageName": self.approval.stage,
-            "actionName": self.approval.action,
-            "sourceRevisions": source_revisions(&self.revision),
+            "pipelineName": pipeline,
+            "stageName": stage,
+            "actionName": action,
+            "sourceRevisions": source_revisions(revision),
         });
-        let opened = Client::new(&self.endpoint.endpoint)?.command(&command).await?;
+        let opened = Client::new(&endpoint.endpoint)?.command(&command).await?;
         if self.json {
             println!("{opened:#}");
         } else {
@@ -224,12 +227,12 @@ impl Open {
 
 impl Start {
     async fn run(self) -> Outcomes {
-        let client = Client::new(&self.endpoint.endpoint)?;
-        let Approval { pipeline, stage, action } = &self.approval;
+        let NewRun { endpoint, approval: Approval { pipeline, stage, action }, revision } = &self.run;
+        let client = Client::new(&endpoint.endpoint)?;
         let start = json!({
             "command": "startExecution",
             "pipelineName": pipeline,
-            "sourceRevisions": source_revisions(&self.revision),
+            "sourceRevisions": source_revisions(revision),
         });
         let started = match client.command(&start).await {
             Err(ClientError::Refused { kind, .. }) if kind == ExceptionKind::PipelineNotFound.name() => {

@@ -4,8 +4,8 @@ use super::aws::Letter;
 use super::reads::{Calls, in_short};
 use super::views::Looks;
 use super::{Checked, Fault, Who, World, uid};
-use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, RunBinding, Standing, Token};
-use crate::codepipeline::{Ask, AskedRun, CallError, Cause, Request, Want, record};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Standing, Token};
+use crate::codepipeline::{Ask, CallError, Cause, Request, Want, record};
 use crate::decision::decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 use crate::decision::fixtures::{self, SETTINGS};
 use crate::decision::outcome::{Intent, Next as NextRound, Outcome};
@@ -218,8 +218,7 @@ impl World {
         let want = round.sight.as_ref().map_or(Want::Any, |sight| Want::NewTo(sight.reading.clone(), again));
         let (spec, now) = (&round.decision.spec, self.clock(who));
         let run = match spec.binding() {
-            Ok(Binding::Run(RunBinding::PipelineExecution(id))) => AskedRun::PipelineExecution(id.clone()),
-            Ok(Binding::Run(RunBinding::SourceRevision(revision))) => AskedRun::SourceRevision(revision.clone()),
+            Ok(Binding::Run(run)) => run.into(),
             Ok(Binding::Token(_)) | Err(_) => return Next::Watch(until),
         };
         let ask = Ask { stage: spec.stage_name.clone(), action: spec.action_name.clone(), run };
