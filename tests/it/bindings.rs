@@ -47,8 +47,11 @@ async fn a_stage_or_an_action_that_is_not_there_is_told_at_once_and_without_an_e
             let decision = case.until_reason(&name, expected).await;
             assert!(message(&decision).contains(words), "{name}: {}", message(&decision));
             assert_eq!(exception(&decision), None, "{name}");
-            // It never waited.
-            case.until_events(&name, &[expected.as_str()]).await;
+            // It never waited. Only the history of a run tells what an action is, and of this revision there is none: what
+            // others ask decides when it is read.
+            if name != "revision-build" {
+                case.until_events(&name, &[expected.as_str()]).await;
+            }
         }
     }
     assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);
