@@ -1,5 +1,6 @@
 //! The command line: what can be set, from where, and what it is when nothing is said.
 
+use axum::http::Uri;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use std::net::SocketAddr;
@@ -22,8 +23,21 @@ pub enum Command {
     /// AWS_REGION, AWS_ACCESS_KEY_ID and the like, the shared configuration and credentials files, a web identity (IRSA),
     /// EKS Pod Identity, the instance metadata; AWS_ENDPOINT_URL names another endpoint. RUST_LOG sets what is logged.
     Run(Run),
+    /// Tell whether decisions can be made in a namespace, by a server-side dry run, and whether the operator is ready
+    Check(Check),
     /// Print the CustomResourceDefinitions, to be applied with kubectl
     Crd,
+}
+
+/// The settings of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// Where the decision of the dry run is made
+    #[arg(long, value_parser = namespace)]
+    pub namespace: String,
+    /// Where the operator serves /healthz, /readyz and /metrics, such as http://approval-operator:8080
+    #[arg(long = "health-url", value_name = "URL", value_parser = readyz)]
+    pub readyz: Uri,
 }
 
 /// The settings of `run`.
@@ -33,6 +47,13 @@ pub struct Run {
     /// watched
     #[arg(long = "namespace", env = "APPROVAL_OPERATOR_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
+    /// Watch only decisions with these labels, as kubectl's --selector has it. Operators that each watch a part of the
+    /// decisions (shards) need a lease each
+    #[arg(long, env = "APPROVAL_OPERATOR_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
+    pub watch_label_selector: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "it would be the help text of all flags")]
+    pub leader_election: LeaderElection,
     /// How many decisions are worked on at a time
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
@@ -55,6 +76,40 @@ pub struct Run {
     /// How log lines are written
     #[arg(long, env = "APPROVAL_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// How one of several replicas is chosen.
+#[derive(Args, Clone, Debug)]
+pub struct LeaderElection {
+    /// Act only while holding a Lease, so that one of several replicas does. The others keep their caches warm. Without
+    /// it, every replica acts: each decision is still answered once, but they get in each other's way
+    #[arg(long = "leader-elect", env = "APPROVAL_OPERATOR_LEADER_ELECT")]
+    pub enabled: bool,
+    /// The Lease's name: the same for the replicas of one operator, another for each shard
+    #[arg(
+        long = "leader-elect-lease",
+        env = "APPROVAL_OPERATOR_LEADER_ELECT_LEASE",
+        value_name = "NAME",
+        default_value = "approval-operator"
+    )]
+    pub lease: String,
+    /// The Lease's namespace. Without it, the pod's own, or that of the kubeconfig's context
+    #[arg(
+        long = "leader-elect-namespace",
+        env = "APPROVAL_OPERATOR_LEADER_ELECT_NAMESPACE",
+        value_name = "NAMESPACE",
+        value_parser = namespace
+    )]
+    pub namespace: Option<String>,
+    /// What this replica is called in the Lease. No two replicas may share it; a replica that restarts under its name
+    /// takes up its Lease at once. Without it, the host's name and a random number
+    #[arg(
+        long = "leader-elect-identity",
+        env = "APPROVAL_OPERATOR_LEADER_ELECT_IDENTITY",
+        value_name = "NAME",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub identity: Option<String>,
 }
 
 /// How log lines are written.
@@ -86,6 +141,13 @@ fn poll_interval(text: &str) -> Result<SignedDuration, String> {
 /// An answer that is lost keeps its decision locked for this long.
 fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
     at_most(SignedDuration::from_mins(5), text)
+}
+
+fn readyz(text: &str) -> Result<Uri, String> {
+    let advice = "write where the operator's --http-address is reached, such as http://approval-operator:8080";
+    let url: Uri =
+        format!("{}/readyz", text.trim_end_matches('/')).parse().map_err(|error| format!("{error}; {advice}"))?;
+    if url.scheme_str() == Some("http") { Ok(url) } else { Err(advice.to_owned()) }
 }
 
 fn requests_per_second(text: &str) -> Result<f64, String> {

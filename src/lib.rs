@@ -2,10 +2,12 @@
 
 pub mod api;
 pub mod causes;
+pub mod check;
 pub mod cli;
 pub mod codepipeline;
 pub mod decision;
 pub mod http;
+pub mod leadership;
 pub mod metrics;
 pub mod operator;
 pub mod telemetry;

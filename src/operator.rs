@@ -7,9 +7,10 @@ use crate::cli::Run;
 use crate::codepipeline::{Client, Pace, Views};
 use crate::decision::{Context, Error as ReconcileError, Settings, name, reconcile};
 use crate::http::{Health, router};
+use crate::leadership::{CALL_TIMEOUT, Role, campaign, election};
 use crate::metrics::Metrics;
 use futures::future::{FutureExt, join_all};
-use futures::stream::poll_fn;
+use futures::stream::{poll_fn, unfold};
 use futures::{Stream, StreamExt, TryStreamExt};
 use kube::api::Api;
 use kube::runtime::controller::{Action, Error as ControllerError};
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// The pause before a failed watch is tried again.
@@ -76,7 +78,19 @@ async fn serve(settings: Run) -> Result<(), Error> {
 
     let cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
     let api_server = cluster.cluster_url.to_string();
-    let kubernetes = kube::Client::try_from(cluster).map_err(|error| Error::Kubernetes(Box::new(error)))?;
+    let client = |config| kube::Client::try_from(config).map_err(|error| Error::Kubernetes(Box::new(error)));
+    let kubernetes = client(cluster.clone())?;
+    let (sender, role) = watch::channel(Role::Standby);
+    let election = if settings.leader_election.enabled {
+        let namespace = cluster.default_namespace.clone();
+        let timeout = Some(CALL_TIMEOUT);
+        let mut impatient = cluster;
+        (impatient.connect_timeout, impatient.read_timeout, impatient.write_timeout) = (timeout, timeout, timeout);
+        Some(election(client(impatient)?, &settings.leader_election, &namespace))
+    } else {
+        None
+    };
+    let campaign = tokio::spawn(campaign(election, sender, stop.clone()));
     let metrics = Metrics::default();
     let aws_timeout = settings.aws_timeout.unsigned_abs();
     let pace = Pace::new(settings.aws_requests_per_second);
@@ -107,6 +121,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
         metrics: metrics.clone(),
         recorder: recorder.clone(),
         concurrency: concurrency.clone(),
+        role: role.clone(),
     };
     let namespaces: BTreeSet<&String> = settings.namespaces.iter().collect();
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
@@ -117,7 +132,12 @@ async fn serve(settings: Run) -> Result<(), Error> {
                 Some(namespace) => Api::namespaced(kubernetes.clone(), namespace),
                 None => Api::all(kubernetes.clone()),
             };
-            let watch = Watch { api, namespace: namespace.cloned(), api_server: api_server.clone() };
+            let watch = Watch {
+                api,
+                namespace: namespace.cloned(),
+                label_selector: settings.watch_label_selector.clone(),
+                api_server: api_server.clone(),
+            };
             watch.control(context, stop.clone())
         })
         .unzip();
@@ -143,6 +163,8 @@ async fn serve(settings: Run) -> Result<(), Error> {
         }
         _ = &mut controllers => {}
     }
+    // An error would be that of a task that did not end well: it has no Lease to release.
+    let _ = campaign.await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -161,6 +183,7 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + Sync + 'static, Err
 struct Watch {
     api: Api<ApprovalDecision>,
     namespace: Option<String>,
+    label_selector: Option<String>,
     api_server: String,
 }
 
@@ -173,8 +196,9 @@ impl Watch {
         let (reader, writer) = store();
         let (wake, mut woken) = unbounded_channel();
         let context = context(reader.clone(), wake);
+        let config = watcher::Config { label_selector: self.label_selector.clone(), ..watcher::Config::default() };
         let (views, known, namespace) = (context.views.clone(), reader.clone(), self.namespace.clone());
-        let decisions = watcher(self.api.clone(), watcher::Config::default())
+        let decisions = watcher(self.api.clone(), config)
             .backoff(Every(WATCH_PAUSE))
             .modify(forget_what_is_not_read)
             .reflect(writer)
@@ -194,6 +218,7 @@ impl Watch {
             // The watch has its own pauses, and its errors must not hold back those who are woken.
             .trigger_backoff(Every(Duration::ZERO))
             .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))
+            .reconcile_all_on(unfold(context.role.clone(), turn))
             .graceful_shutdown_on(stop)
             .run(reconcile, failed_round, Arc::new(context.clone()));
         (self.report(rounds, context.metrics), reader)
@@ -236,6 +261,10 @@ impl Watch {
                 "the CustomResourceDefinition {plural}.{GROUP} is not installed; waiting for it. Install it with: \
                  approval-operator crd | kubectl apply --server-side -f -"
             ),
+            Some(400) if self.label_selector.is_some() => format!(
+                "--watch-label-selector is not a label selector ({}); write one such as shard=a or team in (web,data)",
+                with_causes(error)
+            ),
             Some(403) => format!(
                 "not allowed to list and watch {plural}.{GROUP} in {scope}; waiting for the right ({})",
                 with_causes(error)
@@ -245,6 +274,16 @@ impl Watch {
                 self.api_server
             ),
             _ => format!("waiting for the API server at {} ({})", self.api_server, with_causes(error)),
+        }
+    }
+}
+
+/// Waits until this replica begins to act.
+async fn turn(mut role: watch::Receiver<Role>) -> Option<((), watch::Receiver<Role>)> {
+    loop {
+        role.changed().await.ok()?;
+        if *role.borrow_and_update() == Role::Leader {
+            return Some(((), role));
         }
     }
 }
@@ -263,7 +302,7 @@ fn requested_at(decision: &ApprovalDecision) -> Option<u64> {
 }
 
 fn failed_round(decision: Arc<ApprovalDecision>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    if !matches!(error, ReconcileError::ShuttingDown) {
+    if !matches!(error, ReconcileError::NotLeading) {
         context.metrics.reconcile_error();
         tracing::warn!(decision = %name(&decision), "{}; trying again in {ROUND_PAUSE:?}", with_causes(error));
     }

@@ -7,6 +7,7 @@ use super::progress::{execution_ids, requested_at};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
 use crate::codepipeline::{Ask, CallError, Caller, Client, PipelineReads, Record, Request, Views, Want, record};
+use crate::leadership::Role;
 use crate::metrics::Metrics;
 use jiff::Timestamp;
 use kube::api::PostParams;
@@ -18,7 +19,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 /// The longest that one call to the API server may take.
@@ -49,6 +50,14 @@ pub struct Context {
     pub recorder: Recorder,
     /// How many rounds may run at a time, over all watched namespaces.
     pub concurrency: Arc<Semaphore>,
+    /// Whether it is this replica that acts. One that begins to act has each decision looked at.
+    pub role: watch::Receiver<Role>,
+}
+
+impl Context {
+    fn is_leading(&self) -> bool {
+        *self.role.borrow() == Role::Leader
+    }
 }
 
 /// Why a round could not be carried through. It is begun again after a pause.
@@ -60,9 +69,9 @@ pub enum Error {
     /// The API server did not answer in time.
     #[error("the Kubernetes API gave no answer within {API_TIMEOUT:?}")]
     KubernetesTimeout,
-    /// The operator is going down.
-    #[error("the operator is shutting down")]
-    ShuttingDown,
+    /// The operator is going down, or another replica acts by now.
+    #[error("this replica acts no longer")]
+    NotLeading,
 }
 
 /// A round over one decision.
@@ -71,7 +80,11 @@ pub enum Error {
 /// When the API server could not be read or written before a request left. Results of requests that did leave are written
 /// until they land.
 pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
-    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
+    if !context.is_leading() {
+        context.views.forget(&ObjectRef::from_obj(&decision));
+        return Ok(Action::await_change());
+    }
+    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
     let _timer = context.metrics.reconcile();
     // On the heap, for rounds that wait to begin are as many as there are decisions.
     Box::pin(Round::new(Arc::unwrap_or_clone(decision), &context, permit).run()).await
@@ -235,9 +248,9 @@ impl<'a> Round<'a> {
             self.attempt = Attempt::NotPrepared(intent, error);
             return Ok(Written::Done);
         }
-        // Finding credentials may have taken a while.
-        if self.context.concurrency.is_closed() {
-            return Err(Error::ShuttingDown);
+        // What came before, finding credentials among it, may have taken a while.
+        if !self.context.is_leading() {
+            return Err(Error::NotLeading);
         }
         let outcome = Outcome::Submitting(intent.clone());
         let written = self.write(&outcome).await?;

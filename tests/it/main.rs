@@ -10,6 +10,7 @@
 
 mod admission;
 mod bindings;
+mod check;
 mod crash;
 mod generated;
 mod gitops;
@@ -17,6 +18,7 @@ mod histories;
 mod lifecycle;
 mod observability;
 mod outcomes;
+mod replicas;
 mod requests;
 mod start;
 mod support;

@@ -20,7 +20,7 @@ use local_codepipeline::model::{
     PipelineExecutionId as RunId, SourceRevision as Revision, StageDefinition, Takes,
 };
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -128,7 +128,12 @@ impl Case {
 
     /// An operator of this namespace and this endpoint, to be started.
     pub fn operator(&self) -> Settings {
-        Settings::new(&self.kubeconfig, &self.service.url())
+        self.operator_by(&self.kubeconfig)
+    }
+
+    /// The same by another way to the API server.
+    pub fn operator_by(&self, kubeconfig: &Path) -> Settings {
+        Settings::new(kubeconfig, &self.service.url())
             .namespace(&self.namespace)
             // What a test is to find out does not wait for its turn.
             .set("APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", "100")

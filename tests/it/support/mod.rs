@@ -3,8 +3,10 @@
 
 mod case;
 mod cluster;
+mod link;
 mod operator;
 
 pub use case::{BOB, Case, condition, for_revision, for_run, ids, message, pinned, ready, reason, spec, with_build};
 pub use cluster::{Cluster, install_crds};
+pub use link::Link;
 pub use operator::Operator;

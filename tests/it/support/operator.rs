@@ -57,6 +57,13 @@ impl Settings {
         self
     }
 
+    /// One of several replicas, of which one at a time acts. The Lease is in this namespace.
+    pub fn replica(self, identity: &str, namespace: &str) -> Self {
+        self.argument("--leader-elect")
+            .argument(&format!("--leader-elect-identity={identity}"))
+            .argument(&format!("--leader-elect-namespace={namespace}"))
+    }
+
     fn unset(mut self, name: &'static str) -> Self {
         self.environment.remove(name);
         self
@@ -118,7 +125,7 @@ impl Operator {
         use http_body_util::{BodyExt, Empty};
         use hyper_util::{client::legacy::Client, rt::TokioExecutor};
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<&'static [u8]>>();
-        let answer = client.get(format!("http://{}{path}", self.address).parse().unwrap()).await.ok()?;
+        let answer = client.get(format!("{}{path}", self.url()).parse().unwrap()).await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.ok()?.to_bytes();
         Some((status, String::from_utf8(body.to_vec()).unwrap()))
@@ -135,6 +142,11 @@ impl Operator {
         let (_, text) = self.get("/metrics").await.unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Where the HTTP port is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub fn pid(&self) -> u32 {

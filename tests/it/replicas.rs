@@ -1,0 +1,198 @@
+//! Several replicas, of which the holder of a Lease acts: who follows whom, how soon, and that no approval is answered twice
+//! meanwhile. Shards too, which are operators that each have a part of the decisions.
+
+use crate::support::{Case, Link, Operator, reason, spec};
+use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use local_codepipeline::api::Operation;
+use local_codepipeline::faults::Fault;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// After so long a crashed leader has been followed.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);
+
+/// Far less than a Lease lasts: who leads after so short a time was given the Lease.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(4);
+
+const LEADING: &str = "leading: decisions are taken up";
+const NO_LONGER_LEADING: &str = "no longer leading";
+
+impl Case {
+    fn replica(&self, identity: &str) -> Operator {
+        self.operator().replica(identity, &self.namespace).start()
+    }
+
+    async fn leader(&self) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        leases.get_opt("approval-operator").await.unwrap()?.spec?.holder_identity
+    }
+
+    /// Two replicas, the first of which leads.
+    async fn pair(&self) -> (Operator, Operator) {
+        let first = self.replica("first");
+        first.until_log(LEADING).await;
+        let second = self.replica("second");
+        second.until_ready().await;
+        (first, second)
+    }
+
+    async fn until_delivered_once(&self, pipeline: &str) {
+        self.until_reason(pipeline, Reason::Delivered).await;
+        assert_eq!(self.accepted(pipeline), 1, "{pipeline}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_is_ready_and_leaves_the_decisions_and_the_service_to_the_leader() {
+    let case = Case::new().await;
+    let (first, second) = case.pair().await;
+    case.put(crate::support::with_build("later"));
+    let run = case.start("later", "r1");
+    case.create("later", crate::support::for_run("later", run)).await;
+    case.until_reason("later", Reason::Waiting).await;
+    for number in 0..10 {
+        case.approve(&format!("p{number}")).await;
+    }
+    for number in 0..10 {
+        case.until_delivered_once(&format!("p{number}")).await;
+    }
+    case.looks("later", 2).await;
+    assert_eq!(case.leader().await.as_deref(), Some("first"));
+    assert!(
+        first.metric(r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="OK"}"#).await > 0.0
+    );
+    let (_, metrics) = second.get("/metrics").await.unwrap();
+    assert!(!metrics.contains("approval_operator_aws_requests_total{"), "{metrics}");
+    assert!(metrics.contains(r#"approval_operator_decisions{reason="Delivered"} 10"#), "its cache is warm: {metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_hands_the_lease_over_before_the_answer_under_way_is_finished() {
+    let case = Case::new().await;
+    let (mut first, second) = case.pair().await;
+    // As long as the first may take to end.
+    case.service.fault(Fault::late().delay_after(Duration::from_millis(900)).pipeline("under-way"));
+    case.approve("under-way").await;
+    case.until_asked("under-way", 1).await;
+    let told = Instant::now();
+    first.signal("TERM");
+    case.approve("next").await;
+    second.until_log(LEADING).await;
+    assert!(told.elapsed() < HANDED_OVER_WITHIN, "{:?}", told.elapsed());
+    case.until_delivered_once("next").await;
+    println!("from SIGTERM to the next delivery: {:?}", told.elapsed());
+    assert!(first.ended().await.success(), "{}", first.log());
+    case.until_delivered_once("under-way").await;
+    assert_eq!(case.service.requests_of(Operation::PutApprovalResult, "under-way"), 1, "{}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_leader_is_followed_and_one_that_restarts_under_its_name_leads_at_once() {
+    let case = Case::new().await;
+    let (first, second) = case.pair().await;
+    let killed = Instant::now();
+    first.kill();
+    case.approve("after-a-crash").await;
+    case.until_delivered_once("after-a-crash").await;
+    println!("from a crash to the next delivery: {:?}", killed.elapsed());
+    assert!(killed.elapsed() < FOLLOWED_WITHIN, "{:?}", killed.elapsed());
+    assert_eq!(case.leader().await.as_deref(), Some("second"));
+
+    let killed = Instant::now();
+    second.kill();
+    let _restarted = case.replica("second");
+    case.approve("after-a-restart").await;
+    case.until_delivered_once("after-a-restart").await;
+    assert!(killed.elapsed() < HANDED_OVER_WITHIN, "{:?}", killed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_stops_acting_before_another_begins() {
+    let case = Case::new().await;
+    let link = Link::to(&case.kubeconfig).await;
+    let first = case.operator_by(link.kubeconfig()).replica("first", &case.namespace).start();
+    first.until_log(LEADING).await;
+    let second = case.replica("second");
+    second.until_ready().await;
+    link.cut();
+    second.until_log(LEADING).await;
+    assert!(first.log().contains(NO_LONGER_LEADING), "both lead:\n{}", first.log());
+    for number in 0..5 {
+        case.approve(&format!("p{number}")).await;
+        case.until_delivered_once(&format!("p{number}")).await;
+    }
+    link.mend();
+    // It is as good a standby as any.
+    second.kill();
+    case.approve("again").await;
+    case.until_delivered_once("again").await;
+    first.until_log(LEADING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_paused_past_its_lease_does_no_harm_when_it_resumes() {
+    let case = Case::new().await;
+    let (first, second) = case.pair().await;
+    // Slow enough that the pause finds answers on every side of being sent, taken and recorded.
+    let slow = Duration::from_millis(30);
+    case.service.fault(Fault::late().delay_before(slow).delay_after(slow).always());
+    for number in 0..60 {
+        case.approve(&format!("p{number}")).await;
+        if number == 30 {
+            first.signal("STOP");
+        }
+    }
+    second.until_log(LEADING).await;
+    case.until_delivered_once("p59").await;
+    first.signal("CONT");
+    first.until_log(NO_LONGER_LEADING).await;
+    for number in 0..60 {
+        case.until_delivered_once(&format!("p{number}")).await;
+    }
+    assert_eq!(case.leader().await.as_deref(), Some("second"));
+    // It is as good a standby as any.
+    second.kill();
+    case.approve("again").await;
+    case.until_delivered_once("again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_shard_answers_its_own_decisions_under_a_lease_of_its_own() {
+    let case = Case::new().await;
+    let labelled = async |pipeline: &str, shard: &str| {
+        let mut decision = ApprovalDecision::new(pipeline, spec(pipeline, &case.open(pipeline)));
+        decision.metadata.labels = Some([("shard".to_owned(), shard.to_owned())].into());
+        case.decisions.create(&PostParams::default(), &decision).await.unwrap();
+    };
+    labelled("a1", "a").await;
+    labelled("b1", "b").await;
+    labelled("c1", "c").await;
+    let shard = |name: &str| {
+        case.operator()
+            .replica("only", &case.namespace)
+            .argument(&format!("--leader-elect-lease=shard-{name}"))
+            .argument(&format!("--watch-label-selector=shard={name}"))
+            .start()
+    };
+    let a = shard("a");
+    case.until_delivered_once("a1").await;
+    assert!(reason(&case.decisions.get("b1").await.unwrap()).is_none(), "{}", a.log());
+    let _b = shard("b");
+    case.until_delivered_once("b1").await;
+    case.patch("c1", json!({ "metadata": { "labels": { "shard": "a" } } })).await.unwrap();
+    case.until_delivered_once("c1").await;
+    let leases: Api<Lease> = Api::namespaced(case.client.clone(), &case.namespace);
+    let leases = leases.list(&ListParams::default()).await.unwrap();
+    assert_eq!(leases.items.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_that_is_none_is_named() {
+    let case = Case::new().await;
+    let operator = case.operator().argument("--watch-label-selector=shard in a").start();
+    operator.until_log("--watch-label-selector is not a label selector").await;
+    assert_eq!(operator.get("/readyz").await.map(|(status, _)| status), Some(503));
+}
