@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint generate control-plane health-checks
+.PHONY: help demo test charts bench lint generate control-plane node helm health-checks image image-test image-reproduce
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -10,8 +10,13 @@ demo: control-plane ## Answer approvals in a real Kubernetes API server and a lo
 	@./demo.sh
 
 # Most tests wait for servers rather than compute, so more of them run at a time than there are cores.
-test: control-plane health-checks ## Run every test
+test: control-plane helm health-checks ## Run every test
 	cargo test --workspace -- --test-threads=8
+
+charts: control-plane helm ## Check the charts: lint, unit tests, documentation, and what a real API server says of them
+	@tests/charts/build.sh
+	@cargo build --quiet --package control-plane
+	@tests/charts/check.sh
 
 bench: control-plane ## Measure the release build (some 10 min on two cores, most of it compiling)
 	cargo bench --package approval-operator --bench '*'
@@ -20,11 +25,32 @@ lint: ## Check formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 
-generate: ## Write anew what is generated from the code: crds/ and parts of docs/
+generate: ## Write anew what is generated from the code: crds/, parts of docs/ and of charts/
 	GENERATE=1 cargo test --package approval-operator --test it generated
+	@tests/charts/build.sh
+	tests/charts/docs.sh charts
 
 health-checks: ## Build the health check evaluators of Argo CD and Flux, once (about a minute on two cores)
 	@tests/health-checks/build.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (some 5 min on two cores)
-	@tests/control-plane/build.sh
+	@tests/control-plane/build.sh control-plane
+
+node: ## Build kubelet and what else runs pods, and install containerd, once (some 5 min on two cores)
+	@tests/control-plane/build.sh node
+	@image/packages.sh containerd containernetworking-plugins dnsmasq-base gcc iproute2 iptables libc6-dev runc
+	@tests/node/pause.sh
+
+helm: ## Build helm, once (some 2 min on two cores)
+	@tests/control-plane/build.sh helm
+
+image: ## Build the operator's image and its SBOM into target/image (some 7 min on two cores the first time)
+	@image/build.sh
+
+image-test: image control-plane ## Run the image as a cluster would, and look at what is in it
+	@image/packages.sh binutils dnsmasq-base iproute2 jq openssl podman runc stunnel4 util-linux
+	@cargo build --quiet --workspace
+	@tests/image/test.sh
+
+image-reproduce: image ## Show that a clone of the last commit gives the same image (some 7 min on two cores)
+	@tests/image/reproduce.sh

@@ -1,6 +1,6 @@
 //! Files that are made from the code are as the code would make them. `make generate` writes them.
 
-use approval_operator::api::v1alpha1::{ApprovalDecision, Reason, Standing};
+use approval_operator::api::v1alpha1::{ApprovalDecision, Reason, Standing, crds};
 use approval_operator::cli::Cli;
 use approval_operator::metrics::Metrics;
 use clap::CommandFactory;
@@ -26,6 +26,66 @@ fn crds_are_what_the_program_prints_and_what_the_types_say() {
     check("crds/codepipeline.approvals.dev_approvaldecisions.yaml", &printed);
     let read: CustomResourceDefinition = serde_saphyr::from_str(&printed).unwrap();
     assert_eq!(read, ApprovalDecision::crd());
+}
+
+/// Uninstalling the chart must not delete the CRDs, and with them every decision.
+#[test]
+fn the_chart_has_the_crds_of_the_program_and_keeps_them() {
+    let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/approval-operator-crds/templates");
+    let made = crds().into_iter().map(|mut crd| {
+        let file = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
+        let keep = ("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+        crd.metadata.annotations.get_or_insert_default().extend([keep]);
+        // What Helm would take for a template is told to be none.
+        let text = serde_saphyr::to_string(&crd).unwrap().replace("{{", r#"{{ "{{" }}"#);
+        check(
+            &format!("charts/approval-operator-crds/templates/{file}"),
+            &format!("# Made from the code by `make generate`.\n{}\n", text.trim_end()),
+        );
+        file
+    });
+    let mut made: Vec<_> = made.collect();
+    let found = std::fs::read_dir(charts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut found: Vec<_> = found.collect();
+    made.sort();
+    found.sort();
+    assert_eq!(found, made, "what is not a CRD of the program has no place in this folder");
+}
+
+#[test]
+fn the_charts_are_of_the_version_of_the_program() {
+    for chart in ["approval-operator", "approval-operator-crds"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(chart).join("Chart.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        for key in ["version", "appVersion"] {
+            let line = format!("{key}: {}", env!("CARGO_PKG_VERSION"));
+            assert!(text.lines().any(|found| found == line), "charts/{chart}/Chart.yaml should say {line}");
+        }
+    }
+}
+
+/// The chart's README is made from values.yaml: what only the schema had could be set, and nobody would know. What the schema let
+/// pass could be misspelt, and nobody would know either.
+#[test]
+fn the_chart_takes_the_values_that_are_documented_and_no_others() {
+    let read = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/approval-operator").join(file);
+        serde_saphyr::from_str::<serde_json::Value>(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    fn compare(path: &str, schema: &serde_json::Value, values: &serde_json::Value) {
+        assert_eq!(schema["additionalProperties"], false, "values.schema.json takes anything in {path:?}");
+        let taken = schema["properties"].as_object().unwrap().iter().filter(|(name, _)| *name != "global");
+        for (name, schema) in taken {
+            let path = format!("{path}.{name}");
+            let value =
+                values.get(name).unwrap_or_else(|| panic!("values.schema.json has {path}, and values.yaml has not"));
+            // What has a description is documented as a whole.
+            if schema.get("properties").is_some() && schema.get("description").is_none() {
+                compare(&path, schema, value);
+            }
+        }
+    }
+    compare("", &read("values.schema.json"), &read("values.yaml"));
 }
 
 #[test]

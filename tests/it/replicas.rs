@@ -9,7 +9,10 @@ use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use serde_json::json;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::time::{interval, interval_at};
 
 /// After so long a crashed leader has been followed.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);
@@ -157,6 +160,56 @@ async fn a_leader_paused_past_its_lease_does_no_harm_when_it_resumes() {
     second.kill();
     case.approve("again").await;
     case.until_delivered_once("again").await;
+}
+
+/// How often the leader is killed in a stream of decisions, and how many times.
+const KILL_EVERY: Duration = Duration::from_secs(10);
+const KILLS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_decisions_is_answered_once_each_while_leaders_are_killed() {
+    let case = Case::new().await;
+    // Slow enough that each kill finds answers under way.
+    let slow = Duration::from_millis(100);
+    case.service.fault(Fault::late().delay_before(slow).delay_after(slow).always());
+    let (first, second) = case.pair().await;
+    let mut replicas = HashMap::from([("first".to_owned(), first), ("second".to_owned(), second)]);
+    let is_over = AtomicBool::new(false);
+    let stream = async {
+        let mut pipelines = Vec::new();
+        let mut pace = interval(Duration::from_millis(200));
+        while !is_over.load(Ordering::Relaxed) {
+            pace.tick().await;
+            let pipeline = format!("p{}", pipelines.len());
+            case.approve(&pipeline).await;
+            pipelines.push(pipeline);
+        }
+        pipelines
+    };
+    let kills = async {
+        let mut kills = interval_at(tokio::time::Instant::now() + KILL_EVERY, KILL_EVERY);
+        for number in 0..KILLS {
+            kills.tick().await;
+            let leader = case.leader().await.and_then(|leader| replicas.remove(&leader));
+            leader.expect("nobody has taken up the Lease since the last kill").kill();
+            // A pod that replaces another has a name of its own.
+            let next = format!("next-{number}");
+            replicas.insert(next.clone(), case.replica(&next));
+        }
+        // The last of them is followed too.
+        kills.tick().await;
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let (pipelines, ()) = tokio::join!(stream, kills);
+    for pipeline in &pipelines {
+        case.until_delivered_once(pipeline).await;
+    }
+    let mut answered: Vec<_> = case.service.ledger().iter().map(|entry| entry.at).collect();
+    answered.sort();
+    let gaps = answered.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+    let longest = gaps.max().unwrap();
+    println!("{} decisions, {KILLS} leaders killed: at most {longest:#} without an answer", pipelines.len());
+    assert!(longest.unsigned_abs() < FOLLOWED_WITHIN, "{longest:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! its own.
 
 mod case;
+pub mod chart;
 mod cluster;
 mod link;
 mod operator;
