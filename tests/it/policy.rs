@@ -109,7 +109,8 @@ impl<'a> Developer<'a> {
 
 #[test]
 fn names_that_are_nearly_the_right_one_grant_nothing() {
-    let namespace = "default";
+    let namespace = "nearly";
+    kubectl(policed(), User::Admin, &["create", "namespace", namespace], &Value::Null).done();
     let developer = Developer { namespace };
     let near = [
         "we",
@@ -147,6 +148,25 @@ fn names_that_are_nearly_the_right_one_grant_nothing() {
     while !developer.runs(&create, &decision(namespace, "near")).is_done {
         assert!(begun.elapsed() < Duration::from_secs(30), "not admitted with {rule}");
     }
+}
+
+#[test]
+fn the_example_for_flux_applies_decisions_about_its_pipeline_and_no_other() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gitops");
+    let read = |file: &str| std::fs::read_to_string(examples.join(file)).unwrap();
+    let mut objects: Vec<Value> = serde_saphyr::from_multiple(&read("flux-kustomization.yaml")).unwrap();
+    objects.retain(|object| ["ServiceAccount", "Role", "RoleBinding"].map(Value::from).contains(&object["kind"]));
+    assert_eq!(objects.len(), 3);
+    let namespace = "release-decisions";
+    kubectl(policed(), User::Admin, &["create", "namespace", namespace], &Value::Null).done();
+    apply(policed(), &objects);
+    let flux = format!("--as=system:serviceaccount:{namespace}:{namespace}");
+    let arguments = ["apply", "--server-side", "--namespace", namespace, "--filename=-", &flux];
+    let mut manifest: Value = serde_saphyr::from_str(&read("decisions/checkout/4f1a9c2e.yaml")).unwrap();
+    kubectl(policed(), User::Admin, &arguments, &manifest).done();
+    manifest["spec"]["pipelineName"] = json!("payments");
+    let ran = kubectl(policed(), User::Admin, &arguments, &manifest);
+    assert!(!ran.is_done && ran.text.contains("release-decisions may not approve payments/"), "{}", ran.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
