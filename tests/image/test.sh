@@ -1,0 +1,238 @@
+#!/usr/bin/env bash
+# Runs the operator's image as a cluster would, read-only, as 65532 and without capabilities, against a real API server
+# and the local CodePipeline behind TLS, and looks at what is in it. `make image-test` builds what this needs. No packet
+# leaves this machine, and nothing stays on it: the network, the processes and podman's folders are the test's own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=$PWD/tests/image target=$(realpath "${CARGO_TARGET_DIR:-target}")
+
+if [[ -z ${IN_NAMESPACE:-} ]]; then
+  # What a container is made of ends with the process namespace, also where the test is killed.
+  IN_NAMESPACE=yes exec unshare --net --mount --pid --fork --kill-child --mount-proc "$here/test.sh"
+fi
+if [[ -z ${IN_CONTROL_PLANE:-} ]]; then
+  ip link set lo up
+  for folder in /run /dev/shm /var/lib/containers; do
+    mkdir -p "$folder"
+    mount -t tmpfs tmpfs "$folder"
+  done
+  IN_CONTROL_PLANE=yes exec "$target/debug/control-plane" run -- "$here/test.sh"
+fi
+
+archive=$target/image/approval-operator.tar
+folder=$(mktemp --directory)
+trap 'podman rm --force --all --time 0 >/dev/null; kill $(jobs -p) 2>/dev/null || true; wait; rm -r "$folder"' EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  [[ -z ${operator:-} ]] || podman logs "$operator" 2>&1 | tail --lines=5 | cut --characters=1-500 >&2
+  exit 1
+}
+passed() { echo "ok   $*"; }
+until_true() { # what is waited for, command
+  local what=$1 deadline=$((SECONDS + 30))
+  shift
+  until "$@" 2>/dev/null; do
+    ((SECONDS < deadline)) || fail "$what did not come about in 30 s"
+    sleep 0.05
+  done
+}
+podman() { command podman --runtime runc --cgroup-manager cgroupfs --events-backend none --storage-driver vfs "$@"; }
+# As a pod that meets the restricted Pod Security Standard. The limits are for machines that allow root no more than
+# these.
+confined=(--pull never --ulimit nofile=20000:20000 --ulimit nproc=20000:20000 --network host --read-only --read-only-tmpfs=false
+  --cap-drop ALL --security-opt no-new-privileges)
+in_image() { podman run --rm "${confined[@]}" "$image" "$@"; }
+
+# --- What is in it ---
+
+(($(stat --format %s "$archive") < 25000000)) ||
+  fail "the archive has $(stat --format %s "$archive") bytes, and 25000000 are too many"
+passed "the archive has $(stat --format %s "$archive") bytes"
+
+image=$(podman load --quiet --input "$archive" | sed 's/^Loaded image: //')
+root=$(podman image mount "$image")
+files=$(cd "$root" && find . -type f -printf '%P %m %u:%g\n' | sort)
+[[ $files == "approval-operator 755 root:root
+etc/ssl/certs/ca-certificates.crt 644 root:root" ]] ||
+  fail "the image has other files than the program and the certificates, or of other modes: $files"
+[[ -z $(find "$root" ! -type d ! -type f) ]] || fail "the image has links or devices: $(find "$root" ! -type d ! -type f)"
+passed "it has the program and the certificates, and nothing else"
+
+for path in "$PWD" "${CARGO_HOME:-$HOME/.cargo}" "${RUSTUP_HOME:-$HOME/.rustup}"; do
+  ! grep --quiet --text --fixed-strings "$path" "$root/approval-operator" ||
+    fail "the program tells where it was built: $path"
+done
+grep --quiet --text --fixed-strings /registry/aws-config- "$root/approval-operator" ||
+  fail "the program has no path at all, so that this test shows nothing"
+passed "the program does not tell where it was built"
+
+openssl crl2pkcs7 -nocrl -certfile "$root/etc/ssl/certs/ca-certificates.crt" | openssl pkcs7 -print_certs -noout | grep ^subject >"$folder/authorities"
+expected=$(find /usr/share/ca-certificates/mozilla -name '*.crt' | wc --lines)
+[[ $(wc --lines <"$folder/authorities") == "$expected" ]] ||
+  fail "of $expected authorities, the image has $(wc --lines <"$folder/authorities")"
+# The ones that the endpoints of AWS are certified by.
+grep --quiet "CN = Amazon Root CA 1$" "$folder/authorities" || fail "the image does not know Amazon Root CA 1"
+passed "it knows the $expected authorities that Debian does, Amazon's among them, and none beside"
+
+# Trivy, Grype and Syft read the section; the bill is for everyone else.
+[[ $(readelf --wide --sections "$root/approval-operator") == *" .dep-v0 "* ]] ||
+  fail "the program does not say which packages it is made of"
+bill=$target/image/approval-operator.cdx.json
+digest=$(sha256sum <"$root/approval-operator" | cut --fields 1 --delimiter ' ')
+[[ $(jq --raw-output '.metadata.component.hashes[0].content' "$bill") == "$digest" ]] ||
+  fail "the software bill of materials is of another program"
+for component in aws-lc-sys aws-sdk-codepipeline ca-certificates kube libc6-dev rustls; do
+  jq --exit-status --arg name "$component" 'any(.components[]; .name == $name)' "$bill" >/dev/null ||
+    fail "the software bill of materials lacks $component"
+done
+for component in clap_derive proptest ring local-codepipeline; do
+  jq --exit-status --arg name "$component" 'all(.components[]; .name != $name)' "$bill" >/dev/null ||
+    fail "the software bill of materials has $component, which is not in the program"
+done
+jq --exit-status '([.metadata.component, .components[]] | map(.["bom-ref"])) as $refs | all(.dependencies[] | .ref, .dependsOn[]?; IN($refs[]))' \
+  "$bill" >/dev/null || fail "the software bill of materials speaks of components that it does not have"
+passed "its software bill of materials is of this program, with $(jq '.components | length' "$bill") components"
+
+# --- That it runs ---
+
+version=$(podman image inspect --format '{{index .Labels "org.opencontainers.image.version"}}' "$image")
+[[ $(in_image --version) == "approval-operator $version" ]] ||
+  fail "the program is of another version than the label says: $(in_image --version)"
+in_image crd | diff --brief - <(cat crds/*.yaml) >/dev/null || fail "crd does not print what is in crds/"
+passed "--version and crd work"
+
+# --- A CodePipeline behind TLS ---
+
+PATH=$target/debug:$PATH
+local-codepipeline serve --address 127.0.0.1:0 --lags none >"$folder/url" &
+until_true "the local CodePipeline's address" test -s "$folder/url"
+url=$(<"$folder/url")
+
+cat >"$folder/tls.conf" <<END
+[req]
+distinguished_name = name
+[name]
+[root]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+[intermediate]
+basicConstraints = critical,CA:TRUE,pathlen:0
+keyUsage = critical,keyCertSign,cRLSign
+[server]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature,keyEncipherment
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:hosts.aws.test,DNS:dns.aws.test
+END
+certify() { # name and section, arguments that name the issuer, if it is not itself
+  openssl req -x509 -newkey rsa:2048 -noenc -days 2 -config "$folder/tls.conf" -extensions "$1" -subj "/CN=$1" \
+    -keyout "$folder/$1.key" -out "$folder/$1.crt" "${@:2}" 2>/dev/null
+}
+certify root
+certify intermediate -CA "$folder/root.crt" -CAkey "$folder/root.key"
+certify server -CA "$folder/intermediate.crt" -CAkey "$folder/intermediate.key"
+# As the endpoints of AWS do it, the server shows the whole chain but its root.
+cat "$folder/server.crt" "$folder/intermediate.crt" >"$folder/chain.crt"
+cat >"$folder/stunnel.conf" <<END
+foreground = yes
+pid =
+debug = warning
+[codepipeline]
+accept = 127.0.0.1:4443
+connect = ${url#http://}
+cert = $folder/chain.crt
+key = $folder/server.key
+END
+stunnel "$folder/stunnel.conf" 2>"$folder/stunnel.log" &
+until_true "the TLS server" bash -c '</dev/tcp/127.0.0.1/4443'
+
+# --- Names, as a kubelet tells them to a pod ---
+
+dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --no-resolv --no-hosts --pid-file \
+  --listen-address=127.0.0.1 --bind-interfaces --local=/aws.test/ --local=/cluster.local/ \
+  --host-record=dns.aws.test,127.0.0.1 --host-record=other.aws.test,127.0.0.1 2>"$folder/dnsmasq.log" &
+until_true "the DNS server" bash -c '</dev/tcp/127.0.0.1/53'
+cat >"$folder/resolv.conf" <<END
+search default.svc.cluster.local svc.cluster.local cluster.local
+nameserver 127.0.0.1
+options ndots:5
+END
+printf '127.0.0.1 localhost\n127.0.0.1 hosts.aws.test\n' >"$folder/hosts"
+install --mode 644 "$KUBECONFIG" "$folder/kubeconfig"
+kubectl apply --server-side --filename crds/ >/dev/null
+kubectl wait --for=condition=Established crd/approvaldecisions.codepipeline.approvals.dev >/dev/null
+
+start() { # the endpoint's name, arguments of podman
+  operator=$(podman run --detach "${confined[@]}" "${@:2}" --volume "$folder/kubeconfig:/kubeconfig:ro" --env KUBECONFIG=/kubeconfig \
+    --volume "$folder/hosts:/etc/hosts:ro" --volume "$folder/resolv.conf:/etc/resolv.conf:ro" \
+    --env AWS_ENDPOINT_URL="https://$1:4443" --env AWS_REGION=eu-west-1 \
+    --env AWS_ACCESS_KEY_ID=operator --env AWS_SECRET_ACCESS_KEY=secret \
+    "$image" run --poll-interval 1s)
+}
+# SIGTERM is the first process's own business in a container: nobody else would end it.
+stop() {
+  podman kill --signal TERM "$operator" >/dev/null
+  local code
+  code=$(timeout 20 podman wait "$operator") || fail "the operator still runs 20 s after SIGTERM"
+  [[ $code == 0 ]] || fail "the operator ended with $code at SIGTERM"
+  podman rm "$operator" >/dev/null
+  operator=
+}
+decide() { # pipeline, also the decision's name
+  local token
+  token=$(AWS_ENDPOINT_URL=$url local-codepipeline open-approval "$1" Prod Approve)
+  kubectl apply --filename - >/dev/null <<END
+apiVersion: codepipeline.approvals.dev/v1alpha1
+kind: ApprovalDecision
+metadata: {name: $1}
+spec: {pipelineName: $1, stageName: Prod, actionName: Approve, token: $token, result: {status: Approved, summary: from a container}}
+END
+}
+ready() { kubectl get apd "$1" -o jsonpath="{.status.conditions[?(@.type=='Ready')].$2}"; }
+reaches() { # decision, reason
+  local deadline=$((SECONDS + 30))
+  until [[ $(ready "$1" reason) == "$2" ]]; do
+    ((SECONDS < deadline)) || fail "after 30 s, $1 is not $2 but $(ready "$1" reason): $(ready "$1" message)"
+    sleep 0.05
+  done
+}
+answers() { AWS_ENDPOINT_URL=$url local-codepipeline ledger --json | grep --count "\"$1\"" || true; }
+delivers() { # what is shown, decision, the endpoint's name, arguments of podman
+  decide "$2"
+  start "${@:3}"
+  reaches "$2" Delivered
+  stop
+  passed "$1"
+}
+refuses() { # the same
+  decide "$2"
+  start "${@:3}"
+  reaches "$2" ServiceUnavailable
+  (($(answers "$2") == 0)) || fail "an answer to $2 went to a server that should not be trusted"
+  stop
+  passed "$1: $(ready "$2" message)"
+}
+
+bundle=/etc/ssl/certs/ca-certificates.crt
+ours=(--volume "$folder/root.crt:$bundle:ro")
+
+decide confined
+start hosts.aws.test "${ours[@]}"
+reaches confined Delivered
+process=/proc/$(podman inspect --format '{{.State.Pid}}' "$operator")
+for line in 'Uid:	65532	65532	65532	65532' 'Gid:	65532	65532	65532	65532' 'Groups:	65532 ' \
+  'CapPrm:	0000000000000000' 'CapEff:	0000000000000000' 'CapBnd:	0000000000000000' 'NoNewPrivs:	1'; do
+  grep --quiet --fixed-strings --line-regexp "$line" "$process/status" ||
+    fail "the operator's process is not confined: $line is not in $(<"$process/status")"
+done
+grep --quiet '^[^ ]* / [^ ]* ro[, ]' "$process/mounts" ||
+  fail "the operator's root can be written: $(grep ' / ' "$process/mounts")"
+stop
+passed "it answers while it runs as 65532, without capabilities, on a root that cannot be written, and ends at SIGTERM"
+
+delivers "a name is found in /etc/hosts, and a CA that stands in the image's bundle is trusted" from-hosts hosts.aws.test "${ours[@]}"
+delivers "a name is found in DNS, with a cluster's search path" from-dns dns.aws.test "${ours[@]}"
+delivers "SSL_CERT_FILE names another bundle" other-bundle hosts.aws.test --volume "$folder/root.crt:/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt
+refuses "a CA that the bundle lacks is not trusted" unknown-ca hosts.aws.test
+refuses "a certificate for another name is not trusted" other-name other.aws.test "${ours[@]}"
