@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test charts bench lint generate control-plane node helm health-checks image image-test image-reproduce
+.PHONY: help demo test charts e2e bench lint generate control-plane node helm health-checks image image-test image-reproduce
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: control-plane ## Answer approvals in a real Kubernetes API server and a local CodePipeline, and show how
 	@echo "Building the operator (some 5 min on two cores the first time, seconds later)"
@@ -17,6 +17,12 @@ charts: control-plane helm ## Check the charts: lint, unit tests, documentation,
 	@tests/charts/build.sh
 	@cargo build --quiet --package control-plane
 	@tests/charts/check.sh
+
+# In the cluster of E2E_KUBECONFIG there is a node already.
+e2e: control-plane helm image $(if $(E2E_KUBECONFIG),,node) ## Install the charts on a real node, and upgrade, break, drain and uninstall them (2 min)
+	@image/packages.sh curl jq
+	@tests/e2e/image.sh
+	@tests/e2e/run.sh
 
 bench: control-plane ## Measure the release build (some 10 min on two cores, most of it compiling)
 	cargo bench --package approval-operator --bench '*'
@@ -38,7 +44,7 @@ control-plane: ## Build etcd, kube-apiserver and kubectl, once (some 5 min on tw
 
 node: ## Build kubelet and what else runs pods, and install containerd, once (some 5 min on two cores)
 	@tests/control-plane/build.sh node
-	@image/packages.sh containerd containernetworking-plugins dnsmasq-base gcc iproute2 iptables libc6-dev runc
+	@image/packages.sh containerd containernetworking-plugins dnsmasq-base gcc iproute2 iptables jq libc6-dev runc
 	@tests/node/pause.sh
 
 helm: ## Build helm, once (some 2 min on two cores)

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The cluster's DNS: dnsmasq with a hosts file for each Service, kept by a watch. It knows the names of Services with an address of
+# their own and says of all others that they do not exist. Arguments: kubeconfig file, address to listen on, folder for the files.
+set -euo pipefail
+
+export KUBECONFIG=$1 KUBERC=off
+address=$2 hosts=$3
+mkdir -p "$hosts"
+dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --listen-address="$address" --bind-interfaces --no-resolv --no-hosts \
+  --local=/#/ --hostsdir="$hosts" &
+
+# A watch ends now and then by itself, and the next begins with all that there is.
+while sleep 0.1; do
+  kubectl get services --all-namespaces --watch --output-watch-events --output jsonpath='{.type} {.object.spec.clusterIP} {.object.metadata.name}.{.object.metadata.namespace}.svc{"\n"}' |
+    while read -r event address name; do
+      case $event/$address in
+        DELETED/*) rm -f "$hosts/$name" ;;
+        */None | */) ;;
+        *) echo "$address $name.cluster.local" >"$hosts/$name" ;;
+      esac
+    done
+done

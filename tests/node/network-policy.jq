@@ -1,0 +1,50 @@
+# From pods, namespaces and NetworkPolicies, the rules of iptables that enforce them, for iptables-restore. A chain for each
+# pod and direction that a policy selects: what returns from it is let through. What is not done here is an error, not passed over.
+
+def selects($labels):
+  if .matchExpressions then error("matchExpressions are not enforced on this node") else . end |
+  all((.matchLabels // {}) | to_entries[]; $labels[.key] == .value);
+
+.items as $items |
+[$items[] | select(.kind == "NetworkPolicy")] as $policies |
+[$items[] | select(.kind == "Pod" and .status.podIP and .spec.hostNetwork != true and (.status.phase | . == "Running" or . == "Pending"))] as $pods |
+($items | map(select(.kind == "Namespace") | {key: .metadata.name, value: .metadata.labels}) | from_entries) as $namespaces |
+
+def addresses($namespace):
+  . as $peer |
+  if .ipBlock.except then error("ipBlock.except is not enforced on this node")
+  elif .ipBlock then .ipBlock.cidr | select(contains(":") | not)
+  else
+    $pods[] | select(.metadata as $pod |
+      ($peer.podSelector // {} | selects($pod.labels // {})) and
+      if $peer.namespaceSelector then $peer.namespaceSelector | selects($namespaces[$pod.namespace])
+      else $pod.namespace == $namespace end) | .status.podIP
+  end;
+
+# A name stands for the ports that are called so: of the pod itself, or of all where the pods are those that it calls.
+def ports($targets):
+  if .endPort then error("endPort is not enforced on this node") else . end |
+  "-p \(.protocol // "TCP" | ascii_downcase)" as $protocol |
+  .port as $port |
+  if $port == null then $protocol
+  elif $port | type == "number" then "\($protocol) --dport \($port)"
+  else [$targets[].spec.containers[].ports[]? | select(.name == $port) | .containerPort] | unique[] | "\($protocol) --dport \(.)"
+  end;
+
+def chain($pod; $direction; $side; $peers; $other):
+  "POLICY-\($direction)-\($pod.status.podIP)" as $chain |
+  [$policies[] | select(.metadata.namespace == $pod.metadata.namespace and (.spec.policyTypes | index($direction)) and
+    (.spec.podSelector | selects($pod.metadata.labels // {})))] |
+  select(length > 0) |
+  ":\($chain) - [0:0]",
+  "-A NETWORK-POLICY \($side) \($pod.status.podIP) -j \($chain)",
+  (.[] | .metadata.namespace as $namespace | .spec[$direction | ascii_downcase][]? |
+    ([.[$peers][]? | addresses($namespace) | "\($other) \(.)"] as $found | if .[$peers] then $found[] else "" end) as $peer |
+    (if .ports then .ports[] | ports(if $direction == "Ingress" then [$pod] else $pods end) else "" end) as $port |
+    "-A \($chain) \($peer) \($port) -j RETURN"),
+  "-A \($chain) -j REJECT";
+
+[ "-A NETWORK-POLICY -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+  ($pods[] | chain(.; "Egress"; "-s"; "to"; "-d"), chain(.; "Ingress"; "-d"; "from"; "-s")) ] |
+# Chains have to be known before rules name them.
+"*filter", ":NETWORK-POLICY - [0:0]", (.[] | select(startswith(":"))), (.[] | select(startswith("-"))), "COMMIT"
