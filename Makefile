@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test charts e2e bench lint generate control-plane node helm health-checks image image-test image-reproduce
+.PHONY: help demo test charts e2e bench lint generate control-plane node helm health-checks promtool image image-test image-reproduce
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -10,7 +10,7 @@ demo: control-plane ## Answer approvals in a real Kubernetes API server and a lo
 	@./demo.sh
 
 # Most tests wait for servers rather than compute, so more of them run at a time than there are cores.
-test: control-plane helm health-checks ## Run every test
+test: control-plane helm health-checks promtool ## Run every test
 	cargo test --workspace -- --test-threads=8
 
 charts: control-plane helm ## Check the charts: lint, unit tests, documentation, and what a real API server says of them
@@ -38,6 +38,9 @@ generate: ## Write anew what is generated from the code: crds/, parts of docs/ a
 
 health-checks: ## Build the health check evaluators of Argo CD and Flux, once (about a minute on two cores)
 	@tests/health-checks/build.sh
+
+promtool: ## Fetch promtool, once (a package of Debian's, seconds)
+	@tests/promtool/fetch.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (some 5 min on two cores)
 	@tests/control-plane/build.sh control-plane

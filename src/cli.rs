@@ -22,7 +22,7 @@ pub enum Command {
     /// The Kubernetes API is found through KUBECONFIG or the pod's ServiceAccount. AWS is found through its standard chain:
     /// AWS_REGION, AWS_ACCESS_KEY_ID and the like, the shared configuration and credentials files, a web identity (IRSA),
     /// EKS Pod Identity, the instance metadata; AWS_ENDPOINT_URL names another endpoint. RUST_LOG sets what is logged.
-    Run(Run),
+    Run(Box<Run>),
     /// Tell whether decisions can be made in a namespace, by a server-side dry run, and whether the operator is ready
     Check(Check),
     /// Print the CustomResourceDefinitions, to be applied with kubectl
@@ -76,6 +76,10 @@ pub struct Run {
     /// How log lines are written
     #[arg(long, env = "APPROVAL_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Where traces are sent over OTLP (HTTP with protobuf), such as http://collector:4318; /v1/traces is appended. Without
+    /// it there are none. OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER are honoured
+    #[arg(long, env = "APPROVAL_OPERATOR_OTLP_ENDPOINT", value_name = "URL", value_parser = otlp_endpoint)]
+    pub otlp_endpoint: Option<Uri>,
 }
 
 /// How one of several replicas is chosen.
@@ -154,6 +158,13 @@ fn requests_per_second(text: &str) -> Result<f64, String> {
     let advice = "write a number from 0.1 to 1000";
     let found: f64 = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     if (0.1..=1000.0).contains(&found) { Ok(found) } else { Err(advice.to_owned()) }
+}
+
+fn otlp_endpoint(text: &str) -> Result<Uri, String> {
+    let advice = "write the URL of an OTLP collector's HTTP port, such as http://collector:4318";
+    let url: Uri = text.parse().map_err(|error| format!("{error}; {advice}"))?;
+    let has_scheme = matches!(url.scheme_str(), Some("http" | "https"));
+    if has_scheme && url.host().is_some() && url.query().is_none() { Ok(url) } else { Err(advice.to_owned()) }
 }
 
 /// A namespace's name, as Kubernetes has it (RFC 1123).

@@ -1,6 +1,8 @@
 //! The HTTP port: liveness, readiness and metrics.
 
 use crate::api::v1alpha1::ApprovalDecision;
+use crate::decision::Settings;
+use crate::leadership::Role;
 use crate::metrics::Metrics;
 use axum::Router;
 use axum::extract::State;
@@ -9,12 +11,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::FutureExt;
 use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 
 /// What the port tells about.
 #[derive(Clone)]
 pub struct Health {
     /// The decisions of each watch.
     pub stores: Vec<Store<ApprovalDecision>>,
+    /// What this replica does now.
+    pub role: watch::Receiver<Role>,
+    /// What the times of decisions depend on.
+    pub settings: Settings,
     /// The counters.
     pub metrics: Metrics,
 }
@@ -38,7 +45,8 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    match health.metrics.encode(health.stores.iter().flat_map(Store::state)) {
+    let role = *health.role.borrow();
+    match health.metrics.encode(health.stores.iter().flat_map(Store::state), &health.settings, role) {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()

@@ -11,3 +11,4 @@ pub mod leadership;
 pub mod metrics;
 pub mod operator;
 pub mod telemetry;
+pub mod traces;

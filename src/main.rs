@@ -1,7 +1,7 @@
 //! The program: reads the arguments, does what they say, and turns an error into one line and an exit code.
 
 use approval_operator::api::v1alpha1::crds;
-use approval_operator::cli::{Cli, Command, LogFormat};
+use approval_operator::cli::{Check, Cli, Command, LogFormat, Run};
 use approval_operator::{check, operator, telemetry};
 use clap::Parser;
 use std::error::Error;
@@ -11,14 +11,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd => print_crds(),
-        Command::Check(settings) => {
-            telemetry::start(LogFormat::Text);
-            check::run(&settings).map_err(Into::into)
-        }
-        Command::Run(settings) => {
-            telemetry::start(settings.log_format);
-            operator::run(settings).map_err(Into::into)
-        }
+        Command::Check(settings) => check(&settings),
+        Command::Run(settings) => run(*settings),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,6 +21,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn check(settings: &Check) -> Result<(), Box<dyn Error>> {
+    telemetry::start(LogFormat::Text, None)?;
+    Ok(check::run(settings)?)
+}
+
+fn run(settings: Run) -> Result<(), Box<dyn Error>> {
+    // Held to the end: what ends the operator is in the traces too.
+    let _traces = telemetry::start(settings.log_format, settings.otlp_endpoint.as_ref())?;
+    Ok(operator::run(settings)?)
 }
 
 fn print_crds() -> Result<(), Box<dyn Error>> {

@@ -1,11 +1,16 @@
 //! What the operator counts, for `/metrics`. Every label's values are a closed set, and every unit stands in the name.
 
+mod decisions;
+
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
-use crate::codepipeline::{CallError, Operation};
-use crate::decision::{Outcome, current_reason};
+use crate::codepipeline::{CallError, Cause, Operation};
+use crate::decision::{Outcome, Settings};
+use crate::leadership::Role;
+use decisions::Decisions;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,6 +18,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What every name begins with.
+const PREFIX: &str = "approval_operator";
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ReasonLabel {
@@ -34,7 +42,7 @@ struct OperationLabel {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    decisions: Family<ReasonLabel, Gauge>,
+    leader: Gauge,
     outcomes: Family<ReasonLabel, Counter>,
     delivery_seconds: Histogram,
     aws_requests: Family<RequestLabels, Counter>,
@@ -52,10 +60,10 @@ fn call_seconds() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("approval_operator");
+        let mut registry = Registry::with_prefix(PREFIX);
         let metrics = Self {
             registry: Arc::default(),
-            decisions: Family::default(),
+            leader: Gauge::default(),
             outcomes: Family::default(),
             // From 10 ms to some three days: a decision can wait for its retries.
             delivery_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 13)),
@@ -66,11 +74,11 @@ impl Default for Metrics {
             reconcile_errors: Counter::default(),
             watch_errors: Counter::default(),
         };
+        metrics.expect();
         registry.register(
-            "decisions",
-            "Decisions in the cluster now, by the reason of their Ready condition; Unobserved is the queue: created or \
-             edited, and not taken up yet",
-            metrics.decisions.clone(),
+            "leader",
+            "Whether this replica takes up decisions: 1 if it does, 0 if it is a standby or stops",
+            metrics.leader.clone(),
         );
         registry.register("outcomes", "Changes of a decision's reason, by the new one", metrics.outcomes.clone());
         registry.register_with_unit(
@@ -116,10 +124,25 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Shows what can be counted before there is any. A counter that appears with its first count looks as if it had never
+    /// been less, and Prometheus sees no increase.
+    fn expect(&self) {
+        for reason in Reason::ALL {
+            let _ = self.outcomes.get_or_create(&ReasonLabel { reason: reason.as_str() });
+        }
+        for operation in Operation::ALL.iter().map(|operation| operation.as_str()) {
+            let causes = Cause::ALL.iter().map(|cause| Reason::from(*cause).as_str());
+            for outcome in [OK, LOST].into_iter().chain(causes) {
+                let _ = self.aws_requests.get_or_create(&RequestLabels { operation, outcome });
+            }
+            let _ = self.aws_request_seconds.get_or_create(&OperationLabel { operation });
+        }
+    }
+
     /// Counts a call to the service.
     pub fn aws_request(&self, operation: Operation, error: Option<&CallError>, took: Duration) {
         let operation = operation.as_str();
-        let outcome = error.map_or("OK", |error| error.reason().map_or("Lost", Reason::as_str));
+        let outcome = outcome(error);
         self.aws_requests.get_or_create(&RequestLabels { operation, outcome }).inc();
         self.aws_request_seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
     }
@@ -156,22 +179,32 @@ impl Metrics {
     ///
     /// # Errors
     /// When formatting fails, which writing to a string does not.
-    pub fn encode(&self, decisions: impl Iterator<Item = Arc<ApprovalDecision>>) -> Result<String, std::fmt::Error> {
-        let mut counts = std::collections::HashMap::new();
-        for decision in decisions {
-            let observed = decision.status.as_ref().and_then(|status| status.observed_generation);
-            let reason = current_reason(&decision).filter(|_| observed == decision.metadata.generation);
-            let reason = reason.map_or("Unobserved", Reason::as_str);
-            *counts.entry(reason).or_insert(0) += 1;
-        }
-        for reason in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Unobserved"]) {
-            let count = counts.get(reason).copied().unwrap_or_default();
-            self.decisions.get_or_create(&ReasonLabel { reason }).set(count);
-        }
+    pub fn encode(
+        &self,
+        decisions: impl Iterator<Item = Arc<ApprovalDecision>>,
+        settings: &Settings,
+        role: Role,
+    ) -> Result<String, std::fmt::Error> {
+        self.leader.set(match role {
+            Role::Leader => 1,
+            Role::Standby | Role::Stopping => 0,
+        });
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &Decisions::count(decisions, settings, Timestamp::now()).registry())?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+/// The outcomes of a call that are no reason of a decision.
+const OK: &str = "OK";
+const LOST: &str = "Lost";
+
+/// What came of a call, in one word.
+#[must_use]
+pub fn outcome(error: Option<&CallError>) -> &'static str {
+    error.map_or(OK, |error| error.reason().map_or(LOST, Reason::as_str))
 }
 
 struct RunningReconcile {

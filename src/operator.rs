@@ -107,17 +107,18 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let recorder = Recorder::new(kubernetes.clone(), reporter);
     let views = Views::new(codepipeline.clone(), settings.poll_interval.unsigned_abs());
     let concurrency = Arc::new(Semaphore::new(settings.concurrency.into()));
+    let decision_settings = Settings {
+        aws_timeout: settings.aws_timeout,
+        waiting_limit: settings.waiting_limit,
+        poll_interval: settings.poll_interval,
+    };
     let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
         codepipeline: codepipeline.clone(),
         views: views.clone(),
         decisions,
         wake,
-        settings: Settings {
-            aws_timeout: settings.aws_timeout,
-            waiting_limit: settings.waiting_limit,
-            poll_interval: settings.poll_interval,
-        },
+        settings: decision_settings,
         metrics: metrics.clone(),
         recorder: recorder.clone(),
         concurrency: concurrency.clone(),
@@ -142,7 +143,8 @@ async fn serve(settings: Run) -> Result<(), Error> {
         })
         .unzip();
 
-    tokio::spawn(axum::serve(listener, router(Health { stores, metrics: metrics.clone() })).into_future());
+    let health = Health { stores, role: role.clone(), settings: decision_settings, metrics: metrics.clone() };
+    tokio::spawn(axum::serve(listener, router(health)).into_future());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         api_server,

@@ -7,7 +7,8 @@ use super::pace::Pace;
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
 use crate::causes::with_causes;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, outcome};
+use crate::traces;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_codepipeline as sdk;
@@ -29,6 +30,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 /// How long what was found, or not, counts for everyone who asks, before region and credentials are looked for again.
 /// Looking takes seconds where the instance metadata service does not answer, and a call to AWS where it does.
@@ -50,6 +53,15 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 5] = [
+        Self::PutApprovalResult,
+        Self::GetPipelineState,
+        Self::ListPipelineExecutions,
+        Self::GetPipelineExecution,
+        Self::ListActionExecutions,
+    ];
+
     /// The service's name for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -193,12 +205,14 @@ impl Client {
         };
         let begun = Instant::now();
         let transmitted = Transmitted { latest, begun: Arc::default() };
-        let sent = send(loading.client, transmitted.clone()).await;
+        let span = call_span(operation);
+        let sent = send(loading.client, transmitted.clone()).instrument(span.clone()).await;
         let (request_id, result) = match sent {
             Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
             Err(error) => (error.request_id().map(str::to_owned), Err(classify(error, transmitted.transmission()))),
         };
         self.shared.metrics.aws_request(operation, result.as_ref().err(), begun.elapsed());
+        end_call(&span, result.as_ref().err(), request_id.as_deref());
         if let Err(CallError::NotTaken { cause: Cause::CredentialsUnavailable, .. }) = &result {
             self.forget(loading.at).await;
         }
@@ -236,6 +250,32 @@ impl Client {
                 Err(error)
             }
         }
+    }
+}
+
+/// A call in the traces, as OpenTelemetry names what there is of it.
+fn call_span(operation: Operation) -> Span {
+    info_span!(
+        target: traces::TARGET,
+        "call",
+        otel.name = %format_args!("CodePipeline/{}", operation.as_str()),
+        otel.kind = "client",
+        rpc.system = "aws-api",
+        rpc.service = "CodePipeline",
+        rpc.method = operation.as_str(),
+        outcome = Empty,
+        aws.request_id = Empty,
+        otel.status_code = Empty,
+    )
+}
+
+fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
+    span.record("outcome", outcome(error));
+    if let Some(id) = request_id {
+        span.record("aws.request_id", id);
+    }
+    if error.is_some() {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

@@ -78,6 +78,12 @@ pub enum Cause {
     ServiceUnavailable,
 }
 
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 4] =
+        [Self::Throttled, Self::AccessDenied, Self::CredentialsUnavailable, Self::ServiceUnavailable];
+}
+
 impl From<Cause> for Reason {
     fn from(cause: Cause) -> Self {
         match cause {

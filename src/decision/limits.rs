@@ -50,7 +50,10 @@ pub(super) fn created(decision: &ApprovalDecision, now: Timestamp) -> Timestamp 
 }
 
 /// Which limit comes first.
-pub(super) fn expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, String> {
+///
+/// # Errors
+/// When `spec.notAfter` is no time, with the field and what was found.
+pub fn expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, String> {
     let limit = Expiry::WaitingLimit(later(created(decision, now), settings.waiting_limit));
     let Some(not_after) = &decision.spec.not_after else {
         return Ok(limit);

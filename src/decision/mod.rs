@@ -14,7 +14,7 @@ mod status;
 
 pub use choose::{Choice, Chosen, Missing, Place, Wait, choose};
 pub use decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
-pub use limits::Settings;
+pub use limits::{Settings, expiry};
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Next, Outcome, Pending};
 pub use progress::Progress;
 pub use reconcile::{Context, Error, name, reconcile};

@@ -9,6 +9,7 @@ use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
 use crate::codepipeline::{Ask, CallError, Caller, Client, PipelineReads, Record, Request, Views, Want, record};
 use crate::leadership::Role;
 use crate::metrics::Metrics;
+use crate::traces;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::controller::Action;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 /// The longest that one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,7 +90,20 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
     let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
     let _timer = context.metrics.reconcile();
     // On the heap, for rounds that wait to begin are as many as there are decisions.
-    Box::pin(Round::new(Arc::unwrap_or_clone(decision), &context, permit).run()).await
+    let span = round_span(&decision);
+    Box::pin(Round::new(Arc::unwrap_or_clone(decision), &context, permit).run().instrument(span)).await
+}
+
+/// A round in the traces.
+fn round_span(decision: &ApprovalDecision) -> Span {
+    info_span!(
+        target: traces::TARGET,
+        "reconcile",
+        k8s.namespace.name = decision.metadata.namespace,
+        decision = decision.metadata.name,
+        pipeline = decision.spec.pipeline_name,
+        reason = Empty,
+    )
 }
 
 struct Round<'a> {
@@ -336,6 +352,7 @@ impl<'a> Round<'a> {
     }
 
     fn log(&mut self, outcome: &Outcome) {
+        Span::current().record("reason", outcome.reason().as_str());
         let spec = &self.decision.spec;
         let execution = self.decision.status.as_ref().and_then(|status| status.pipeline_execution_id.as_deref());
         tracing::info!(

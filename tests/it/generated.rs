@@ -2,13 +2,18 @@
 
 use approval_operator::api::v1alpha1::{ApprovalDecision, Reason, Standing, crds};
 use approval_operator::cli::Cli;
+use approval_operator::decision::Settings;
+use approval_operator::leadership::Role;
 use approval_operator::metrics::Metrics;
 use clap::CommandFactory;
+use jiff::SignedDuration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use kube::CustomResourceExt;
+use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 fn check(file: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -152,7 +157,12 @@ fn every_flag_field_and_metric_is_documented() {
     }
     made.push_str("\n## Metrics\n\nServed at `/metrics` of `--http-address`, in the OpenMetrics text format.\n\n");
     made.push_str("| metric | type | meaning |\n|---|---|---|\n");
-    let text = Metrics::default().encode(std::iter::empty()).unwrap();
+    let settings = Settings {
+        aws_timeout: SignedDuration::from_secs(10),
+        waiting_limit: SignedDuration::from_hours(24),
+        poll_interval: SignedDuration::from_secs(15),
+    };
+    let text = Metrics::default().encode(one_of_each().into_iter(), &settings, Role::Leader).unwrap();
     let mut help = "";
     for line in text.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();
@@ -166,6 +176,36 @@ fn every_flag_field_and_metric_is_documented() {
         }
     }
     check("docs/reference.md", &made);
+}
+
+/// Decisions for which everything is shown that depends on there being one.
+fn one_of_each() -> Vec<Arc<ApprovalDecision>> {
+    let decision = |reason: Reason, companion: &str| {
+        let condition = |kind: &str| {
+            json!({
+                "type": kind, "status": "True", "reason": reason.as_str(), "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        let submission = json!({
+            "attempts": 1, "startTime": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:00Z", "token": "",
+        });
+        let decision = json!({
+            "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+            "kind": "ApprovalDecision",
+            "metadata": { "name": "one", "generation": 1 },
+            "spec": {
+                "pipelineName": "web", "stageName": "Prod", "actionName": "Approve",
+                "result": { "status": "Approved", "summary": "" },
+            },
+            "status": {
+                "observedGeneration": 1, "submission": submission,
+                "conditions": [condition("Ready"), condition(companion)],
+            },
+        });
+        Arc::new(serde_json::from_value(decision).unwrap())
+    };
+    vec![decision(Reason::Unconfirmed, "Reconciling"), decision(Reason::Expired, "Stalled")]
 }
 
 fn fields(made: &mut String, path: &str, schema: &JSONSchemaProps) {

@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod alerts;
 mod bindings;
 mod check;
 mod crash;
@@ -24,4 +25,5 @@ mod requests;
 mod rights;
 mod start;
 mod support;
+mod traces;
 mod waiting;

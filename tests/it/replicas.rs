@@ -68,7 +68,12 @@ async fn the_standby_is_ready_and_leaves_the_decisions_and_the_service_to_the_le
         first.metric(r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="OK"}"#).await > 0.0
     );
     let (_, metrics) = second.get("/metrics").await.unwrap();
-    assert!(!metrics.contains("approval_operator_aws_requests_total{"), "{metrics}");
+    let mut requests = metrics.lines().filter(|line| line.starts_with("approval_operator_aws_requests_total{"));
+    assert!(requests.all(|line| line.ends_with(" 0")), "{metrics}");
+    assert_eq!(
+        (first.metric("approval_operator_leader").await, second.metric("approval_operator_leader").await),
+        (1.0, 0.0)
+    );
     assert!(metrics.contains(r#"approval_operator_decisions{reason="Delivered"} 10"#), "its cache is warm: {metrics}");
 }
 

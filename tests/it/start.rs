@@ -24,6 +24,7 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
         (vec!["run", "--http-address=nowhere"], "invalid socket address"),
         (vec!["run", "--http-address=192.0.2.1:80"], "--http-address 192.0.2.1:80 cannot be served"),
         (vec!["run", "--http-address=127.0.0.1:0"], "no Kubernetes cluster is configured"),
+        (vec!["run", "--otlp-endpoint=collector:4318"], "such as http://collector:4318"),
         (vec!["run", "--nonsense"], "unexpected argument '--nonsense'"),
     ] {
         let (code, error) = run(&arguments);
@@ -37,9 +38,16 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
 fn every_flag_is_explained() {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for flag in
-        ["namespace", "concurrency", "poll-interval", "aws-timeout", "waiting-limit", "http-address", "log-format"]
-    {
+    for flag in [
+        "namespace",
+        "concurrency",
+        "poll-interval",
+        "aws-timeout",
+        "waiting-limit",
+        "http-address",
+        "log-format",
+        "otlp-endpoint",
+    ] {
         assert!(help.contains(&format!("--{flag} ")), "{flag}");
         assert!(help.contains(&format!("APPROVAL_OPERATOR_{}", flag.to_uppercase().replace('-', "_"))), "{flag}");
     }
