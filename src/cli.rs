@@ -94,6 +94,7 @@ pub struct LeaderElection {
         long = "leader-elect-lease",
         env = "APPROVAL_OPERATOR_LEADER_ELECT_LEASE",
         value_name = "NAME",
+        value_parser = lease,
         default_value = "approval-operator"
     )]
     pub lease: String,
@@ -175,6 +176,15 @@ fn namespace(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a namespace is 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
+    }
+}
+
+/// A Lease's name, as Kubernetes has it (RFC 1123).
+fn lease(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && text.split('.').all(|part| namespace(part).is_ok()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a Lease's name is 1 to 253 of a-z, 0-9, - and ., and no part of it begins or ends with -".to_owned())
     }
 }
 

@@ -1,23 +1,21 @@
 //! The HTTP port: liveness, readiness and metrics.
 
-use crate::api::v1alpha1::ApprovalDecision;
 use crate::decision::Settings;
 use crate::leadership::Role;
 use crate::metrics::Metrics;
+use crate::watch::Cache;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::FutureExt;
-use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 
 /// What the port tells about.
 #[derive(Clone)]
 pub struct Health {
     /// The decisions of each watch.
-    pub stores: Vec<Store<ApprovalDecision>>,
+    pub caches: Vec<Cache>,
     /// What this replica does now.
     pub role: watch::Receiver<Role>,
     /// What the times of decisions depend on.
@@ -36,8 +34,7 @@ pub fn router(health: Health) -> Router {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    let synced = |store: &Store<ApprovalDecision>| store.wait_until_ready().now_or_never().is_some();
-    if health.stores.iter().all(synced) {
+    if health.caches.iter().all(Cache::is_filled) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the watch on ApprovalDecisions has not synced yet: the log says why\n")
@@ -46,7 +43,8 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(health): State<Health>) -> Response {
     let role = *health.role.borrow();
-    match health.metrics.encode(health.stores.iter().flat_map(Store::state), &health.settings, role) {
+    let decisions = health.caches.iter().flat_map(|cache| cache.decisions.state());
+    match health.metrics.encode(decisions, &health.settings, role) {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()

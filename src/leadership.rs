@@ -34,12 +34,21 @@ pub enum Role {
 }
 
 /// Changes a replica's role until it is told to stop, and gives the Lease back then, before what is under way is finished:
-/// that is fenced by its intents, and whoever comes next need not wait for it. Without an election it always leads.
+/// that is fenced by its intents, and whoever comes next need not wait for it. Without an election it always leads; with one it
+/// stands once its caches are filled, lest a replica that can watch nothing takes the Lease from one that can.
 pub async fn campaign(
     election: Option<LeaderElection>,
+    filled: impl Future<Output = ()>,
     role: watch::Sender<Role>,
     stop: impl Future<Output = ()> + Clone,
 ) {
+    if election.is_some() {
+        tokio::select! {
+            biased;
+            () = stop.clone() => {}
+            () = filled => {}
+        }
+    }
     loop {
         let lead = async {
             role.send_replace(Role::Leader);
@@ -56,10 +65,16 @@ pub async fn campaign(
     }
     role.send_replace(Role::Stopping);
     if let Some(election) = election
-        && timeout(CALL_TIMEOUT, election.release()).await.is_err()
+        && timeout(CALL_TIMEOUT, release(&election)).await.is_err()
     {
         tracing::warn!("the Lease could not be released in time: it can be taken {LEASE:?} after its last renewal");
     }
+}
+
+/// A renewal that was under way may land in the middle, and then the first release is refused.
+async fn release(election: &LeaderElection) {
+    election.release().await;
+    election.release().await;
 }
 
 /// Returns when the Lease is lost.

@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod operator;
 pub mod telemetry;
 pub mod traces;
+pub mod watch;

@@ -33,6 +33,9 @@ use tokio::time::timeout;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
+/// The longest that opening a connection may take, the look-up of the name included. It is the SDK's own choice.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+
 /// How long what was found, or not, counts for everyone who asks, before region and credentials are looked for again.
 /// Looking takes seconds where the instance metadata service does not answer, and a call to AWS where it does.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -280,7 +283,9 @@ fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
 }
 
 async fn load(limit: Duration) -> Result<sdk::Client, String> {
-    let timeouts = TimeoutConfig::builder().operation_timeout(limit).build();
+    // Half is left for the answer: a connection that fails sooner than the call is known not to have carried it.
+    let connect = CONNECT_TIMEOUT.min(limit / 2);
+    let timeouts = TimeoutConfig::builder().operation_timeout(limit).connect_timeout(connect).build();
     // A second POST could hide what became of the first, and reads that are repeated unseen keep no pace.
     let once = RetryConfig::disabled();
     let defaults = aws_config::defaults(BehaviorVersion::latest());

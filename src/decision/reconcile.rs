@@ -83,11 +83,10 @@ pub enum Error {
 /// When the API server could not be read or written before a request left. Results of requests that did leave are written
 /// until they land.
 pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
+    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
     if !context.is_leading() {
-        context.views.forget(&ObjectRef::from_obj(&decision));
         return Ok(Action::await_change());
     }
-    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
     let _timer = context.metrics.reconcile();
     // On the heap, for rounds that wait to begin are as many as there are decisions.
     let span = round_span(&decision);
@@ -241,8 +240,8 @@ impl<'a> Round<'a> {
             self.sight = Some(Sight { asked: looked.asked, reading });
             return true;
         }
-        if self.context.decisions.get(&caller.key).is_none() {
-            // It was deleted since this round began, and nobody else would say so.
+        if self.context.decisions.get(&caller.key).is_none() || !self.context.is_leading() {
+            // It was deleted since this round began, or another replica acts by now, and nobody else would say so.
             self.context.views.forget(&caller.key);
         }
         false

@@ -20,7 +20,7 @@ kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
 kubectl api-resources >/dev/null
 
 # Pods are refused, and what makes pods is warned about.
-for namespace in approvals team-a team-b; do
+for namespace in approvals team-a team-b 123; do
   kubectl create namespace "$namespace" >/dev/null
   kubectl label namespace "$namespace" pod-security.kubernetes.io/{enforce,warn}=restricted >/dev/null
 done

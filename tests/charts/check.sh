@@ -12,6 +12,12 @@ done
 
 tests/charts/bin/helm-unittest --strict charts/approval-operator
 
+# The one default of the program that the chart reckons with.
+grep --quiet '^| `--aws-timeout` | [^|]* | 10s |' docs/reference.md || {
+  echo "The default of --aws-timeout is no longer 10s: write the new one in charts/approval-operator/templates/_helpers.tpl, and here." >&2
+  exit 1
+}
+
 fresh=$(mktemp --directory)
 trap 'rm -r "$fresh"' EXIT
 cp -r charts "$fresh"

@@ -20,5 +20,5 @@ for file in approval-operator.tar approval-operator.cdx.json; do
     echo "FAILED: the clone's $file is another" >&2
     exit 1
   }
-  echo "ok   the clone's $file is the same: $(sha256sum <"$image/$file")"
+  echo "ok   the clone's $file is the same: $(sha256sum <"$image/$file" | cut --delimiter " " --fields 1)"
 done

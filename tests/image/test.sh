@@ -20,8 +20,15 @@ if [[ -z ${IN_CONTROL_PLANE:-} ]]; then
 fi
 
 archive=$target/image/approval-operator.tar
-folder=$(mktemp --directory)
-trap 'podman rm --force --all --time 0 >/dev/null; kill $(jobs -p) 2>/dev/null || true; wait; rm -r "$folder"' EXIT
+folder=$(mktemp --directory --tmpdir image-test-XXXXXXXX)
+clear_away() {
+  podman rm --force --all --time 0 >/dev/null
+  kill $(jobs -p) 2>/dev/null || true
+  wait
+  find /sys/fs/cgroup -depth -type d -path "*/${folder##*/}*" -exec rmdir {} + || true
+  rm -r "$folder"
+}
+trap clear_away EXIT
 
 fail() {
   echo "FAILED: $*" >&2
@@ -41,7 +48,7 @@ podman() { command podman --runtime runc --cgroup-manager cgroupfs --events-back
 # As a pod that meets the restricted Pod Security Standard. The limits are for machines that allow root no more than
 # these.
 confined=(--pull never --ulimit nofile=20000:20000 --ulimit nproc=20000:20000 --network host --read-only --read-only-tmpfs=false
-  --cap-drop ALL --security-opt no-new-privileges)
+  --cap-drop ALL --security-opt no-new-privileges --cgroup-parent "/${folder##*/}")
 in_image() { podman run --rm "${confined[@]}" "$image" "$@"; }
 
 # --- What is in it ---

@@ -27,3 +27,4 @@ mod start;
 mod support;
 mod traces;
 mod waiting;
+mod watch;

@@ -1,13 +1,14 @@
 //! Every row of the table of reasons that a decision with a token can reach, and every way in which an answer can fail to
 //! come back.
 
-use crate::support::{Case, ready, spec};
+use crate::support::{Case, message, ready, spec};
 use approval_operator::api::conditions::ConditionStatus;
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Submission};
 use jiff::Timestamp;
 use local_codepipeline::api::{ApprovalStatus as Answer, Operation};
 use local_codepipeline::faults::Fault;
 use local_codepipeline::model::Outcome;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 const BOB: &str = "arn:aws:iam::123456789012:user/bob";
@@ -308,4 +309,19 @@ async fn an_empty_success_is_not_the_services_word() {
     case.approve("web").await;
     let _operator = case.operator().set("AWS_ENDPOINT_URL", &url).start();
     case.until_reason("web", Reason::Unconfirmed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_cannot_be_opened_carried_no_answer() {
+    let case = Case::new().await;
+    case.approve("web").await;
+    // Nobody accepts: once its queue is full, whoever knocks waits.
+    let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = deaf.local_addr().unwrap();
+    let knock = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let queue: Vec<_> = std::iter::from_fn(knock).collect();
+    let _operator = case.operator().set("AWS_ENDPOINT_URL", &format!("http://{address}")).start();
+    let decision = case.until_reason("web", Reason::ServiceUnavailable).await;
+    assert!(message(&decision).contains("timeout"), "{}", message(&decision));
+    drop(queue);
 }

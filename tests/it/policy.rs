@@ -151,6 +151,46 @@ fn names_that_are_nearly_the_right_one_grant_nothing() {
 }
 
 #[test]
+fn where_labels_say_which_account_answers_they_take_the_right_too() {
+    let cluster = Cluster::start_empty();
+    install_crds(&cluster.control_plane);
+    let label = ["label", "apd", "web", "shard=prod", "--overwrite", "--as=joe"];
+    let objects = grant("default", "writes", &[WRITES], &[user("joe")]);
+    apply(&cluster, &[&objects[..], &[decision("default", "web")]].concat());
+    kubectl(&cluster, User::Admin, &label, &Value::Null).done();
+    apply(&cluster, &rendered("staging", &["validatingadmissionpolicy"], &["watchLabelSelector=shard=staging"]));
+    let begun = Instant::now();
+    let ran = loop {
+        kubectl(&cluster, User::Admin, &["label", "apd", "web", "shard=staging", "--overwrite"], &Value::Null).done();
+        let ran = kubectl(&cluster, User::Admin, &label, &Value::Null);
+        if !ran.is_done || begun.elapsed() > Duration::from_secs(30) {
+            break ran;
+        }
+    };
+    assert!(!ran.is_done && ran.text.contains("joe may not approve web/Prod/Approve"), "{}", ran.text);
+    let note = ["annotate", "apd", "web", "note=seen", "--as=joe"];
+    kubectl(&cluster, User::Admin, &note, &Value::Null).done();
+}
+
+#[test]
+fn an_account_that_may_approve_lends_its_right_to_the_editors_of_its_namespace() {
+    // Why docs/security.md says where such accounts belong: Kubernetes lets editors be the accounts of their namespace.
+    let namespace = "lending";
+    kubectl(policed(), User::Admin, &["create", "namespace", namespace], &Value::Null).done();
+    let developer = Developer::who_administers(namespace);
+    kubectl(policed(), User::Admin, &["create", "serviceaccount", "team", "--namespace", namespace], &Value::Null)
+        .done();
+    let team = json!({ "kind": "ServiceAccount", "name": "team", "namespace": namespace });
+    let rules: [Rule; 2] = [WRITES, (&["pipelines"], &["web"], &["approve"])];
+    apply(policed(), &grant(namespace, "team", &rules, &[team]));
+    let refused = developer.runs(&["create", "--filename=-"], &decision(namespace, "own"));
+    assert!(!refused.is_done && refused.text.contains("developer may not approve"), "{}", refused.text);
+    let token = developer.runs(&["create", "token", "team"], &Value::Null).done();
+    let by_token = format!("--token={}", token.trim());
+    developer.runs(&["create", "--filename=-", &by_token], &decision(namespace, "lent")).done();
+}
+
+#[test]
 fn the_example_for_flux_applies_decisions_about_its_pipeline_and_no_other() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gitops");
     let read = |file: &str| std::fs::read_to_string(examples.join(file)).unwrap();

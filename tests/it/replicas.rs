@@ -1,14 +1,14 @@
 //! Several replicas, of which the holder of a Lease acts: who follows whom, how soon, and that no approval is answered twice
 //! meanwhile. Shards too, which are operators that each have a part of the decisions.
 
-use crate::support::{Case, Link, Operator, reason, spec};
+use crate::support::{Case, Link, Operator, for_run, reason, spec, with_build};
 use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -52,9 +52,9 @@ impl Case {
 async fn the_standby_is_ready_and_leaves_the_decisions_and_the_service_to_the_leader() {
     let case = Case::new().await;
     let (first, second) = case.pair().await;
-    case.put(crate::support::with_build("later"));
+    case.put(with_build("later"));
     let run = case.start("later", "r1");
-    case.create("later", crate::support::for_run("later", run)).await;
+    case.create("later", for_run("later", run)).await;
     case.until_reason("later", Reason::Waiting).await;
     for number in 0..10 {
         case.approve(&format!("p{number}")).await;
@@ -144,6 +144,9 @@ async fn a_leader_that_is_cut_off_stops_acting_before_another_begins() {
 async fn a_leader_paused_past_its_lease_does_no_harm_when_it_resumes() {
     let case = Case::new().await;
     let (first, second) = case.pair().await;
+    case.put(with_build("later"));
+    case.create("later", for_run("later", case.start("later", "r1"))).await;
+    case.until_reason("later", Reason::Waiting).await;
     // Slow enough that the pause finds answers on every side of being sent, taken and recorded.
     let slow = Duration::from_millis(30);
     case.service.fault(Fault::late().delay_before(slow).delay_after(slow).always());
@@ -161,6 +164,14 @@ async fn a_leader_paused_past_its_lease_does_no_harm_when_it_resumes() {
         case.until_delivered_once(&format!("p{number}")).await;
     }
     assert_eq!(case.leader().await.as_deref(), Some("second"));
+    // What it had an eye on is the other's now.
+    let read = async || {
+        first.metric(r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="OK"}"#).await
+    };
+    case.looks("later", 1).await;
+    let before = read().await;
+    case.looks("later", 3).await;
+    assert!(before > 0.0 && before == read().await, "{}", first.log());
     // It is as good a standby as any.
     second.kill();
     case.approve("again").await;
@@ -245,6 +256,41 @@ async fn each_shard_answers_its_own_decisions_under_a_lease_of_its_own() {
     let leases: Api<Lease> = Api::namespaced(case.client.clone(), &case.namespace);
     let leases = leases.list(&ListParams::default()).await.unwrap();
     assert_eq!(leases.items.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_leaves_a_shard_and_comes_back_is_answered() {
+    let case = Case::new().await;
+    case.put(with_build("web"));
+    let run = case.start("web", "r1");
+    case.create("web", for_run("web", run)).await;
+    let label = async |shard: Value| {
+        case.patch("web", json!({ "metadata": { "labels": { "shard": shard } } })).await.unwrap();
+    };
+    label(json!("a")).await;
+    let operator = case.operator().argument("--watch-label-selector=shard=a").start();
+    case.until_reason("web", Reason::Waiting).await;
+    let watched = async |number: &str| {
+        let (_, metrics) = operator.get("/metrics").await.unwrap();
+        metrics.contains(&format!("approval_operator_decisions{{reason=\"Waiting\"}} {number}\n"))
+    };
+    label(Value::Null).await;
+    operator.eventually("it has left", async || watched("0").await).await;
+    label(json!("a")).await;
+    operator.eventually("it is back", async || watched("1").await).await;
+    case.built("web", run, true);
+    case.until_delivered_once("web").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_watch_leaves_the_lease_to_one_that_can() {
+    let case = Case::new().await;
+    let blind = case.operator().replica("blind", &case.namespace).argument("--watch-label-selector=shard in a").start();
+    blind.until_log("--watch-label-selector is not a label selector").await;
+    let _sighted = case.replica("sighted");
+    case.approve("web").await;
+    case.until_delivered_once("web").await;
+    assert_eq!(case.leader().await.as_deref(), Some("sighted"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

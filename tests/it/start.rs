@@ -24,6 +24,8 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
         (vec!["run", "--http-address=nowhere"], "invalid socket address"),
         (vec!["run", "--http-address=192.0.2.1:80"], "--http-address 192.0.2.1:80 cannot be served"),
         (vec!["run", "--http-address=127.0.0.1:0"], "no Kubernetes cluster is configured"),
+        (vec!["run", "--leader-elect-lease=Foo_Bar"], "a Lease's name is 1 to 253 of a-z, 0-9, - and ."),
+        (vec!["run", "--leader-elect-identity="], "a value is required for '--leader-elect-identity"),
         (vec!["run", "--otlp-endpoint=collector:4318"], "such as http://collector:4318"),
         (vec!["run", "--nonsense"], "unexpected argument '--nonsense'"),
     ] {
@@ -32,6 +34,16 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
         assert!(error.contains(expected), "{arguments:?} said: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
+}
+
+#[test]
+fn without_authorities_to_trust_it_does_not_start() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
+    let command = command.args(["run", "--http-address=127.0.0.1:0"]).env_clear().env("SSL_CERT_FILE", "/dev/null");
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains("no certificates of authorities were found; SSL_CERT_FILE names a file"), "{error}");
 }
 
 #[test]

@@ -25,8 +25,8 @@ chart's name.
 
 {{- define "approval-operator.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "approval-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "approval-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: approval-operator
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -34,8 +34,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* What tells the operator's pods from the pod of `helm test`, which has the same name and instance. */ -}}
 {{- define "approval-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "approval-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "approval-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
@@ -88,11 +88,37 @@ capabilities:
 {{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
 {{- fail "serviceAccount.create is false and serviceAccount.name is empty: name the ServiceAccount that the operator is to run as." -}}
 {{- end -}}
-{{- with .Values.config.awsTimeout -}}
+{{- /* The program's own timeout counts too; check.sh compares it with what docs/reference.md has. */ -}}
+{{- with .Values.config.awsTimeout | default "10s" -}}
 {{- $start := toDate "2006-01-02" "2000-01-01" -}}
 {{- $seconds := sub (dateModify . $start | unixEpoch) (unixEpoch $start) -}}
 {{- if lt (int $.Values.terminationGracePeriodSeconds) (int (add $seconds 5)) -}}
 {{- fail (printf "terminationGracePeriodSeconds is %v and config.awsTimeout is %s: an answer under way would be cut off. Set terminationGracePeriodSeconds to %d or more." $.Values.terminationGracePeriodSeconds . (add $seconds 5)) -}}
+{{- end -}}
+{{- end -}}
+{{- /* Set past its value, a flag differs from what other templates make of the value. */ -}}
+{{- $values := dict "namespace" "watchNamespaces" "watch-label-selector" "watchLabelSelector" "leader-elect" "leaderElection.enabled" "aws-timeout" "config.awsTimeout" "otlp-endpoint" "tracing.otlpEndpoint" -}}
+{{- range $flag, $value := $values -}}
+{{- range $.Values.extraArgs -}}
+{{- if hasPrefix (printf "--%s" $flag) . -}}
+{{- fail (printf "extraArgs has %s, of which the rest of the chart would not know. Set %s instead." . $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $.Values.extraEnv -}}
+{{- if hasPrefix (printf "APPROVAL_OPERATOR_%s" (upper $flag | replace "-" "_")) .name -}}
+{{- fail (printf "extraEnv has %s, of which the rest of the chart would not know. Set %s instead." .name $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- /* Another address may be needed, where pods have IPv6 only; another port would not be found. */ -}}
+{{- range .Values.extraArgs -}}
+{{- if and (hasPrefix "--http-address" .) (not (hasSuffix ":8080" .)) -}}
+{{- fail (printf "extraArgs has %s: the probes, the Service and the NetworkPolicy are for port 8080. Keep it, as in --http-address=[::]:8080." .) -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if eq .name "APPROVAL_OPERATOR_HTTP_ADDRESS" -}}
+{{- fail "extraEnv has APPROVAL_OPERATOR_HTTP_ADDRESS: the probes, the Service and the NetworkPolicy are for port 8080. Set extraArgs, as in --http-address=[::]:8080, which keeps it." -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}

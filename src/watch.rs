@@ -1,0 +1,228 @@
+//! The watch on decisions, and which of its events are worth a round: a decision is taken up when it is new, edited or told to
+//! start afresh, and all of them are when the watch had to begin anew, or this replica begins to act. What a watch fails by is
+//! told here, once a minute.
+
+use crate::api::GROUP;
+use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
+use crate::causes::with_causes;
+use crate::decision::{Context, Error as ReconcileError, name, reconcile};
+use crate::leadership::Role;
+use crate::metrics::Metrics;
+use futures::future::ready;
+use futures::stream::{poll_fn, unfold};
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::api::Api;
+use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{Controller, WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+/// The pause before a failed watch is tried again.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before a failed round is begun again.
+const ROUND_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a complaint that does not change is kept to oneself before it is repeated.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The decisions of a watch.
+#[derive(Clone)]
+pub struct Cache {
+    /// Those that there are.
+    pub decisions: Store<ApprovalDecision>,
+    /// Whether they have all been listed. The store's own word for this reaches only the last of those who wait for it.
+    listed: watch::Receiver<bool>,
+}
+
+impl Cache {
+    /// Whether it holds the decisions that there are.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        *self.listed.borrow()
+    }
+
+    /// Waits until it does, or the watch has ended.
+    pub async fn filled(mut self) {
+        let _ = self.listed.wait_for(|is_listed| *is_listed).await;
+    }
+}
+
+/// The watch on the decisions of one namespace, or of all.
+pub struct Watch {
+    /// Where it watches.
+    pub api: Api<ApprovalDecision>,
+    /// The one namespace, if it is one.
+    pub namespace: Option<String>,
+    /// Which decisions.
+    pub label_selector: Option<String>,
+    /// The API server's URL, for what is told.
+    pub api_server: String,
+}
+
+impl Watch {
+    /// Begins to watch. The future runs the rounds until `stop`.
+    pub fn control(
+        self,
+        context: impl FnOnce(Store<ApprovalDecision>, UnboundedSender<ObjectRef<ApprovalDecision>>) -> Context,
+        stop: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> (impl Future<Output = ()>, Cache) {
+        let (reader, writer) = store();
+        let (has_listed, listed) = watch::channel(false);
+        let (wake, mut woken) = unbounded_channel();
+        let context = context(reader.clone(), wake);
+        let config = watcher::Config { label_selector: self.label_selector.clone(), ..watcher::Config::default() };
+        let decisions = watcher(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
+        let (before, known) = (reader.clone(), reader.clone());
+        let (edited, all) = (context.wake.clone(), context.wake.clone());
+        let (views, gone, namespace) = (context.views.clone(), context.views.clone(), self.namespace.clone());
+        let errors = decisions
+            .inspect_ok(move |event| match event {
+                watcher::Event::Apply(decision) if is_news(&before, decision) => wake_up(&edited, decision),
+                // Nobody waits any more for the run of a decision that is gone.
+                watcher::Event::Delete(decision) => views.forget(&ObjectRef::from_obj(decision)),
+                watcher::Event::Apply(_)
+                | watcher::Event::Init
+                | watcher::Event::InitApply(_)
+                | watcher::Event::InitDone => {}
+            })
+            .reflect(writer)
+            .inspect_ok(move |event| match event {
+                // What happened while there was no watch is not to be told apart.
+                watcher::Event::InitDone => {
+                    gone.retain(|decision| {
+                        namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
+                            || known.get(decision).is_some()
+                    });
+                    known.state().iter().for_each(|decision| wake_up(&all, decision));
+                    has_listed.send_replace(true);
+                }
+                watcher::Event::Apply(_)
+                | watcher::Event::Delete(_)
+                | watcher::Event::Init
+                | watcher::Event::InitApply(_) => {}
+            })
+            // Who is woken is said above, once the store has the decision.
+            .filter_map(|event| ready(event.err().map(Err)));
+        let rounds = Controller::for_stream(errors, reader.clone())
+            // The watch has its own pauses, and its errors must not hold back those who are woken.
+            .trigger_backoff(Every(Duration::ZERO))
+            .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))
+            .reconcile_all_on(unfold(context.role.clone(), turn))
+            .graceful_shutdown_on(stop)
+            .run(reconcile, failed_round, Arc::new(context.clone()));
+        (self.report(rounds, context.metrics), Cache { decisions: reader, listed })
+    }
+
+    /// The stream of rounds carries the watch's errors too: they are all that is to be told here.
+    async fn report<T, Q>(
+        self,
+        rounds: impl Stream<Item = Result<T, ControllerError<ReconcileError, Q>>>,
+        metrics: Metrics,
+    ) where
+        Q: std::error::Error + 'static,
+    {
+        let mut said: Option<(String, Instant)> = None;
+        let mut rounds = std::pin::pin!(rounds);
+        while let Some(round) = rounds.next().await {
+            let Err(ControllerError::QueueError(error)) = round else {
+                continue;
+            };
+            metrics.watch_error();
+            let complaint = self.complaint(&error);
+            let repeated = said.as_ref().is_some_and(|(text, at)| *text == complaint && at.elapsed() < COMPLAINT_PAUSE);
+            if !repeated {
+                tracing::warn!("{complaint}");
+                said = Some((complaint, Instant::now()));
+            }
+        }
+    }
+
+    fn complaint(&self, error: &(dyn std::error::Error + 'static)) -> String {
+        let scope = self.namespace.as_ref().map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
+        let plural = ApprovalDecision::plural(&());
+        let mut causes = std::iter::successors(Some(error), |error| error.source());
+        let code = causes.find_map(|error| match error.downcast_ref() {
+            Some(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        });
+        match code {
+            Some(404) => format!(
+                "the CustomResourceDefinition {plural}.{GROUP} is not installed; waiting for it. Install it with: \
+                 approval-operator crd | kubectl apply --server-side -f -"
+            ),
+            Some(400) if self.label_selector.is_some() => format!(
+                "--watch-label-selector is not a label selector ({}); write one such as shard=a or team in (web,data)",
+                with_causes(error)
+            ),
+            Some(403) => format!(
+                "not allowed to list and watch {plural}.{GROUP} in {scope}; waiting for the right ({})",
+                with_causes(error)
+            ),
+            Some(401) => format!(
+                "the API server at {} does not accept the operator's credentials; trying again",
+                self.api_server
+            ),
+            _ => format!("waiting for the API server at {} ({})", self.api_server, with_causes(error)),
+        }
+    }
+}
+
+/// Waits until this replica begins to act.
+async fn turn(mut role: watch::Receiver<Role>) -> Option<((), watch::Receiver<Role>)> {
+    loop {
+        role.changed().await.ok()?;
+        if *role.borrow_and_update() == Role::Leader {
+            return Some(((), role));
+        }
+    }
+}
+
+/// Whether the operator has not acted on it as it is. Its own status writes change nothing of this.
+fn is_news(known: &Store<ApprovalDecision>, decision: &ApprovalDecision) -> bool {
+    known.get(&ObjectRef::from_obj(decision)).is_none_or(|known| acted_on(&known) != acted_on(decision))
+}
+
+fn acted_on(decision: &ApprovalDecision) -> (Option<&String>, Option<i64>, Option<&String>) {
+    let metadata = &decision.metadata;
+    (metadata.uid.as_ref(), metadata.generation, decision.annotations().get(REQUESTED_AT))
+}
+
+fn wake_up(wake: &UnboundedSender<ObjectRef<ApprovalDecision>>, decision: &ApprovalDecision) {
+    // There is no receiver on the way down.
+    let _ = wake.send(ObjectRef::from_obj(decision));
+}
+
+fn forget_what_is_not_read(decision: &mut ApprovalDecision) {
+    decision.metadata.managed_fields = None;
+    decision.annotations_mut().retain(|name, _| name == REQUESTED_AT);
+    decision.labels_mut().clear();
+}
+
+fn failed_round(decision: Arc<ApprovalDecision>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    if !matches!(error, ReconcileError::NotLeading) {
+        context.metrics.reconcile_error();
+        tracing::warn!(decision = %name(&decision), "{}; trying again in {ROUND_PAUSE:?}", with_causes(error));
+    }
+    Action::requeue(ROUND_PAUSE)
+}
+
+/// The same pause each time: the start, and a CRD that was just installed, are not to be waited for.
+struct Every(Duration);
+
+impl Iterator for Every {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+impl Backoff for Every {
+    fn reset(&mut self) {}
+}

@@ -1,0 +1,108 @@
+//! A watch that had to begin anew: what happened meanwhile is taken up, wherever in the list it stands.
+
+use approval_operator::api::v1alpha1::ApprovalDecision;
+use approval_operator::codepipeline::{Client, Pace, Views};
+use approval_operator::decision::{Context, Settings};
+use approval_operator::leadership::Role;
+use approval_operator::metrics::Metrics;
+use approval_operator::watch::Watch;
+use axum::body::Body;
+use axum::http::{Method, Request, Response};
+use jiff::SignedDuration;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client as Kubernetes};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+
+const EVENTUALLY: Duration = Duration::from_secs(20);
+
+/// A decision that is held back, which the operator says in its status.
+fn suspended(name: &str) -> Value {
+    json!({
+        "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+        "kind": "ApprovalDecision",
+        "metadata": { "name": name, "namespace": "team", "uid": name, "generation": 1, "resourceVersion": "1" },
+        "spec": {
+            "pipelineName": "web", "stageName": "Prod", "actionName": "Approve", "suspend": true,
+            "token": "11111111-2222-4333-8444-555555555555", "result": { "status": "Approved", "summary": "" },
+        },
+    })
+}
+
+fn list(items: &[Value], next: &str) -> Value {
+    json!({
+        "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+        "kind": "ApprovalDecisionList",
+        "metadata": { "resourceVersion": "1", "continue": next },
+        "items": items,
+    })
+}
+
+/// An API server that has nothing, whose watch has missed too much then, and that lists two decisions on a page each. It tells
+/// whose status is written.
+fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+    let watches = Arc::new(AtomicUsize::new(0));
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let (written, watches) = (written.clone(), watches.clone());
+        async move {
+            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+            let answer = match (request.method(), path.rsplit('/').nth(1)) {
+                (&Method::GET, _) if query.contains("watch=true") => {
+                    if watches.fetch_add(1, Ordering::Relaxed) > 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    let gone = json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" });
+                    json!({ "type": "ERROR", "object": gone })
+                }
+                (&Method::GET, _) if watches.load(Ordering::Relaxed) == 0 => list(&[], ""),
+                (&Method::GET, _) if query.contains("continue=") => list(&[suspended("last")], ""),
+                (&Method::GET, _) => list(&[suspended("first")], "more"),
+                (&Method::PUT, Some(name)) => {
+                    written.send(name.to_owned()).unwrap();
+                    suspended(name)
+                }
+                _ => json!({}),
+            };
+            Ok::<_, Infallible>(Response::new(Body::from(answer.to_string())))
+        }
+    });
+    Kubernetes::new(service, "team")
+}
+
+#[tokio::test]
+async fn decisions_on_every_page_of_a_new_list_are_taken_up() {
+    let (written, mut writes) = mpsc::unbounded_channel();
+    let kubernetes = forgetful(written);
+    let metrics = Metrics::default();
+    let codepipeline = Client::new(Duration::from_secs(1), Pace::new(5.0), metrics.clone(), Instant::now());
+    let (_role, role) = watch::channel(Role::Leader);
+    let second = SignedDuration::from_secs(1);
+    let client = kubernetes.clone();
+    let context = move |decisions, wake| Context {
+        kubernetes: client.clone(),
+        views: Views::new(codepipeline.clone(), Duration::from_secs(1)),
+        codepipeline: codepipeline.clone(),
+        decisions,
+        wake,
+        settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
+        metrics: metrics.clone(),
+        recorder: Recorder::new(client.clone(), Reporter::from("approval-operator")),
+        concurrency: Arc::new(Semaphore::new(8)),
+        role: role.clone(),
+    };
+    let api: Api<ApprovalDecision> = Api::all(kubernetes);
+    let watch = Watch { api, namespace: None, label_selector: None, api_server: String::new() };
+    let (rounds, cache) = watch.control(context, std::future::pending());
+    tokio::spawn(rounds);
+    cache.filled().await;
+    let mut taken_up = std::collections::BTreeSet::new();
+    while taken_up.len() < 2 {
+        let write = timeout(EVENTUALLY, writes.recv()).await;
+        taken_up.insert(write.unwrap_or_else(|_| panic!("only {taken_up:?} are")).unwrap());
+    }
+}
