@@ -11,8 +11,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
-/// What is logged where RUST_LOG says nothing. kube-runtime wraps each round in a span that repeats what the line says.
-const DEFAULT_FILTER: &str = "info,kube_runtime=warn";
+/// What is logged where RUST_LOG says nothing. kube-runtime wraps each round in a span that repeats what the line says, and
+/// aws-config tells twice, at each attempt, what a decision's reason says once.
+const DEFAULT_FILTER: &str = "info,aws_config=error,kube_runtime=warn";
 
 /// The parts of the AWS SDK that log whole requests and responses, with the tokens in them, below INFO.
 const WITH_TOKENS: &[&str] = &["aws_sdk_codepipeline", "aws_smithy"];

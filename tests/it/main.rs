@@ -16,6 +16,7 @@ mod crash;
 mod generated;
 mod gitops;
 mod histories;
+mod identity;
 mod lifecycle;
 mod observability;
 mod outcomes;

@@ -135,6 +135,9 @@ fn names_that_are_nearly_the_right_one_grant_nothing() {
         (&["pipelines/web", "pipelines/approve", "approvaldecisions", "pipeline"], &[], &["approve"]),
     ];
     apply(policed(), &grant(namespace, "near", &rules, &[user("developer")]));
+    // The right one in another namespace.
+    let elsewhere: Rule = (&["pipelines"], &["web"], &["approve"]);
+    apply(policed(), &grant("default", "elsewhere", &[elsewhere], &[user("developer")]));
     let create = ["create", "--dry-run=server", "--filename=-"];
     let ran = developer.runs(&create, &decision(namespace, "near"));
     assert!(!ran.is_done && ran.text.contains("developer may not approve web/Prod/Approve"), "{}", ran.text);

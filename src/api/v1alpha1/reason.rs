@@ -141,7 +141,8 @@ reasons! {
 
     /// The service cannot be reached, or refused in a way that is not the decision's fault. Nothing was taken, and it is
     /// tried again.
-    ServiceUnavailable: Retrying, "Check the network between the operator and CodePipeline; the answer is sent by itself.";
+    ServiceUnavailable: Retrying,
+        "Check the network between the operator and CodePipeline, and that its CA bundle (SSL_CERT_FILE) has the certificate's authority; the answer is sent by itself.";
 
     /// The approval that the decision is for is not pending yet. The message says what is waited for.
     Waiting: Waiting, "The answer is sent by itself when the approval is pending.";
