@@ -1,15 +1,14 @@
 //! The ways by which a pod on EKS gets its role: the agent of Pod Identity, and IRSA's web identity at STS. Both are played by
 //! servers of this test that give credentials for the pod's token and for nothing else.
 
-use crate::support::{Case, Operator};
+use crate::support::Case;
 use approval_operator::api::v1alpha1::Reason;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::path::Path;
 use tokio::net::TcpListener;
 
 /// What the kubelet projects into the pod.
@@ -24,15 +23,18 @@ async fn serve(routes: Router) -> SocketAddr {
     address
 }
 
-fn pod_token() -> (TempDir, PathBuf) {
+/// With what EKS puts into the pod's environment, the operator's answer is signed by whom these credentials are of, and the
+/// pod's token stays out of the log.
+async fn answers(environment: &[(&'static str, &str)], token_file: &'static str, access_key: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("token");
-    std::fs::write(&file, POD_TOKEN).unwrap();
-    (folder, file)
-}
-
-/// The answer was signed by whom these credentials are of, and the pod's token stays out of the log.
-async fn until_answered_by(case: &Case, operator: &Operator, access_key: &str) {
+    let token = folder.path().join("token");
+    std::fs::write(&token, POD_TOKEN).unwrap();
+    let case = Case::new().await;
+    case.approve("web").await;
+    let settings = case.operator().configured_by(Path::new("/nonexistent"));
+    let settings = settings.set("AWS_REGION", "eu-west-1").set(token_file, token.to_str().unwrap());
+    let settings = environment.iter().fold(settings, |settings, (name, value)| settings.set(name, value));
+    let operator = settings.start();
     case.until_reason("web", Reason::Delivered).await;
     let caller = case.service.ledger()[0].caller.clone();
     assert!(caller.ends_with(&format!("/{access_key}")), "{caller}");
@@ -47,17 +49,9 @@ async fn eks_pod_identity_gives_the_role() {
         if is_the_pod { Ok(keys.to_string()) } else { Err(StatusCode::UNAUTHORIZED) }
     };
     let agent = serve(Router::new().route("/v1/credentials", get(give))).await;
-    let (_folder, token) = pod_token();
-    let case = Case::new().await;
-    case.approve("web").await;
-    let operator = case
-        .operator()
-        .configured_by(Path::new("/nonexistent"))
-        .set("AWS_REGION", "eu-west-1")
-        .set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("http://{agent}/v1/credentials"))
-        .set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.to_str().unwrap())
-        .start();
-    until_answered_by(&case, &operator, "PODIDENTITY").await;
+    let uri = format!("http://{agent}/v1/credentials");
+    let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())];
+    answers(&environment, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "PODIDENTITY").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,16 +68,7 @@ async fn irsa_gives_the_role() {
         if asked.iter().all(|part| form.contains(part)) { Ok(answer) } else { Err(StatusCode::FORBIDDEN) }
     };
     let sts = serve(Router::new().route("/", post(give))).await;
-    let (_folder, token) = pod_token();
-    let case = Case::new().await;
-    case.approve("web").await;
-    let operator = case
-        .operator()
-        .configured_by(Path::new("/nonexistent"))
-        .set("AWS_REGION", "eu-west-1")
-        .set("AWS_ENDPOINT_URL_STS", &format!("http://{sts}"))
-        .set("AWS_ROLE_ARN", ROLE)
-        .set("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap())
-        .start();
-    until_answered_by(&case, &operator, "IRSA").await;
+    let url = format!("http://{sts}");
+    let environment = [("AWS_ENDPOINT_URL_STS", url.as_str()), ("AWS_ROLE_ARN", ROLE)];
+    answers(&environment, "AWS_WEB_IDENTITY_TOKEN_FILE", "IRSA").await;
 }
