@@ -165,6 +165,9 @@ fn otlp_endpoint(text: &str) -> Result<Uri, String> {
     let advice = "write the URL of an OTLP collector's HTTP port, such as http://collector:4318";
     let url: Uri = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     let has_scheme = matches!(url.scheme_str(), Some("http" | "https"));
+    if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err("name and password are not sent; set OTEL_EXPORTER_OTLP_HEADERS=authorization=...".to_owned());
+    }
     if has_scheme && url.host().is_some() && url.query().is_none() { Ok(url) } else { Err(advice.to_owned()) }
 }
 

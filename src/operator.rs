@@ -7,7 +7,7 @@ use crate::decision::{Context, Settings};
 use crate::http::{Health, router};
 use crate::leadership::{CALL_TIMEOUT, Role, campaign, election};
 use crate::metrics::Metrics;
-use crate::watch::{Cache, Watch};
+use crate::watch::{Cache, WATCH_SECONDS, Watch};
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
 use kube::runtime::events::{Recorder, Reporter};
@@ -15,10 +15,13 @@ use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+
+/// The longest that opening a connection to the API server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +63,10 @@ async fn serve(settings: Run) -> Result<(), Error> {
     find_authorities()?;
     let listener = tokio::net::TcpListener::bind(settings.http_address).await.map_err(http_error)?;
 
-    let cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
+    let mut cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
+    cluster.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Longer than a watch may have nothing to say.
+    cluster.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS)) + CONNECT_TIMEOUT);
     let api_server = cluster.cluster_url.to_string();
     let client = |config| kube::Client::try_from(config).map_err(|error| Error::Kubernetes(Box::new(error)));
     let kubernetes = client(cluster.clone())?;

@@ -25,6 +25,10 @@ use tokio::sync::watch;
 /// The pause before a failed watch is tried again.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a watch lasts, in seconds, before it is begun anew where it was. A connection that was lost without a word is
+/// noticed no sooner: until then, new decisions are not seen.
+pub const WATCH_SECONDS: u32 = 30;
+
 /// The pause before a failed round is begun again.
 const ROUND_PAUSE: Duration = Duration::from_secs(5);
 
@@ -76,7 +80,8 @@ impl Watch {
         let (has_listed, listed) = watch::channel(false);
         let (wake, mut woken) = unbounded_channel();
         let context = context(reader.clone(), wake);
-        let config = watcher::Config { label_selector: self.label_selector.clone(), ..watcher::Config::default() };
+        let label_selector = self.label_selector.clone();
+        let config = watcher::Config { label_selector, timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
         let decisions = watcher(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
         let (before, known) = (reader.clone(), reader.clone());
         let (edited, all) = (context.wake.clone(), context.wake.clone());

@@ -3,6 +3,7 @@
 //! and [`status`] words what came of it.
 
 mod choose;
+mod context;
 mod decide;
 #[cfg(test)]
 mod fixtures;
@@ -13,9 +14,10 @@ mod reconcile;
 mod status;
 
 pub use choose::{Choice, Chosen, Missing, Place, Wait, choose};
+pub use context::Context;
 pub use decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 pub use limits::{Settings, expiry};
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Next, Outcome, Pending};
 pub use progress::Progress;
-pub use reconcile::{Context, Error, name, reconcile};
+pub use reconcile::{Error, name, reconcile};
 pub use status::{current_reason, event, message, status};

@@ -1,26 +1,22 @@
 //! Carries out, one effect at a time, what [`decide`] says, until nothing is left to do in this round.
 
+use super::context::Context;
 use super::decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
-use super::limits::Settings;
 use super::outcome::{Intent, Next, Outcome};
 use super::progress::{execution_ids, requested_at};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
-use crate::codepipeline::{Ask, CallError, Caller, Client, PipelineReads, Record, Request, Views, Want, record};
-use crate::leadership::Role;
-use crate::metrics::Metrics;
+use crate::codepipeline::{Ask, CallError, Caller, PipelineReads, Record, Request, Want, record};
 use crate::traces;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::controller::Action;
-use kube::runtime::events::Recorder;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
@@ -31,37 +27,6 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before a result is written once more, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// What rounds share.
-#[derive(Clone)]
-pub struct Context {
-    /// The Kubernetes API.
-    pub kubernetes: kube::Client,
-    /// The service.
-    pub codepipeline: Client,
-    /// The looks at pipelines that decisions share.
-    pub views: Views<ObjectRef<ApprovalDecision>>,
-    /// The decisions that there are.
-    pub decisions: Store<ApprovalDecision>,
-    /// Takes the names of those for whom there is something new to see.
-    pub wake: UnboundedSender<ObjectRef<ApprovalDecision>>,
-    /// What decisions depend on.
-    pub settings: Settings,
-    /// Where rounds are counted.
-    pub metrics: Metrics,
-    /// Where Events go.
-    pub recorder: Recorder,
-    /// How many rounds may run at a time, over all watched namespaces.
-    pub concurrency: Arc<Semaphore>,
-    /// Whether it is this replica that acts. One that begins to act has each decision looked at.
-    pub role: watch::Receiver<Role>,
-}
-
-impl Context {
-    fn is_leading(&self) -> bool {
-        *self.role.borrow() == Role::Leader
-    }
-}
 
 /// Why a round could not be carried through. It is begun again after a pause.
 #[derive(Debug, thiserror::Error)]

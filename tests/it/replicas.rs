@@ -132,12 +132,27 @@ async fn a_leader_that_is_cut_off_stops_acting_before_another_begins() {
         case.approve(&format!("p{number}")).await;
         case.until_delivered_once(&format!("p{number}")).await;
     }
-    link.mend();
+    link.renew();
     // It is as good a standby as any.
     second.kill();
     case.approve("again").await;
     case.until_delivered_once("again").await;
     first.until_log(LEADING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_watch_has_gone_silent_hears_of_new_decisions_before_long() {
+    let case = Case::new().await;
+    let link = Link::to(&case.kubeconfig).await;
+    let leader = case.operator_by(link.kubeconfig()).replica("first", &case.namespace).start();
+    leader.until_log(LEADING).await;
+    link.renew();
+    let silent = Instant::now();
+    case.approve("web").await;
+    case.until_delivered_once("web").await;
+    // By itself a watch lasts five minutes.
+    assert!(silent.elapsed() < Duration::from_secs(90), "{:?}", silent.elapsed());
+    println!("from a silent watch to the delivery: {:?}", silent.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

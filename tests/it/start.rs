@@ -26,6 +26,7 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
         (vec!["run", "--http-address=127.0.0.1:0"], "no Kubernetes cluster is configured"),
         (vec!["run", "--leader-elect-lease=Foo_Bar"], "a Lease's name is 1 to 253 of a-z, 0-9, - and ."),
         (vec!["run", "--leader-elect-identity="], "a value is required for '--leader-elect-identity"),
+        (vec!["run", "--otlp-endpoint=http://me:pw@collector:4318"], "set OTEL_EXPORTER_OTLP_HEADERS"),
         (vec!["run", "--otlp-endpoint=collector:4318"], "such as http://collector:4318"),
         (vec!["run", "--nonsense"], "unexpected argument '--nonsense'"),
     ] {

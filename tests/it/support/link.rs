@@ -10,8 +10,15 @@ use tokio::sync::watch;
 /// Passes bytes on until it is cut. Then nothing comes through any more, and nobody is told: that is how a network fails.
 pub struct Link {
     kubeconfig: PathBuf,
-    whole: watch::Sender<bool>,
+    state: watch::Sender<State>,
     _folder: TempDir,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    /// Only connections of the newest are heard.
+    generation: u32,
+    passes: bool,
 }
 
 impl Link {
@@ -24,22 +31,25 @@ impl Link {
         let folder = tempfile::tempdir().unwrap();
         let linked = folder.path().join("kubeconfig");
         std::fs::write(&linked, text.replace(url, &format!("https://{}", listener.local_addr().unwrap()))).unwrap();
-        let (whole, is_whole) = watch::channel(true);
+        let (state, states) = watch::channel(State { generation: 0, passes: true });
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
-                let mut is_whole = is_whole.clone();
+                let mut states = states.clone();
                 tokio::spawn(async move {
                     let mut far = TcpStream::connect(server).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut near, &mut far) => return,
-                        _ = is_whole.wait_for(|is_whole| !is_whole) => {}
+                    let State { generation, passes } = *states.borrow_and_update();
+                    if passes {
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut near, &mut far) => return,
+                            _ = states.wait_for(|now| now.generation != generation) => {}
+                        }
                     }
-                    // Until then both ends stay open, and hear nothing.
-                    let _ = is_whole.wait_for(|is_whole| *is_whole).await;
+                    // Both ends stay open, and hear nothing.
+                    std::future::pending::<()>().await;
                 });
             }
         });
-        Self { kubeconfig: linked, whole, _folder: folder }
+        Self { kubeconfig: linked, state, _folder: folder }
     }
 
     /// A kubeconfig file by way of it.
@@ -47,12 +57,17 @@ impl Link {
         &self.kubeconfig
     }
 
+    /// Whoever is connected hears nothing more, nor does whoever connects.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.next(false);
     }
 
-    /// The connections that were cut are closed, new ones come through.
-    pub fn mend(&self) {
-        self.whole.send_replace(true);
+    /// Whoever connects from now on is heard, and nobody else: as when a translator of addresses has forgotten them.
+    pub fn renew(&self) {
+        self.next(true);
+    }
+
+    fn next(&self, passes: bool) {
+        self.state.send_modify(|state| *state = State { generation: state.generation + 1, passes });
     }
 }
