@@ -1,10 +1,12 @@
 //! The alerts and the dashboard of the chart, over what running operators show: each trouble rings the alerts that are meant
-//! for it and no other, and no panel is empty. So a metric, a label or a reason that they name wrongly fails here.
+//! for it and no other, trouble that has passed rings nothing, no panel is empty, and those that count decisions count right. So
+//! a metric, a label or a reason that they name wrongly fails here.
 
 mod promtool;
+mod releases;
 
 use crate::support::{Case, Cluster, Operator, for_run, spec, with_build};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, NotAfter, Reason};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, NotAfter, Reason, Standing};
 use control_plane::User;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -14,27 +16,10 @@ use kube::api::PostParams;
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use promtool::{Expectation, Scrape};
+use releases::{Release, Scene};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-/// An operator in trouble, or in none, and the alerts that are to ring, each with its reason if it has one.
-struct Scene {
-    name: &'static str,
-    before: Scrape,
-    now: Scrape,
-    alerts: Vec<(&'static str, Option<Reason>)>,
-}
-
-impl Scene {
-    /// The series of the leader, and those of a standby: it shows the same decisions and does nothing.
-    fn series(&self) -> Vec<Value> {
-        let leader = self.now.series(&self.before, self.name, "leader");
-        let standby = self.now.clone().with("approval_operator_leader", 0.0);
-        let idle = standby.series(&standby, self.name, "standby");
-        [leader, idle].concat()
-    }
-}
 
 fn decisions(reason: Reason) -> String {
     format!(r#"approval_operator_decisions{{reason="{}"}}"#, reason.as_str())
@@ -92,8 +77,7 @@ async fn failing(name: &'static str, faults: Vec<Fault>, reason: Reason, alert: 
     case.approve("web").await;
     // No counter grows from here on: it is the decision that rings.
     let now = until(&operator, &decisions(reason), 1.0).await;
-    let labelled = alert == "ApprovalOperatorRefusedByAWS";
-    Scene { name, before: now.clone(), now, alerts: vec![(alert, labelled.then_some(reason))] }
+    Scene { name, before: now.clone(), now, alerts: vec![(alert, None)] }
 }
 
 async fn stalled() -> Scene {
@@ -141,7 +125,7 @@ async fn without_credentials() -> Scene {
     let operator = case.operator().configured_by(&config).start();
     case.approve("web").await;
     let now = until(&operator, &decisions(Reason::CredentialsUnavailable), 1.0).await;
-    let alerts = vec![("ApprovalOperatorRefusedByAWS", Some(Reason::CredentialsUnavailable))];
+    let alerts = vec![("ApprovalOperatorCredentialsUnavailable", None)];
     Scene { name: "without-credentials", before: now.clone(), now, alerts }
 }
 
@@ -206,7 +190,7 @@ async fn scenes() -> Vec<Scene> {
         Box::pin(stalled()),
         Box::pin(expiring()),
         Box::pin(failing("unconfirmed", lost, Reason::Unconfirmed, "ApprovalDecisionUnconfirmed")),
-        Box::pin(failing("denied", vec![Fault::access_denied()], Reason::AccessDenied, "ApprovalOperatorRefusedByAWS")),
+        Box::pin(failing("denied", vec![Fault::access_denied()], Reason::AccessDenied, "ApprovalOperatorAccessDenied")),
         Box::pin(failing("throttled", vec![Fault::throttled()], Reason::Throttled, "ApprovalOperatorThrottledByAWS")),
         Box::pin(failing(
             "unavailable",
@@ -251,10 +235,58 @@ fn reasons(expression: &str) -> Vec<String> {
     values.flat_map(|values| values.split('|')).map(str::to_owned).collect()
 }
 
+/// What a query that counts decisions is to show over all scenes: the sum of what the operators showed, once for each release.
+fn totals(query: &str, scenes: &[Scene]) -> Vec<(String, f64)> {
+    let mut counted = reasons(query);
+    if query.contains("stalled_timestamp") {
+        let is_stalled = |reason: &Reason| reason.standing() == Standing::Stalled;
+        counted.extend(Reason::ALL.iter().filter(|reason| is_stalled(reason)).map(|reason| reason.as_str().to_owned()));
+    }
+    let total = |reason: &String| {
+        let sample = format!(r#"approval_operator_decisions{{reason="{reason}"}}"#);
+        scenes.iter().map(|scene| scene.now.value(&sample)).sum::<f64>()
+    };
+    if query.starts_with("sum by (reason)") {
+        let totals = counted.iter().map(|reason| (format!(r#"{{reason="{reason}"}}"#), total(reason)));
+        totals.filter(|(_, total)| *total > 0.0).collect()
+    } else {
+        vec![("{}".to_owned(), counted.iter().map(total).sum())]
+    }
+}
+
+/// What the dashboard is to show of the scenes.
+fn panels(scenes: &[Scene]) -> Vec<Expectation> {
+    let panel = |query: String| {
+        if query.contains("approval_operator_decisions") {
+            Expectation { shown: totals(&query, scenes), expression: query }
+        } else {
+            Expectation { expression: format!("group({query})"), shown: vec![("{}".to_owned(), 1.0)] }
+        }
+    };
+    queries().into_iter().map(panel).collect()
+}
+
+/// The alerts that ring after half an hour, and that ever rang until then.
+fn alerts(ringing: impl Iterator<Item = String>) -> Vec<Expectation> {
+    let shown: Vec<_> = ringing.map(|labels| (labels, 1.0)).collect();
+    let firing = r#"ALERTS{alertstate="firing"}"#;
+    let expression = |alerts: &str| format!("group by (alertname, job, reason) ({alerts})");
+    let now = Expectation { expression: expression(firing), shown: shown.clone() };
+    [now, Expectation { expression: expression(&format!("present_over_time({firing}[30m])")), shown }].into()
+}
+
+/// Releases that one Prometheus scrapes, and the alerts that are to ring.
+fn scraped(releases: &[Release]) -> (Vec<Value>, Vec<Expectation>) {
+    (releases.iter().flat_map(Release::series).collect(), alerts(releases.iter().flat_map(Release::ringing)))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn each_trouble_rings_its_alerts_and_no_panel_is_empty() {
+async fn each_trouble_rings_its_alerts_while_it_lasts_and_panels_show_it() {
     promtool::check(&file("alerts.yaml"));
-    let scenes = scenes().await;
+    let mut scenes = scenes().await;
+    // So that each panel that counts decisions has two releases to count.
+    let read_only = scenes.iter().find(|scene| scene.name == "read-only").unwrap();
+    scenes.push(Scene { name: "read-only-too", ..read_only.clone() });
     let shown: BTreeSet<&str> = scenes.iter().flat_map(|scene| scene.now.names()).collect();
     let files = ["alerts.yaml", "dashboard.json"].map(|name| std::fs::read_to_string(file(name)).unwrap());
     for text in &files {
@@ -265,21 +297,19 @@ async fn each_trouble_rings_its_alerts_and_no_panel_is_empty() {
     for reason in expressions.flat_map(|expression| reasons(&expression)) {
         assert!(reason == "Unobserved" || reason.parse::<Reason>().is_ok(), "{reason} is no reason");
     }
-    let ringing = scenes.iter().flat_map(|scene| {
-        scene.alerts.iter().map(|(alert, reason)| {
-            let reason = reason.map_or(String::new(), |reason| format!(r#", reason="{}""#, reason.as_str()));
-            format!(r#"{{alertname="{alert}", job="{}"{reason}}}"#, scene.name)
-        })
-    });
-    let alerts = |shown| Expectation {
-        expression: r#"group by (alertname, job, reason) (ALERTS{alertstate="firing"})"#.to_owned(),
-        shown,
-    };
-    let filled = |query| Expectation { expression: format!("group({query})"), shown: vec!["{}".to_owned()] };
-    let expectations = std::iter::once(alerts(ringing.collect())).chain(queries().into_iter().map(filled)).collect();
-    let series = scenes.iter().flat_map(Scene::series).collect();
-    let nobody = vec![alerts(vec![r#"{alertname="ApprovalOperatorDown"}"#.to_owned()])];
-    promtool::test(&file("alerts.yaml"), &[(series, expectations), (vec![], nobody)]);
+    let scene = |name| scenes.iter().find(|scene| scene.name == name).unwrap();
+    let well = &scene("well").now;
+    let (series, alerts_of_scenes) = scraped(&scenes.iter().map(Scene::lasts).collect::<Vec<_>>());
+    let lasting = (series, alerts_of_scenes.into_iter().chain(panels(&scenes)).collect());
+    // One that is Stalled is told of at once.
+    let passing = scenes.iter().filter(|scene| scene.name != "stalled").map(|scene| scene.passes(well));
+    let old = scenes.iter().map(|scene| scene.is_old_news(well));
+    let handed_over = scene("read-only").outlasts_its_leader("ApprovalDecisionNotTakenUp");
+    let more = [handed_over, scene("expiring").is_overdue(), Release::gone(well)];
+    let over = scraped(&passing.chain(old).chain(more).collect::<Vec<_>>());
+    let gone = scraped(&[Release::gone(well)]);
+    let never_there = (vec![], alerts([r#"{alertname="ApprovalOperatorDown"}"#.to_owned()].into_iter()));
+    promtool::test(&file("alerts.yaml"), &[lasting, over, gone, never_there]);
     let rung = scenes.iter().flat_map(|scene| scene.alerts.iter().map(|(alert, _)| *alert));
     let rung: BTreeSet<_> = rung.chain(["ApprovalOperatorDown"]).map(str::to_owned).collect();
     assert_eq!(rung, rules().into_iter().map(|rule| text(&rule["alert"])).collect(), "each alert has its scene");

@@ -1,14 +1,14 @@
 //! Rules evaluated by promtool over what operators showed at `/metrics`. Its clock begins at 0 and a minute passes from sample
-//! to sample, so a scrape is told as if it had been made then: a gauge stays what it was, a counter grows on as it grew between
-//! two scrapes, and a time is moved with the clock.
+//! to sample, so a replica is told in phases, each as if its scrape had been made then: a gauge stays what it was, a counter
+//! grows on as it grew between two scrapes, and a time is moved with the clock.
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// For how many minutes a scrape is told.
-const MINUTES: u32 = 60;
+/// For how many minutes a replica is told, if it is there to the end.
+pub const MINUTES: u32 = 60;
 
 /// What an operator shows, and when. Samples are named as Prometheus writes them, with their labels.
 #[derive(Clone)]
@@ -55,34 +55,81 @@ impl Scrape {
         let family = ["_total", "_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
         family.is_some_and(|family| self.counters.contains(family))
     }
+}
 
-    /// As promtool wants series: this scrape and what follows from it and the one before, with the labels that Prometheus
-    /// gives to what it scrapes.
-    pub fn series(&self, before: &Self, job: &str, pod: &str) -> Vec<Value> {
-        let minutes = (self.at - before.at) / 60.0;
-        let told = |(sample, value): (&String, &f64)| {
-            let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
-            let series = format!(r#"{}{{namespace="approvals",job="{job}",pod="{pod}",{labels}}}"#, name(sample));
-            let growth =
-                if self.is_counter(sample) && minutes > 0.0 { (value - before.value(sample)) / minutes } else { 0.0 };
-            let value = if name(sample).ends_with("_timestamp_seconds") { value - self.at } else { *value };
-            json!({ "series": series, "values": format!("{value:.6}+{growth:.6}x{MINUTES}") })
-        };
-        self.samples.iter().map(told).collect()
+/// What a replica shows for some minutes: a scrape, and the growth of its counters since the one before.
+#[derive(Clone)]
+pub struct Phase {
+    before: Scrape,
+    now: Scrape,
+    minutes: u32,
+}
+
+impl Phase {
+    /// Counters grow on.
+    pub fn growing(before: &Scrape, now: &Scrape, minutes: u32) -> Self {
+        Self { before: before.clone(), now: now.clone(), minutes }
     }
+
+    /// Counters stand still.
+    pub fn still(now: &Scrape, minutes: u32) -> Self {
+        Self::growing(now, now, minutes)
+    }
+
+    fn growth(&self, counter: &str) -> f64 {
+        let minutes = (self.now.at - self.before.at) / 60.0;
+        let growth = self.now.value(counter) - self.before.value(counter);
+        if minutes > 0.0 { growth / minutes } else { 0.0 }
+    }
+
+    fn counter(&self, sample: &str, value: &mut f64) -> String {
+        let growth = self.growth(sample);
+        let first = *value + growth;
+        *value += growth * f64::from(self.minutes);
+        format!("{first:.6}+{growth:.6}x{}", self.minutes - 1)
+    }
+
+    fn gauge(&self, sample: &str) -> String {
+        match self.now.samples.get(sample) {
+            Some(value) if name(sample).ends_with("_timestamp_seconds") => self.steady(value - self.now.at),
+            Some(value) => self.steady(*value),
+            // As Prometheus notes what it does not find any more.
+            None => format!("stale _x{}", self.minutes - 1),
+        }
+    }
+
+    fn steady(&self, value: f64) -> String {
+        format!("{value:.6}+0x{}", self.minutes - 1)
+    }
+}
+
+/// A replica's phases as promtool wants series, with the labels that Prometheus gives to what it scrapes. After the last phase
+/// the replica is gone.
+pub fn series(phases: &[Phase], job: &str, instance: &str) -> Vec<Value> {
+    let samples: BTreeSet<&String> = phases.iter().flat_map(|phase| phase.now.samples.keys()).collect();
+    let told = |sample: &String| {
+        let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+        let series = format!(r#"{}{{namespace="approvals",job="{job}",instance="{instance}",{labels}}}"#, name(sample));
+        let is_counter = phases.iter().any(|phase| phase.now.is_counter(sample));
+        let mut value = phases[0].now.value(sample);
+        let told = |phase: &Phase| if is_counter { phase.counter(sample, &mut value) } else { phase.gauge(sample) };
+        let values: Vec<_> = phases.iter().map(told).chain(["stale".to_owned()]).collect();
+        json!({ "series": series, "values": values.join(" ") })
+    };
+    samples.into_iter().map(told).collect()
 }
 
 fn name(sample: &str) -> &str {
     sample.split('{').next().unwrap()
 }
 
-/// An expression, and the labels of all that it is to show, each with the value 1.
+/// An expression, and the labels and the value of all that it is to show.
 pub struct Expectation {
     pub expression: String,
-    pub shown: Vec<String>,
+    pub shown: Vec<(String, f64)>,
 }
 
-/// Evaluates the rules over series, and the expressions half an hour later.
+/// Evaluates the rules over series, and the expressions after half an hour.
 pub fn test(rules: &Path, groups: &[(Vec<Value>, Vec<Expectation>)]) {
     let tests: Vec<_> = groups
         .iter()
@@ -90,7 +137,8 @@ pub fn test(rules: &Path, groups: &[(Vec<Value>, Vec<Expectation>)]) {
             let expressions: Vec<_> = expectations
                 .iter()
                 .map(|Expectation { expression, shown }| {
-                    let samples: Vec<_> = shown.iter().map(|labels| json!({ "labels": labels, "value": 1 })).collect();
+                    let samples: Vec<_> =
+                        shown.iter().map(|(labels, value)| json!({ "labels": labels, "value": value })).collect();
                     json!({ "expr": expression, "eval_time": "30m", "exp_samples": samples })
                 })
                 .collect();
