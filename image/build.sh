@@ -8,8 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 image/packages.sh buildah ca-certificates gcc jq libc6-dev
 folder=${CARGO_TARGET_DIR:-target}/image
 # The commit's time is the image's, so that everyone who builds the commit gets the same image.
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-revision=$(git describe --always --abbrev=40 --dirty --exclude '*')
+if [[ -z ${SOURCE_DATE_EPOCH:-} ]]; then
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) || {
+    echo "git does not tell the commit in $PWD, whose time would be the image's: build in a clone that belongs to you (uid $EUID)," \
+      "or set SOURCE_DATE_EPOCH to the seconds since 1970 that the image shall be of" >&2
+    exit 1
+  }
+fi
+export SOURCE_DATE_EPOCH
+revision=$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null) || revision=unknown
 version=$(cargo pkgid --package approval-operator)
 version=${version##*[@#]}
 

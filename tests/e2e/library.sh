@@ -1,10 +1,9 @@
 # What the functions of story.sh have in common: the namespaces, decisions and how they are waited for, CodePipeline's side, and a
-# stream of decisions for as long as something else happens.
-# shellcheck shell=bash disable=SC2034
+# stream of decisions for as long as something else happens. story.sh sets folder, where their files go.
+# shellcheck shell=bash disable=SC2034,SC2154
 
 operator=approval-operator-e2e codepipeline=approval-operator-e2e-codepipeline team=approval-operator-e2e-team
 release=approval-operator
-folder=$(mktemp --directory)
 
 shown() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 
@@ -150,15 +149,48 @@ end_stream() {
 
 leader() { kubectl get lease "$release" --namespace "$operator" --output jsonpath='{.spec.holderIdentity}'; }
 
-# Ends a pod's process at once, without a farewell: from within the node where that can be reached, else with the whole pod.
+leadership_passes_on() { # from which pod
+  local deadline=$((SECONDS + 15)) holder
+  until holder=$(leader) && [[ -n $holder && $holder != "$1" ]]; do
+    ((SECONDS < deadline)) || fail "the Lease is still held by ${holder:-nobody}, after the leader $1 is gone"
+    sleep 0.1
+  done
+}
+
+# Has CodePipeline take the next answer and say nothing, and returns once it has: the leader is in the middle of it then.
+cut_off_an_answer() {
+  local before deadline=$((SECONDS + 15))
+  before=$(cut_off | wc --lines)
+  curl --silent --show-error --fail --header 'content-type: application/json' "$AWS_ENDPOINT_URL/local/faults" \
+    --data '{"operation": "PutApprovalResult", "requests": {"next": 1}, "effect": {"applied": "hang"}}' >/dev/null
+  until (($(cut_off | wc --lines) > before)); do
+    kill -0 "$streamer" 2>/dev/null || fail "the stream of decisions ended early"
+    ((SECONDS < deadline)) || fail "no answer is sent that could be cut off"
+    sleep 0.05
+  done
+}
+
+cut_off() { ledger | jq --raw-output '.[] | select(.fault).pipelineName'; } # the pipelines whose answers were
+
+what_was_cut_off_is_read_from_the_record() { # stream
+  local name
+  for name in $(cut_off | grep "^$1-"); do
+    [[ -n $(kubectl get apd "$name" --output jsonpath='{.status.decidedBy}') ]] || fail "$name was not read from CodePipeline's record"
+  done
+}
+
+# Of a pod in the node, which has containerd.
+container() { kubectl get pod "$1" --namespace "$operator" --output jsonpath='{.status.containerStatuses[0].containerID}' | sed 's|.*/||'; }
+signal() { ctr --namespace k8s.io tasks kill --signal "$@"; } # signal, container
+
+# Ends a pod for good and at once. In a cluster without access to its nodes the process hears of it, and may give its Lease back.
 crash() { # pod
-  if [[ -n ${NODE_FOLDER:-} ]]; then
-    local container
-    container=$(kubectl get pod "$1" --namespace "$operator" --output jsonpath='{.status.containerStatuses[0].containerID}')
-    ctr --namespace k8s.io tasks kill --signal SIGKILL "${container#containerd://}"
-  else
-    kubectl delete pod "$1" --namespace "$operator" --force --grace-period=0 2>/dev/null >&2
-  fi
+  local container
+  container=$(container "$1")
+  # A process that is stopped does not hear kubelet's SIGTERM, and one that was killed before the pod is gone would come back.
+  [[ -z ${NODE_FOLDER:-} ]] || signal SIGSTOP "$container"
+  kubectl delete pod "$1" --namespace "$operator" --force --grace-period=0 2>/dev/null >&2
+  [[ -z ${NODE_FOLDER:-} ]] || signal SIGKILL "$container"
 }
 
 replicas_are_ready() { # how many

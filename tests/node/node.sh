@@ -35,6 +35,17 @@ for program in containerd ctr dnsmasq ip iptables jq runc; do
   type -P "$program" >/dev/null || { echo "node.sh: there is no $program in PATH: run \`make node\`" >&2; exit 1; }
 done
 
+# With this module a bridge's packets meet kube-proxy's rules. Debian's kernel has it and does not load it by itself.
+if [[ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ]]; then
+  modprobe br_netfilter || {
+    echo "node.sh: the kernel's module br_netfilter is not loaded, and cannot be loaded from here: run \`modprobe br_netfilter\` as root" \
+      "on the machine itself, or on the host where this is a container" >&2
+    exit 1
+  }
+  # Only the node's bridge shall have it: this machine's own go on as before.
+  echo 0 | tee /proc/sys/net/bridge/bridge-nf-call-{arp,ip,ip6}tables >/dev/null
+fi
+
 folder=$(mktemp --directory --tmpdir node-XXXXXXXX)
 name=${folder##*/}
 mkdir "$folder/log"
