@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What pipeline, stage and action are called in the decision of the dry run.
-pub const NAME: &str = "helm-test";
+const NAME: &str = "helm-test";
 
 /// What is not as it should be.
 #[derive(Debug, thiserror::Error)]

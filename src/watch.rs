@@ -5,7 +5,7 @@
 use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
 use crate::causes::with_causes;
-use crate::decision::{Context, Error as ReconcileError, name, reconcile};
+use crate::decision::{Context, Error as ReconcileError, acted_on, name, reconcile};
 use crate::leadership::Role;
 use crate::metrics::Metrics;
 use futures::future::ready;
@@ -83,14 +83,12 @@ impl Watch {
         let label_selector = self.label_selector.clone();
         let config = watcher::Config { label_selector, timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
         let decisions = watcher(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
-        let (before, known) = (reader.clone(), reader.clone());
-        let (edited, all) = (context.wake.clone(), context.wake.clone());
-        let (views, gone, namespace) = (context.views.clone(), context.views.clone(), self.namespace.clone());
+        let (before, after, namespace) = (context.clone(), context.clone(), self.namespace.clone());
         let errors = decisions
             .inspect_ok(move |event| match event {
-                watcher::Event::Apply(decision) if is_news(&before, decision) => wake_up(&edited, decision),
+                watcher::Event::Apply(decision) if is_news(&before.decisions, decision) => wake_up(&before, decision),
                 // Nobody waits any more for the run of a decision that is gone.
-                watcher::Event::Delete(decision) => views.forget(&ObjectRef::from_obj(decision)),
+                watcher::Event::Delete(decision) => before.views.forget(&ObjectRef::from_obj(decision)),
                 watcher::Event::Apply(_)
                 | watcher::Event::Init
                 | watcher::Event::InitApply(_)
@@ -100,11 +98,11 @@ impl Watch {
             .inspect_ok(move |event| match event {
                 // What happened while there was no watch is not to be told apart.
                 watcher::Event::InitDone => {
-                    gone.retain(|decision| {
+                    after.views.retain(|decision| {
                         namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
-                            || known.get(decision).is_some()
+                            || after.decisions.get(decision).is_some()
                     });
-                    known.state().iter().for_each(|decision| wake_up(&all, decision));
+                    after.decisions.state().iter().for_each(|decision| wake_up(&after, decision));
                     has_listed.send_replace(true);
                 }
                 watcher::Event::Apply(_)
@@ -188,19 +186,14 @@ async fn turn(mut role: watch::Receiver<Role>) -> Option<((), watch::Receiver<Ro
     }
 }
 
-/// Whether the operator has not acted on it as it is. Its own status writes change nothing of this.
+/// Whether the operator has not acted on it as it is.
 fn is_news(known: &Store<ApprovalDecision>, decision: &ApprovalDecision) -> bool {
     known.get(&ObjectRef::from_obj(decision)).is_none_or(|known| acted_on(&known) != acted_on(decision))
 }
 
-fn acted_on(decision: &ApprovalDecision) -> (Option<&String>, Option<i64>, Option<&String>) {
-    let metadata = &decision.metadata;
-    (metadata.uid.as_ref(), metadata.generation, decision.annotations().get(REQUESTED_AT))
-}
-
-fn wake_up(wake: &UnboundedSender<ObjectRef<ApprovalDecision>>, decision: &ApprovalDecision) {
+fn wake_up(context: &Context, decision: &ApprovalDecision) {
     // There is no receiver on the way down.
-    let _ = wake.send(ObjectRef::from_obj(decision));
+    let _ = context.wake.send(ObjectRef::from_obj(decision));
 }
 
 fn forget_what_is_not_read(decision: &mut ApprovalDecision) {

@@ -86,6 +86,13 @@ pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
     decision.annotations().get(REQUESTED_AT).map(|value| value.chars().take(MAX_REQUESTED_AT).collect())
 }
 
+/// What the operator acts on: which object it is, which edit of it, and which wish for a fresh start. Its own status writes
+/// change none of them.
+#[must_use]
+pub fn acted_on(decision: &ApprovalDecision) -> (Option<&str>, Option<i64>, Option<String>) {
+    (decision.metadata.uid.as_deref(), decision.metadata.generation, requested_at(decision))
+}
+
 /// The attempt that the status tells of. One of a token or a run that the spec does not name is about an earlier edit, and
 /// none of this decision's. For the rest the status is believed: only the operator may write it.
 #[must_use]

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 use super::outcome::{Intent, Next, Outcome};
-use super::progress::{execution_ids, requested_at};
+use super::progress::{acted_on, execution_ids};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
 use crate::codepipeline::{Ask, CallError, Caller, PipelineReads, Record, Request, Want, record};
@@ -198,7 +198,7 @@ impl<'a> Round<'a> {
         let Ok(Binding::Run(run)) = spec.binding() else { return false };
         let ask = Ask { stage: spec.stage_name.clone(), action: spec.action_name.clone(), run: run.into() };
         let mut question = DefaultHasher::new();
-        (self.decision.uid(), self.decision.metadata.generation, requested_at(&self.decision)).hash(&mut question);
+        acted_on(&self.decision).hash(&mut question);
         let caller = Caller { key: self.reference(), wake: self.context.wake.clone() };
         let looked = self.context.views.look(&caller, question.finish(), &spec.pipeline_name, ask, want);
         if let Some(reading) = looked.reading {
