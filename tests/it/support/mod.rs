@@ -6,8 +6,10 @@ pub mod chart;
 mod cluster;
 mod link;
 mod operator;
+mod scale;
 
 pub use case::{BOB, Case, condition, for_revision, for_run, ids, message, pinned, ready, reason, spec, with_build};
 pub use cluster::{Cluster, install_crds};
 pub use link::Link;
 pub use operator::Operator;
+pub use scale::scale;
