@@ -14,6 +14,7 @@ mod bindings;
 mod check;
 mod crash;
 mod generated;
+mod faults;
 mod gitops;
 mod histories;
 mod identity;

@@ -7,6 +7,7 @@ mod cluster;
 mod link;
 mod operator;
 mod scale;
+pub mod wire;
 
 pub use case::{BOB, Case, condition, for_revision, for_run, ids, message, pinned, ready, reason, spec, with_build};
 pub use cluster::{Cluster, install_crds};

@@ -137,6 +137,16 @@ impl Operator {
         self.eventually("it is ready", is_ready).await;
     }
 
+    /// Waits until it has looked at something, and has nothing in hand.
+    pub async fn until_at_rest(&self) {
+        self.until_ready().await;
+        let is_at_rest = async || {
+            self.metric("approval_operator_reconcile_duration_seconds_count").await > 0.0
+                && self.metric("approval_operator_reconciles_in_progress").await < 1.0
+        };
+        self.eventually("it is at rest", is_at_rest).await;
+    }
+
     /// The value of a metric with exactly these labels, written as Prometheus does; 0 where it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await.unwrap();

@@ -225,7 +225,9 @@ impl ActionDefinition {
         self
     }
 
-    pub(super) fn is_approval(&self) -> bool {
+    /// Whether it is an approval.
+    #[must_use]
+    pub fn is_approval(&self) -> bool {
         self.category == Category::Approval
     }
 

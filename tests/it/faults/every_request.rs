@@ -1,0 +1,145 @@
+//! A crash and a cut at every request. An operator lives through a scenario again and again, and each time another one of its
+//! requests, to either side, is struck in one of six ways. Requests are told apart by what they ask for and how many
+//! of the kind came before, so that two which are under way at once are both struck whatever their order; and one that shows only
+//! in some runs is struck too, for each run adds what it saw to what is still to be struck.
+
+mod scenario;
+mod strike;
+
+use crate::support::wire::{Name, Wire};
+use crate::support::{Case, scale};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use scenario::{Binding, DECISION, Scenario, Service};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+use strike::{Blow, Stage, Strike, Striker};
+
+/// What came of one run.
+struct Run {
+    seen: BTreeSet<Name>,
+    /// Whether the request that was to be struck came.
+    was_struck: bool,
+    took: Duration,
+    verdict: Result<(), String>,
+}
+
+async fn run(scenario: Scenario, strike: Option<Strike>) -> Run {
+    let begun = Instant::now();
+    let case = Case::new().await;
+    let mut play = scenario.begin(&case).await;
+    let striker = Striker::new(strike);
+    let (_to_api_server, linked) = Wire::to_api_server(&case.kubeconfig, striker.script()).await;
+    let to_service = Wire::to_service(&case.service.url(), striker.script()).await;
+    let settings = case
+        .operator_by(linked.kubeconfig())
+        .set("AWS_ENDPOINT_URL", to_service.url())
+        .replica("only", &case.namespace);
+    let mut operator = settings.start();
+    striker.begin(operator.pid());
+    let mut played = Box::pin(play.through(&case));
+    let mut is_over = false;
+    // What comes after the end may be struck as well: the Event, and the Lease.
+    loop {
+        tokio::select! {
+            biased;
+            () = striker.until(Stage::Killed) => {
+                operator.kill();
+                striker.end();
+                operator = settings.start();
+            }
+            () = &mut played, if !is_over => is_over = true,
+            () = operator.until_at_rest(), if is_over => break,
+        }
+    }
+    drop(played);
+    let decision = case.decisions.get(DECISION).await.unwrap();
+    let counts = striker.counts();
+    let verdict = play.verdict(&case, &decision, &counts).map_err(|wrong| {
+        format!("{wrong}\n{:#?}\n{:#?}\n{}", decision.status, case.service.ledger(), operator.log())
+    });
+    Run { seen: counts.seen, was_struck: striker.stage() == Stage::Past, took: begun.elapsed(), verdict }
+}
+
+/// What is known of a scenario.
+#[derive(Default)]
+struct Tally {
+    requests: BTreeSet<Name>,
+    killed: usize,
+    cut: usize,
+    /// How many requests that other runs saw did not come in the run in which they were to be struck.
+    did_not_come: usize,
+    slowest: Duration,
+}
+
+/// Strikes every request of these scenarios in these ways.
+async fn strike_all(scenarios: impl Iterator<Item = Scenario>, blows: &[Blow]) {
+    let at_once = 12 * std::thread::available_parallelism().map_or(2, usize::from);
+    let mut waiting: VecDeque<(Scenario, Option<Strike>)> = scenarios.map(|scenario| (scenario, None)).collect();
+    let mut running = FuturesUnordered::new();
+    let mut tallies: BTreeMap<Scenario, Tally> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let begun = Instant::now();
+    for runs in 1.. {
+        while running.len() < at_once
+            && let Some((scenario, strike)) = waiting.pop_front()
+        {
+            running.push(async move {
+                let run = AssertUnwindSafe(run(scenario, strike.clone())).catch_unwind().await;
+                (scenario, strike, run)
+            });
+        }
+        let Some((scenario, strike, run)) = running.next().await else { break };
+        let what = strike.as_ref().map_or_else(|| "nothing is struck".to_owned(), Strike::to_string);
+        let run = match run {
+            Ok(run) => run,
+            // It has said why.
+            Err(_) => {
+                wrong.push(format!("{scenario}: {what}: it came to no end"));
+                continue;
+            }
+        };
+        let tally = tallies.entry(scenario).or_default();
+        for name in run.seen {
+            if tally.requests.insert(name.clone()) {
+                let strikes = Strike::all(&name).filter(|strike| blows.contains(&strike.blow));
+                waiting.extend(strikes.map(|strike| (scenario, Some(strike))));
+            }
+        }
+        match strike {
+            None => {}
+            Some(_) if !run.was_struck => tally.did_not_come += 1,
+            Some(Strike { blow: Blow::Kill, .. }) => tally.killed += 1,
+            Some(Strike { blow: Blow::Cut, .. }) => tally.cut += 1,
+        }
+        tally.slowest = tally.slowest.max(run.took);
+        if let Err(why) = run.verdict {
+            println!("WRONG: {scenario}: {what}: {why}");
+            wrong.push(format!("{scenario}: {what}: {}", why.lines().next().unwrap_or_default()));
+        }
+        if runs % 100 == 0 {
+            let (open, wrong) = (waiting.len() + running.len(), wrong.len());
+            println!("{:>4.0} s  {runs} runs, {open} known to come, {wrong} wrong", begun.elapsed().as_secs_f64());
+        }
+    }
+    println!("{:<36} {:>8} {:>6} {:>6} {:>13} {:>8}", "scenario", "requests", "kills", "cuts", "did not come", "slowest");
+    for (scenario, Tally { requests, killed, cut, did_not_come, slowest }) in &tallies {
+        let (scenario, requests, slowest) = (scenario.to_string(), requests.len(), slowest.as_secs_f64());
+        println!("{scenario:<36} {requests:>8} {killed:>6} {cut:>6} {did_not_come:>13} {slowest:>6.1} s");
+    }
+    let sum = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
+    let (requests, kills, cuts) = (sum(|tally| tally.requests.len()), sum(|tally| tally.killed), sum(|tally| tally.cut));
+    let (late, seconds) = (sum(|tally| tally.did_not_come), begun.elapsed().as_secs_f64());
+    println!("{:<36} {requests:>8} {kills:>6} {cuts:>6} {late:>13} {seconds:>6.0} s", "all");
+    assert!(wrong.is_empty(), "{} runs ended otherwise than they should: {wrong:#?}", wrong.len());
+    assert!(kills > 0, "nothing was struck");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wherever_the_operator_is_killed_or_cut_off_the_ledger_and_the_status_end_the_same() {
+    let one = Scenario { binding: Binding::Token, service: Service::Delivers };
+    let quick = vec![one];
+    let scenarios = scale(quick, Scenario::all().collect());
+    strike_all(scenarios.into_iter(), scale(&[Blow::Kill], &[Blow::Kill, Blow::Cut])).await;
+}

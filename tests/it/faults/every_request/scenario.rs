@@ -1,0 +1,172 @@
+//! One decision, what it is bound to, how the service takes its answer, and what has to be true in the end whatever was struck.
+
+use super::strike::Counts;
+use crate::support::{BOB, Case, for_revision, for_run, ids, pinned, reason, spec, with_build};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason, Standing};
+use local_codepipeline::api::{ApprovalStatus, Operation};
+use local_codepipeline::faults::Fault;
+use local_codepipeline::model::{ExecutionMode, LedgerEntry, OpenApproval, Outcome, PipelineExecutionId as RunId};
+use std::fmt;
+
+pub const DECISION: &str = "web";
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Binding {
+    Token,
+    Execution,
+    Revision,
+}
+
+/// How the service takes the answer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Service {
+    Delivers,
+    /// The action wants a summary, and there is none.
+    Refuses,
+    /// Bob was quicker, and said no.
+    WasAnswered,
+    /// Twice.
+    Throttles,
+    /// Its own answer to the first is lost.
+    TakesAndIsCutOff,
+    /// The first is lost on its way.
+    IsCutOff,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Scenario {
+    pub binding: Binding,
+    pub service: Service,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, service {:?}", self.binding, self.service)
+    }
+}
+
+impl Scenario {
+    pub fn all() -> impl Iterator<Item = Self> {
+        let services = [
+            Service::Delivers,
+            Service::Refuses,
+            Service::WasAnswered,
+            Service::Throttles,
+            Service::TakesAndIsCutOff,
+            Service::IsCutOff,
+        ];
+        let bindings = [Binding::Token, Binding::Execution, Binding::Revision];
+        bindings.into_iter().flat_map(move |binding| services.map(|service| Self { binding, service }))
+    }
+
+    /// Two runs, of which the second waits in front of the first one's approval, and a decision about the first.
+    pub async fn begin(self, case: &Case) -> Play {
+        let mut pipeline = with_build(DECISION).mode(ExecutionMode::Queued);
+        if self.service == Service::Refuses {
+            pipeline.stages.iter_mut().flat_map(|stage| &mut stage.actions).for_each(|action| {
+                if action.is_approval() {
+                    *action = action.clone().summary_required();
+                }
+            });
+        }
+        case.put(pipeline);
+        let runs = ["r1", "r2"].map(|revision| case.start(DECISION, revision));
+        let put = Operation::PutApprovalResult;
+        match self.service {
+            Service::Delivers | Service::Refuses | Service::WasAnswered => {}
+            Service::Throttles => case.service.fault(Fault::throttled().on(put).times(2)),
+            Service::TakesAndIsCutOff => case.service.fault(Fault::cut_after_applying().on(put)),
+            Service::IsCutOff => case.service.fault(Fault::cut_before_applying().on(put)),
+        }
+        let mut play = Play { scenario: self, runs, approval: None };
+        if self.binding == Binding::Token {
+            play.arrive(case);
+        }
+        case.create(DECISION, play.spec()).await;
+        play
+    }
+}
+
+/// A scenario that is under way.
+pub struct Play {
+    scenario: Scenario,
+    runs: [RunId; 2],
+    /// The request of the first run, once it is there.
+    approval: Option<OpenApproval>,
+}
+
+impl Play {
+    fn spec(&self) -> ApprovalDecisionSpec {
+        let mut spec = match (self.scenario.binding, &self.approval) {
+            (Binding::Token, Some(approval)) => spec(DECISION, approval),
+            (Binding::Token, None) => unreachable!("it has arrived"),
+            (Binding::Execution, _) => for_run(DECISION, self.runs[0]),
+            (Binding::Revision, _) => for_revision(DECISION, "r1"),
+        };
+        if self.scenario.service == Service::Refuses {
+            spec.result.summary = String::new();
+        }
+        spec
+    }
+
+    /// The first run comes to its approval, and the second waits in front of it.
+    fn arrive(&mut self, case: &Case) {
+        self.runs.iter().for_each(|run| case.built(DECISION, *run, true));
+        let pending = case.pending(DECISION);
+        let [approval] = pending.as_slice() else { panic!("one is pending: {pending:?}") };
+        if self.scenario.service == Service::WasAnswered {
+            case.bob(DECISION, approval, ApprovalStatus::Rejected);
+        }
+        self.approval = Some(*approval);
+    }
+
+    /// Lives through it until the decision is settled.
+    pub async fn through(&mut self, case: &Case) {
+        if self.approval.is_none() {
+            case.until_reason(DECISION, Reason::Waiting).await;
+            self.arrive(case);
+        }
+        let is_settled =
+            |reason: Reason| matches!(reason.standing(), Standing::Settled | Standing::Stalled | Standing::Suspended);
+        case.until(DECISION, "settled", |decision| reason(decision).is_some_and(is_settled)).await;
+    }
+
+    /// What is wrong with how it ended, by the ledger and the service itself.
+    pub fn verdict(&self, case: &Case, decision: &ApprovalDecision, counts: &Counts) -> Result<(), String> {
+        let ensure = |holds: bool, otherwise: &str| if holds { Ok(()) } else { Err(otherwise.to_owned()) };
+        let Some(approval) = &self.approval else { return Err("the approval was never reached".to_owned()) };
+        let ledger: Vec<LedgerEntry> =
+            case.service.ledger_of(DECISION).into_iter().filter(|entry| entry.caller != BOB).collect();
+        let to_it = ledger.iter().all(|entry| entry.token == approval.token.to_string());
+        ensure(to_it, "another request was answered")?;
+        ensure(counts.answers <= counts.intents, "an answer was sent without an intent of its own")?;
+        let taken: Vec<_> = ledger
+            .iter()
+            .filter_map(|entry| match entry.outcome {
+                Outcome::Accepted { approved_at, .. } => Some(approved_at),
+                Outcome::Refused(_) | Outcome::NotApplied => None,
+            })
+            .collect();
+        let (expected, answers) = match self.scenario.service {
+            Service::Refuses => (Reason::InvalidApprovalToken, 0),
+            Service::WasAnswered => (Reason::ApprovalAlreadyCompleted, 0),
+            Service::Delivers | Service::Throttles | Service::TakesAndIsCutOff | Service::IsCutOff => {
+                (Reason::Delivered, 1)
+            }
+        };
+        ensure(taken.len() == answers, &format!("{} answers were taken, not {answers}", taken.len()))?;
+        ensure(reason(decision) == Some(expected), &format!("it is {:?}, not {expected:?}", reason(decision)))?;
+        let told = decision.status.as_ref().and_then(|status| status.approved_at);
+        ensure(told == taken.first().copied(), &format!("it says {told:?}, and the ledger {taken:?}"))?;
+        let known = pinned(decision);
+        ensure(known == (None, None) || known == ids(approval), "it names another request")?;
+        // Whoever was not asked about waits on.
+        let waiting: Vec<RunId> =
+            case.pending(DECISION).iter().map(|pending| pending.pipeline_execution_id).collect();
+        let expected = match self.scenario.service {
+            Service::Refuses => [self.runs[0]],
+            _ => [self.runs[1]],
+        };
+        ensure(waiting == expected, "the other run's approval is no longer pending")
+    }
+}
