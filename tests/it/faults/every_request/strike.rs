@@ -168,14 +168,16 @@ impl Striker {
         Answer::from_parts(head, body)
     }
 
-    async fn fall(&self, blow: Blow) {
+    async fn fall(self: Arc<Self>, blow: Blow) {
         match blow {
             Blow::Kill => {
                 self.stage.send_replace(Stage::Dying);
                 let pid = self.pid.subscribe().wait_for(Option::is_some).await.unwrap().unwrap_or_default();
-                let kill = move || Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-                assert!(tokio::task::spawn_blocking(kill).await.unwrap().unwrap().success());
-                self.stage.send_replace(Stage::Killed);
+                // Not on the connection's time, which ends with the operator.
+                tokio::task::spawn_blocking(move || {
+                    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+                    self.stage.send_replace(Stage::Killed);
+                });
             }
             Blow::Cut => self.end(),
         }
