@@ -2,3 +2,4 @@
 //! quick in `make test` and exhaustive in `make faults`; docs/reliability.md says what they show.
 
 mod every_request;
+mod soak;

@@ -5,7 +5,7 @@
 
 mod verdict;
 
-use crate::support::{Case, Operator, for_revision, for_run, reason, spec, with_build};
+use crate::support::{Case, Dice, Operator, for_revision, for_run, reason, spec, with_build};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ApprovalStatus, Reason};
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -30,23 +30,6 @@ const REVISIONS: [&str; 3] = ["v1", "v2", "v3"];
 
 /// How long the last answers may be in doubt: a call, its margins, and the minute that history may lag.
 const PATIENCE: Duration = Duration::from_secs(150);
-
-/// Chance that is the same in each run of a test (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn one_of<T: Clone>(&mut self, choices: &[T]) -> Option<T> {
-        (!choices.is_empty()).then(|| choices[self.below(choices.len())].clone())
-    }
-}
 
 struct History {
     case: Case,
