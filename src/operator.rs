@@ -62,6 +62,8 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let http_error = |source| Error::HttpAddress { address: settings.http_address, source };
     find_authorities()?;
     let listener = tokio::net::TcpListener::bind(settings.http_address).await.map_err(http_error)?;
+    // Port 0 asks for any that is free.
+    let http_address = listener.local_addr()?;
 
     let mut cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
     cluster.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -141,7 +143,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
         version = env!("CARGO_PKG_VERSION"),
         api_server,
         namespaces = if settings.namespaces.is_empty() { "all".to_owned() } else { settings.namespaces.join(",") },
-        http_address = %settings.http_address,
+        %http_address,
         "started"
     );
 

@@ -214,7 +214,10 @@ async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_decision_
     let (middle, last) = (&samples[third..2 * third], &samples[2 * third..]);
     let memory = [middle, last].map(|part| most(part, |sample| sample.memory));
     let descriptors = [middle, last].map(|part| most(part, |sample| sample.descriptors));
-    println!("resident {} kB and then {} kB; {} descriptors and then {}", memory[0], memory[1], descriptors[0], descriptors[1]);
+    println!(
+        "resident {} kB and then {} kB; {} descriptors and then {}",
+        memory[0], memory[1], descriptors[0], descriptors[1]
+    );
     assert!(memory[1] <= memory[0] + memory[0] / 10, "memory grew: {samples:?}");
     assert!(descriptors[1] <= descriptors[0] + 8, "descriptors leak: {samples:?}");
     assert!(soak.ends.get("Delivered").is_some_and(|delivered| *delivered > soak.made / 2), "{:?}", soak.ends);

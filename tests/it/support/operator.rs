@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -19,7 +20,7 @@ pub struct Settings {
 /// A running operator; it is killed when this is dropped.
 pub struct Operator {
     process: Child,
-    address: SocketAddr,
+    address: OnceLock<SocketAddr>,
     log: TempDir,
 }
 
@@ -81,11 +82,9 @@ impl Settings {
 
     pub fn start(&self) -> Operator {
         let log = tempfile::tempdir().unwrap();
-        // Between the look for a free port and its use another process may take it: the operator would say so and end.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_approval-operator"))
             .arg("run")
-            .arg(format!("--http-address={address}"))
+            .arg("--http-address=127.0.0.1:0")
             .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
@@ -94,7 +93,7 @@ impl Settings {
             .stderr(File::create(log.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        Operator { process, address, log }
+        Operator { process, address: OnceLock::new(), log }
     }
 }
 
@@ -125,7 +124,7 @@ impl Operator {
         use http_body_util::{BodyExt, Empty};
         use hyper_util::{client::legacy::Client, rt::TokioExecutor};
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<&'static [u8]>>();
-        let answer = client.get(format!("{}{path}", self.url()).parse().unwrap()).await.ok()?;
+        let answer = client.get(format!("http://{}{path}", self.address()?).parse().unwrap()).await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.ok()?.to_bytes();
         Some((status, String::from_utf8(body.to_vec()).unwrap()))
@@ -154,9 +153,20 @@ impl Operator {
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
-    /// Where the HTTP port is.
+    /// Where the HTTP port is, once the operator has begun to serve it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address().expect("it serves"))
+    }
+
+    /// As the log says.
+    fn address(&self) -> Option<SocketAddr> {
+        if let Some(address) = self.address.get() {
+            return Some(*address);
+        }
+        let log = self.log();
+        let mut said = log.split("http_address").skip(1).map(|rest| rest.trim_start_matches(['=', '"', ':']));
+        let address = said.find_map(|rest| rest.split([' ', '"', '\n']).next()?.parse().ok())?;
+        Some(*self.address.get_or_init(|| address))
     }
 
     pub fn pid(&self) -> u32 {

@@ -179,8 +179,7 @@ async fn connection(
     let service = {
         let hang_up = hang_up.clone();
         service_fn(move |request: hyper::Request<Incoming>| {
-            let (server, script, counts, hang_up) =
-                (server.clone(), script.clone(), counts.clone(), hang_up.clone());
+            let (server, script, counts, hang_up) = (server.clone(), script.clone(), counts.clone(), hang_up.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
