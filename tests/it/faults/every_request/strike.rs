@@ -169,6 +169,9 @@ impl Striker {
     }
 
     async fn fall(self: Arc<Self>, blow: Blow) {
+        if self.stage() == Stage::Past {
+            return;
+        }
         match blow {
             Blow::Kill => {
                 self.stage.send_replace(Stage::Dying);
