@@ -82,7 +82,7 @@ impl Watch {
         let context = context(reader.clone(), wake);
         let label_selector = self.label_selector.clone();
         let config = watcher::Config { label_selector, timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
-        let decisions = watcher(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
+        let decisions = events(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
         let (before, after, namespace) = (context.clone(), context.clone(), self.namespace.clone());
         let errors = decisions
             .inspect_ok(move |event| match event {
@@ -174,6 +174,25 @@ impl Watch {
             _ => format!("waiting for the API server at {} ({})", self.api_server, with_causes(error)),
         }
     }
+}
+
+/// The events of a watch, which begins anew with a list when it is told that it is too old. A watcher does so by itself where it
+/// is told amid the watch; where the request is refused so, it would ask for the same for ever.
+fn events(
+    api: Api<ApprovalDecision>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<ApprovalDecision>>> {
+    unfold(None, move |begun| {
+        let mut events = begun.unwrap_or_else(|| watcher(api.clone(), config.clone()).boxed());
+        async move {
+            let event = events.next().await?;
+            let is_too_old = matches!(
+                &event,
+                Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410
+            );
+            Some((event, (!is_too_old).then_some(events)))
+        }
+    })
 }
 
 /// Waits until this replica begins to act.
