@@ -76,7 +76,7 @@ pub fn is_told(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -
 
 /// Whether what came of a request that was sent is still to be told, where somebody else wrote since its intent: an
 /// operator that was paused must not overwrite what its successor has found out. Only that the answer was taken outweighs
-/// whatever else was found.
+/// whatever else was found, and where that was found too, there is nothing to add.
 #[must_use]
 pub fn is_still_to_tell(decision: &ApprovalDecision, sent: &Submission, outcome: &Outcome, now: Timestamp) -> bool {
     let status = decision.status.as_ref();
@@ -89,7 +89,10 @@ pub fn is_still_to_tell(decision: &ApprovalDecision, sent: &Submission, outcome:
             | Progress::Retrying(_)
             | Progress::Refused(..)
             | Progress::CompletedByOthers(..)
-            | Progress::Over => matches!(outcome, Outcome::Delivered { .. }) || is_told(decision, outcome, now),
+            | Progress::Over => {
+                let outweighs = matches!(outcome, Outcome::Delivered { .. });
+                outweighs && current_reason(decision) != Some(Reason::Delivered) || is_told(decision, outcome, now)
+            }
         }
 }
 

@@ -226,6 +226,12 @@ fn what_came_of_a_request_is_told_unless_a_successor_has_found_out() {
         ("ended by another: doubt is not", standing(Reason::Expired), &lost, false),
         ("ended by another: a refusal is not", standing(Reason::Expired), &wrong_token(), false),
         ("ended by another: that it was taken is", standing(Reason::Expired), &delivered(), true),
+        (
+            "found delivered by another: that it was taken is not, again",
+            standing(Reason::Delivered),
+            &delivered(),
+            false,
+        ),
         ("written, but the API server's answer was lost: it is, once", told_already, &wrong_token(), true),
         ("another attempt since", fresh().standing(Reason::Submitting).submitted(2, 0, 20), &delivered(), false),
         ("edited since", standing(Reason::Expired).edited(), &delivered(), false),
