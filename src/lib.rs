@@ -7,6 +7,7 @@ pub mod cli;
 pub mod codepipeline;
 pub mod decision;
 pub mod http;
+pub mod kubernetes;
 pub mod leadership;
 pub mod metrics;
 pub mod operator;

@@ -5,6 +5,7 @@ use crate::cli::Run;
 use crate::codepipeline::{Client, Pace, Views};
 use crate::decision::{Context, Settings};
 use crate::http::{Health, router};
+use crate::kubernetes;
 use crate::leadership::{CALL_TIMEOUT, Role, campaign, election};
 use crate::metrics::Metrics;
 use crate::watch::{Cache, WATCH_SECONDS, Watch};
@@ -70,7 +71,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
     // Longer than a watch may have nothing to say.
     cluster.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS)) + CONNECT_TIMEOUT);
     let api_server = cluster.cluster_url.to_string();
-    let client = |config| kube::Client::try_from(config).map_err(|error| Error::Kubernetes(Box::new(error)));
+    let client = |config| kubernetes::client(config).map_err(|error| Error::Kubernetes(Box::new(error)));
     let kubernetes = client(cluster.clone())?;
     let (sender, role) = watch::channel(Role::Standby);
     let election = if settings.leader_election.enabled {
