@@ -17,6 +17,9 @@ use crate::programs::Programs;
 use crate::server::Server;
 use crate::user::{Tokens, User, random};
 
+mod second;
+pub use second::SecondApiServer;
+
 const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// Ports that are tried before it is an error that all of them are taken.
@@ -190,6 +193,7 @@ impl ControlPlane {
 /// etcd listens on sockets in its folder, so that it takes no ports and nobody else reaches it. Their URLs must look
 /// like a host's: these name the files `client:1` and `peer:1` in the current folder, which is the servers'.
 const ETCD: &str = "unix://client:1";
+const ETCD_SOCKET: &str = "client:1";
 const ETCD_PEERS: &str = "unix://peer:1";
 
 fn etcd_args(folder: &Path) -> Vec<String> {

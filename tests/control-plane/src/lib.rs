@@ -11,6 +11,6 @@ mod programs;
 mod server;
 mod user;
 
-pub use control_plane::ControlPlane;
+pub use control_plane::{ControlPlane, SecondApiServer};
 pub use error::Error;
 pub use user::User;

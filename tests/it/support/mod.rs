@@ -9,12 +9,13 @@ mod link;
 mod operator;
 mod scale;
 mod truth;
+pub mod watch_lines;
 pub mod wire;
 
 pub use case::{BOB, Case, condition, for_revision, for_run, ids, message, pinned, ready, reason, spec, with_build};
 pub use cluster::{Cluster, install_crds};
 pub use dice::Dice;
 pub use link::Link;
-pub use operator::Operator;
+pub use operator::{Operator, Settings};
 pub use scale::scale;
 pub use truth::{ensure, is_settled};
