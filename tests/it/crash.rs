@@ -77,20 +77,6 @@ async fn a_result_is_written_once_the_api_server_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_operators_on_the_same_decisions_answer_each_once() {
-    let case = Case::new().await;
-    for number in 0..40 {
-        case.approve(&format!("p{number}")).await;
-    }
-    let operators = [case.operator().start(), case.operator().start()];
-    for number in 0..40 {
-        let pipeline = format!("p{number}");
-        case.until_reason(&pipeline, Reason::Delivered).await;
-        assert_eq!(case.service.requests_of(Operation::PutApprovalResult, &pipeline), 1, "{}", operators[0].log());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_decision_deleted_amid_its_answer_leaves_nothing_behind() {
     let case = Case::new().await;
     case.service.fault(Fault::late().delay_after(Duration::from_millis(300)).pipeline("gone"));
@@ -105,27 +91,6 @@ async fn a_decision_deleted_amid_its_answer_leaves_nothing_behind() {
     assert_eq!(case.accepted("gone"), 1);
     case.approve("next").await;
     case.until_reason("next", Reason::Delivered).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_was_paused_does_not_overwrite_what_its_successor_found() {
-    let case = Case::new().await;
-    case.service.fault(Fault::hang_after_applying().on(Operation::PutApprovalResult).pipeline("web"));
-    case.approve("web").await;
-    let paused = case.operator().start();
-    case.until_asked("web", 1).await;
-    paused.signal("STOP");
-    let successor = case.operator().start();
-    let settled = case.until_reason("web", Reason::Delivered).await;
-    paused.signal("CONT");
-    // It has lost its answer while it slept, and would call it Unconfirmed.
-    let ended = r#"approval_operator_aws_requests_total{operation="PutApprovalResult",outcome="Lost"}"#;
-    let in_progress = "approval_operator_reconciles_in_progress";
-    let is_over = async || paused.metric(ended).await >= 1.0 && paused.metric(in_progress).await < 1.0;
-    paused.eventually("its round is over", is_over).await;
-    drop(successor);
-    assert_eq!(case.decisions.get("web").await.unwrap().status, settled.status, "{}", paused.log());
-    assert_eq!(case.accepted("web"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ async fn two_operators_race_for_every_decision_and_each_is_answered_once() {
         wrong.extend(case.tells_the_truth(&decision).err());
     }
     let collisions = books.collisions();
-    println!("race: {count} decisions in {took:?}: {collisions} collisions, {lost} answers lost by two kills");
+    println!("FIGURE race: {count} decisions in {took:?}: {collisions} collisions, {lost} answers lost by two kills");
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), operators[0].log());
     assert!(collisions > count / 10, "they hardly met: {collisions} times");
     assert!(lost <= 2 * CONCURRENCY, "{lost} answers were lost");
@@ -103,7 +103,7 @@ async fn a_leader_stopped_amid_a_request_does_no_harm_when_it_goes_on() {
     let runs = join_all(cases.map(|held| async move { (held, outlived(*held).await) })).await;
     let mut wrong = Vec::new();
     for (held, result) in runs {
-        println!("held: {held:?}: {result:?}");
+        println!("FIGURE held {held:?}: {result:?}");
         wrong.extend(result.err().map(|why| format!("{held:?}: {why}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -105,22 +105,25 @@ impl Holder {
                 if !is_it {
                     return books.pass(passing).await;
                 }
-                let let_go = async || {
-                    let _ = stage.subscribe().wait_for(|stage| *stage == Stage::LetGo).await;
-                };
-                let answer = match held.1 {
-                    Point::BeforeItGetsThere => {
-                        let_go().await;
-                        books.pass(passing).await
-                    }
-                    Point::AfterItWasTaken => {
-                        let answer = books.pass(passing).await;
-                        let_go().await;
-                        answer
-                    }
-                };
-                stage.send_replace(Stage::Through);
-                answer
+                let mut stages = stage.subscribe();
+                let let_go = async move { drop(stages.wait_for(|stage| *stage == Stage::LetGo).await) };
+                // What has left goes on, though the one who sent it gives up.
+                let passed = tokio::spawn(async move {
+                    let answer = match held.1 {
+                        Point::BeforeItGetsThere => {
+                            let_go.await;
+                            books.pass(passing).await
+                        }
+                        Point::AfterItWasTaken => {
+                            let answer = books.pass(passing).await;
+                            let_go.await;
+                            answer
+                        }
+                    };
+                    stage.send_replace(Stage::Through);
+                    answer
+                });
+                passed.await.unwrap()
             })
         }
     }

@@ -148,7 +148,7 @@ async fn an_api_server_that_lags_behind_the_one_that_is_written_to_changes_no_ou
     second.hold(false);
     wrong.extend(books.wrong());
     let (counts, took, longest) = (&balancer.counts, begun.elapsed(), longest.lock().unwrap());
-    println!("told: {count} decisions in {took:?} by a server up to {longest:?} behind: {counts:?}");
+    println!("FIGURE {count} decisions in {took:?} by a server up to {longest:?} behind: {counts:?}");
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), operator.log());
     assert!(counts.stale_events.load(Relaxed) > 0, "it did not lag: {counts:?}");
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// After so long it has been asked again, and a decision that waits for it is answered.
-const BACK_WITHIN: Duration = Duration::from_secs(6);
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 fn unavailable_while(is_out: &watch::Sender<bool>, books: &Arc<Books>) -> impl Script + use<> {
     let (is_out, books) = (is_out.subscribe(), books.clone());
@@ -46,13 +46,14 @@ async fn back_after(lasts: Duration, is_at_work: bool) -> Duration {
     let decision = case.until_reason("web", Reason::Delivered).await;
     assert_eq!(case.tells_the_truth(&decision), Ok(()));
     assert_eq!(books.wrong(), [""; 0]);
-    back.elapsed()
+    let late = back.elapsed();
+    assert!(late < BACK_WITHIN, "{late:?}\n{}", operator.log());
+    late
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_was_unavailable_is_asked_again_soon() {
-    let lasts = scale(Duration::from_secs(12), Duration::from_secs(60));
+    let lasts = scale(Duration::from_secs(16), Duration::from_secs(60));
     let (at_start, at_work) = tokio::join!(back_after(lasts, false), back_after(lasts, true));
-    println!("told: after {lasts:?} without an API server: {at_start:?} at the start, {at_work:?} at work");
-    assert!(at_start.max(at_work) < BACK_WITHIN, "{at_start:?} at the start, {at_work:?} at work");
+    println!("FIGURE after {lasts:?} without an API server: {at_start:?} at the start, {at_work:?} at work");
 }

@@ -119,7 +119,7 @@ impl Troublemaker {
         join_all(self.troubles.iter().map(|trouble| case.until_events(trouble.decision, &["Delivered"]))).await;
         let check = |(name, (decision, took)): (&'static str, (ApprovalDecision, Duration))| {
             let (intents, results) = (self.writes(name, Write::Intent).len(), self.writes(name, Write::Result).len());
-            println!("told: {name}: {took:?}, {intents} writes of intents, {results} of results");
+            println!("FIGURE {name}: {took:?}, {intents} writes of intents, {results} of results");
             assert_eq!(case.tells_the_truth(&decision), Ok(()), "{name}\n{}", operator.log());
             assert_eq!(case.service.ledger_of(name).len(), 1, "{name}\n{}", operator.log());
             (name, decision)
@@ -249,7 +249,7 @@ async fn decisions_that_others_write_to_all_the_time_are_answered() {
     let decisions = join_all(decisions).await;
     let writes = maker.books.requests("PUT approvaldecisions/status");
     let (count, others) = (decisions.len(), others.load(Relaxed));
-    println!("told: {count} decisions in {:?}, {writes} writes of ours and {others} of others", begun.elapsed());
+    println!("FIGURE {count} decisions in {:?}, {writes} writes of ours and {others} of others", begun.elapsed());
     assert!(writes > 2 * count, "nobody was in the way");
     // Each but those two was refused for a write of somebody else's.
     assert!(writes <= 2 * count + others, "{writes} writes against {others}");
@@ -290,8 +290,35 @@ async fn each_kind_of_request_that_is_put_off_is_made_again_when_it_is_time() {
     ] {
         let of_kind = arrivals.get(kind).unwrap_or_else(|| panic!("no {kind}: {:?}", arrivals.keys()));
         let pauses: Vec<Duration> = of_kind.windows(2).take(TIMES).map(|pair| pair[1] - pair[0]).collect();
-        println!("told: {kind} was put off: {pauses:?}");
+        println!("FIGURE {kind} was put off: {pauses:?}");
         let in_time = pauses.iter().all(|pause| *pause >= Duration::from_secs(1) - GRAIN);
         assert!(pauses.len() == TIMES && in_time, "{kind}: {pauses:?}\n{}", operator.log());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_put_off_for_ever_hold_no_answer_up() {
+    let case = Case::new().await;
+    let books = Books::open();
+    let script = {
+        let books = books.clone();
+        move |passing: Passing| -> futures::future::BoxFuture<'static, _> {
+            let books = books.clone();
+            Box::pin(async move {
+                // As an API server does that limits the rate of Events.
+                if passing.name.kind == "POST events" { Some(put_off(1)) } else { books.pass(passing).await }
+            })
+        }
+    };
+    let wired = books.wired(&case, script).await;
+    let _operator = wired.settings.argument("--concurrency=1").start();
+    let begun = Instant::now();
+    let decisions = (0..4).map(|number| format!("p{number}"));
+    join_all(decisions.map(async |name: String| {
+        case.approve(&name).await;
+        case.until_reason(&name, Reason::Delivered).await;
+    }))
+    .await;
+    println!("FIGURE 4 decisions one by one, whose Events are put off: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
