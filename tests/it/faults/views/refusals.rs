@@ -50,12 +50,15 @@ struct Trouble {
     lasts: Lasts,
 }
 
+/// When the status of a decision was written.
+type Writes = HashMap<(String, Write), Vec<Instant>>;
+
 /// Makes trouble, and knows when what was written.
 #[derive(Clone)]
 struct Troublemaker {
     troubles: &'static [Trouble],
     books: Arc<Books>,
-    writes: Arc<Mutex<HashMap<(String, Write), Vec<Instant>>>>,
+    writes: Arc<Mutex<Writes>>,
 }
 
 impl Troublemaker {
