@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub const MAX_MESSAGE: usize = 4096;
 
 /// Whether a condition holds.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -24,7 +24,7 @@ pub enum ConditionStatus {
 }
 
 /// One aspect of the state of a resource.
-#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Which aspect: Ready, Reconciling or Stalled.

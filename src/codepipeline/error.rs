@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use std::error::Error as StdError;
 
 /// Why a call has no result.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum CallError {
     /// The service refused what was asked: only another request mends that.
     Refused {
@@ -36,7 +36,7 @@ pub enum CallError {
 }
 
 /// A refusal that only an edit of the decision mends. The first six are all that PutApprovalResult declares.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Refusal {
     /// InvalidApprovalTokenException
     InvalidApprovalToken,
@@ -66,7 +66,7 @@ impl From<Refusal> for Reason {
 }
 
 /// What has to change before a request that was not taken can succeed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Cause {
     /// Fewer requests: time mends it.
     Throttled,

@@ -22,7 +22,7 @@ pub struct Request<'a> {
 }
 
 /// The run of the action that a request is, and the run of the pipeline that it belongs to.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ExecutionIds {
     /// pipelineExecutionId
     pub pipeline: Option<String>,
@@ -31,7 +31,7 @@ pub struct ExecutionIds {
 }
 
 /// What the record says about a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Record {
     /// There is no such pipeline.
     PipelineNotFound(Exception),
@@ -46,7 +46,7 @@ pub enum Record {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Finished {
     /// The answer; none where nobody gave one (a time-out, a cancellation).
     pub result: Option<ApprovalStatus>,

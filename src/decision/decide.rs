@@ -39,7 +39,7 @@ pub struct Sight {
 }
 
 /// A look at the service's record.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct RecordReading {
     /// When it began. What the service did later may not be in it, however long it took.
     pub begun: Timestamp,
@@ -54,7 +54,7 @@ impl Observed<'_> {
 }
 
 /// What a round has done about an answer.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Attempt {
     /// Nothing.
     None,
@@ -273,6 +273,8 @@ fn attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) ->
 
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub enum Outcome {
 }
 
 /// An attempt at answering: it is written to the status before the request leaves.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Intent {
     /// As it stands in the status.
     pub submission: Submission,
@@ -141,7 +141,7 @@ pub enum Pending {
 }
 
 /// What is known of the attempts before this one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Earlier {
     /// There was none, or none was taken.
     NotTaken,

@@ -15,7 +15,7 @@ use std::fmt;
 pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
 
 /// The answer to give, and the one approval request to give it to.
-#[derive(Clone, CustomResource, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, CustomResource, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "codepipeline.approvals.dev",
     version = "v1alpha1",
@@ -104,7 +104,7 @@ pub struct ApprovalDecisionSpec {
 }
 
 /// The answer, as PutApprovalResult takes it.
-#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 pub struct ApprovalResult {
     /// Whether the pipeline may go on.
     pub status: ApprovalStatus,
@@ -115,7 +115,7 @@ pub struct ApprovalResult {
 }
 
 /// Whether the pipeline may go on: Approved or Rejected.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum ApprovalStatus {
     /// The pipeline goes on.
     Approved,
@@ -134,7 +134,7 @@ impl fmt::Display for ApprovalStatus {
 
 /// A time as a user wrote it. The API server admits `date-time`s that are in no calendar, so it is read where an error
 /// can be told.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct NotAfter(pub String);
 
 impl JsonSchema for NotAfter {
@@ -152,7 +152,7 @@ impl JsonSchema for NotAfter {
 }
 
 /// What became of the decision.
-#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct ApprovalDecisionStatus {
@@ -193,7 +193,7 @@ pub struct ApprovalDecisionStatus {
 }
 
 /// An attempt at answering.
-#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Submission {
     /// How many attempts there were since the decision was last edited, this one included.
@@ -213,7 +213,7 @@ pub struct Submission {
 }
 
 /// An exception as CodePipeline raised it.
-#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 pub struct Exception {
     /// The exact name, such as InvalidApprovalTokenException.
     #[schemars(length(max = 256))]

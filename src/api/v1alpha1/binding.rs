@@ -8,7 +8,7 @@ use std::fmt;
 
 /// An approval token: a lower-case UUID. Whoever holds it and may call PutApprovalResult can answer the approval, so it
 /// never shows in a log.
-#[derive(Clone, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 pub struct Token(
     #[schemars(length(equal = 36), regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]

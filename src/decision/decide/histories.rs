@@ -3,12 +3,12 @@
 //! [`Move`]; what the service did is written down in a chronicle, from which the oracle says what each decision had to
 //! come to. The diary of a world is what a failing test prints.
 
-mod aws;
+pub mod aws;
 mod operator;
 mod oracle;
 mod people;
 mod properties;
-mod reads;
+pub mod reads;
 mod views;
 
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Standing};

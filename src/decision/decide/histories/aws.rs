@@ -204,19 +204,14 @@ impl Aws {
 
     fn put(
         &mut self,
-        (stage, action): (&str, &str),
+        place: (&str, &str),
         token: &Token,
         result: ApprovalStatus,
         (summary, by): (&str, &str),
     ) -> Result<Timestamp, CallError> {
-        let status = match result {
-            ApprovalStatus::Approved => api::ApprovalStatus::Approved,
-            ApprovalStatus::Rejected => api::ApprovalStatus::Rejected,
-        };
-        let input = PutApprovalResultInput::new(PIPELINE, stage, action, &token.0, status, summary);
-        let answer = self.service.put_approval_result(self.now, by, &input);
+        let answer = put(&mut self.service, self.now, place, token, result, (summary, by));
         self.write_down();
-        answer.map(|answer| answer.approved_at.0).map_err(|exception| super::reads::call_error(&exception))
+        answer
     }
 
     /// Starts a run; no two begin at the same time.
@@ -346,6 +341,24 @@ impl Aws {
                 .collect(),
         })
     }
+}
+
+/// Somebody answers a request of the pipeline.
+pub fn put(
+    service: &mut Service,
+    now: Timestamp,
+    (stage, action): (&str, &str),
+    token: &Token,
+    result: ApprovalStatus,
+    (summary, by): (&str, &str),
+) -> Result<Timestamp, CallError> {
+    let status = match result {
+        ApprovalStatus::Approved => api::ApprovalStatus::Approved,
+        ApprovalStatus::Rejected => api::ApprovalStatus::Rejected,
+    };
+    let input = PutApprovalResultInput::new(PIPELINE, stage, action, &token.0, status, summary);
+    let answer = service.put_approval_result(now, by, &input);
+    answer.map(|answer| answer.approved_at.0).map_err(|exception| super::reads::call_error(&exception))
 }
 
 pub fn revisions_of(views: Vec<api::SourceRevisionView>) -> Vec<SourceRevision> {

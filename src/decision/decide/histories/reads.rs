@@ -12,7 +12,7 @@ use crate::codepipeline::{
 use crate::decision::fixtures;
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{self, ActionExecutionStatus};
-use local_codepipeline::model::{self, ExceptionKind};
+use local_codepipeline::model::{self, ExceptionKind, Service};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The calls of one look, or of one reading of the record.
@@ -76,37 +76,19 @@ impl Reads for Calls<'_> {
     async fn pipeline_state(&self) -> Result<PipelineState, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        let input = api::GetPipelineStateInput { name: Some(PIPELINE.to_owned()) };
-        let output = aws.service.get_pipeline_state(now, &input).map_err(|exception| call_error(&exception))?;
-        Ok(PipelineState { stages: output.stage_states.into_iter().map(stage).collect() })
+        pipeline_state(&mut aws.service, now)
     }
 
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        let (pipeline_name, max_results) = (Some(PIPELINE.to_owned()), Some(self.page));
-        let input = api::ListPipelineExecutionsInput { pipeline_name, max_results, next_token: page };
-        let output = aws.service.list_pipeline_executions(now, &input).map_err(|exception| call_error(&exception))?;
-        Ok(Page { items: output.pipeline_execution_summaries.into_iter().map(run).collect(), next: output.next_token })
+        pipeline_executions(&mut aws.service, now, self.page, page)
     }
 
     async fn pipeline_execution(&self, id: &str) -> Result<PipelineExecution, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        let (pipeline_name, pipeline_execution_id) = (Some(PIPELINE.to_owned()), Some(id.to_owned()));
-        let input = api::GetPipelineExecutionInput { pipeline_name, pipeline_execution_id };
-        let output = aws.service.get_pipeline_execution(now, &input).map_err(|exception| call_error(&exception))?;
-        Ok(PipelineExecution {
-            id: id.to_owned(),
-            status: status(output.pipeline_execution.status),
-            started: None,
-            updated: None,
-            source_revisions: Vec::new(),
-            mode: match output.pipeline_execution.execution_mode {
-                model::ExecutionMode::Parallel => ExecutionMode::Parallel,
-                model::ExecutionMode::Queued | model::ExecutionMode::Superseded => ExecutionMode::Serial,
-            },
-        })
+        pipeline_execution(&mut aws.service, now, id)
     }
 
     async fn action_executions(
@@ -116,15 +98,59 @@ impl Reads for Calls<'_> {
     ) -> Result<Page<ActionExecution>, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        let filter = execution.map(|id| api::ActionExecutionFilter {
-            pipeline_execution_id: Some(id.to_owned()),
-            latest_in_pipeline_execution: None,
-        });
-        let (pipeline_name, max_results) = (Some(PIPELINE.to_owned()), Some(self.page));
-        let input = api::ListActionExecutionsInput { pipeline_name, filter, max_results, next_token: page };
-        let output = aws.service.list_action_executions(now, &input).map_err(|exception| call_error(&exception))?;
-        Ok(Page { items: output.action_execution_details.into_iter().map(entry).collect(), next: output.next_token })
+        action_executions(&mut aws.service, now, self.page, (execution, page))
     }
+}
+
+pub fn pipeline_state(service: &mut Service, now: Timestamp) -> Result<PipelineState, CallError> {
+    let input = api::GetPipelineStateInput { name: Some(PIPELINE.to_owned()) };
+    let output = service.get_pipeline_state(now, &input).map_err(|exception| call_error(&exception))?;
+    Ok(PipelineState { stages: output.stage_states.into_iter().map(stage).collect() })
+}
+
+pub fn pipeline_executions(
+    service: &mut Service,
+    now: Timestamp,
+    size: i64,
+    page: Option<String>,
+) -> Result<Page<PipelineExecution>, CallError> {
+    let (pipeline_name, max_results) = (Some(PIPELINE.to_owned()), Some(size));
+    let input = api::ListPipelineExecutionsInput { pipeline_name, max_results, next_token: page };
+    let output = service.list_pipeline_executions(now, &input).map_err(|exception| call_error(&exception))?;
+    Ok(Page { items: output.pipeline_execution_summaries.into_iter().map(run).collect(), next: output.next_token })
+}
+
+pub fn pipeline_execution(service: &mut Service, now: Timestamp, id: &str) -> Result<PipelineExecution, CallError> {
+    let (pipeline_name, pipeline_execution_id) = (Some(PIPELINE.to_owned()), Some(id.to_owned()));
+    let input = api::GetPipelineExecutionInput { pipeline_name, pipeline_execution_id };
+    let output = service.get_pipeline_execution(now, &input).map_err(|exception| call_error(&exception))?;
+    Ok(PipelineExecution {
+        id: id.to_owned(),
+        status: status(output.pipeline_execution.status),
+        started: None,
+        updated: None,
+        source_revisions: Vec::new(),
+        mode: match output.pipeline_execution.execution_mode {
+            model::ExecutionMode::Parallel => ExecutionMode::Parallel,
+            model::ExecutionMode::Queued | model::ExecutionMode::Superseded => ExecutionMode::Serial,
+        },
+    })
+}
+
+pub fn action_executions(
+    service: &mut Service,
+    now: Timestamp,
+    size: i64,
+    (execution, page): (Option<&str>, Option<String>),
+) -> Result<Page<ActionExecution>, CallError> {
+    let filter = execution.map(|id| api::ActionExecutionFilter {
+        pipeline_execution_id: Some(id.to_owned()),
+        latest_in_pipeline_execution: None,
+    });
+    let (pipeline_name, max_results) = (Some(PIPELINE.to_owned()), Some(size));
+    let input = api::ListActionExecutionsInput { pipeline_name, filter, max_results, next_token: page };
+    let output = service.list_action_executions(now, &input).map_err(|exception| call_error(&exception))?;
+    Ok(Page { items: output.action_execution_details.into_iter().map(entry).collect(), next: output.next_token })
 }
 
 fn stage(stage: api::StageState) -> StageState {
