@@ -40,6 +40,9 @@ pub struct SeedError {
     shown: String,
 }
 
+/// The most that an error shows of a line.
+const LONGEST_LINE: usize = 400;
+
 /// A seed file that is being read.
 #[derive(Clone, Copy)]
 struct Source<'a> {
@@ -57,10 +60,23 @@ impl Source<'_> {
             file: self.file.display().to_string(),
             line,
             column,
-            what: what.strip_suffix(&place).unwrap_or(&what).to_owned(),
-            shown: self.text.lines().nth(index).unwrap_or_default().trim_end().to_owned(),
+            what: fit(what.strip_suffix(&place).unwrap_or(&what)),
+            shown: fit(self.lines().nth(index).unwrap_or_default().trim_end()),
         }
     }
+
+    /// Its lines as YAML counts them: it knows a line end that `str::lines` does not.
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+    }
+}
+
+/// What of a text fits on a terminal. A file may hold megabytes in one line, and what steers a terminal.
+fn fit(text: &str) -> String {
+    text.chars()
+        .take(LONGEST_LINE)
+        .map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter })
+        .collect()
 }
 
 /// The service as a seed file describes it, at its beginning. `behaviour` is for files that leave it open; `file` is
@@ -97,6 +113,9 @@ pub fn service(
     }
     Ok(service)
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
