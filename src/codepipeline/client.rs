@@ -4,24 +4,27 @@
 use super::credentials::FetchedFirst;
 use super::error::{CallError, Cause, TooLate, Transmission, classify};
 use super::pace::Pace;
+use super::response::{bounded, ensure_answer};
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
 use crate::causes::with_causes;
 use crate::metrics::{Metrics, outcome};
 use crate::traces;
-use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
 use aws_sdk_codepipeline::operation::RequestId;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
@@ -207,7 +210,7 @@ impl Client {
             Err(error) => return Answer { result: Err(error), request_id: None },
         };
         let begun = Instant::now();
-        let transmitted = Transmitted { latest, begun: Arc::default() };
+        let transmitted = Transmitted { operation, latest, begun: Arc::default() };
         let span = call_span(operation);
         let sent = send(loading.client, transmitted.clone()).instrument(span.clone()).await;
         let (request_id, result) = match sent {
@@ -237,7 +240,8 @@ impl Client {
             Loaded::Failure { error, seen } if seen.elapsed() < LEAST_PAUSE => return Err(error.clone()),
             Loaded::Failure { .. } | Loaded::Nothing => {}
         }
-        let result = match timeout(self.shared.timeout, load(self.shared.timeout)).await {
+        let chain = aws_config::defaults(BehaviorVersion::latest());
+        let result = match timeout(self.shared.timeout, load(chain, self.shared.timeout)).await {
             Ok(result) => result,
             Err(_) => Err(format!("no AWS credentials were found within {:?}", self.shared.timeout)),
         };
@@ -282,14 +286,13 @@ fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
     }
 }
 
-async fn load(limit: Duration) -> Result<sdk::Client, String> {
+async fn load(chain: ConfigLoader, limit: Duration) -> Result<sdk::Client, String> {
     // Half is left for the answer: a connection that fails sooner than the call is known not to have carried it.
     let connect = CONNECT_TIMEOUT.min(limit / 2);
     let timeouts = TimeoutConfig::builder().operation_timeout(limit).connect_timeout(connect).build();
     // A second POST could hide what became of the first, and reads that are repeated unseen keep no pace.
     let once = RetryConfig::disabled();
-    let defaults = aws_config::defaults(BehaviorVersion::latest());
-    let config = defaults.timeout_config(timeouts).retry_config(once).load().await;
+    let config = chain.timeout_config(timeouts).retry_config(once).load().await;
     if config.region().is_none() {
         return Err(
             "no AWS region was found in AWS_REGION, the shared configuration or the instance metadata".to_owned()
@@ -303,9 +306,10 @@ async fn load(limit: Duration) -> Result<sdk::Client, String> {
 }
 
 /// Sees to it that a request leaves in time or not at all, and notes that it is handed to the connection: before that, no
-/// failure can mean that it was applied.
+/// failure can mean that it was applied. A response that is none of the service's becomes a failure.
 #[derive(Clone, Debug)]
 pub(super) struct Transmitted {
+    operation: Operation,
     latest: Timestamp,
     begun: Arc<AtomicBool>,
 }
@@ -335,8 +339,17 @@ impl Intercept for Transmitted {
         Ok(())
     }
 
-    /// The SDK takes an empty body for an answer that leaves everything out. The service's answers are JSON: an empty one
-    /// comes from something in between, and says nothing about what the service did.
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response_mut().body_mut();
+        *body = bounded(std::mem::replace(body, SdkBody::taken()), self.operation);
+        Ok(())
+    }
+
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
@@ -345,7 +358,7 @@ impl Intercept for Transmitted {
     ) -> Result<(), BoxError> {
         let response = context.response();
         match response.body().bytes() {
-            Some([]) if response.status().is_success() => Err("the response is empty".into()),
+            Some(body) if response.status().is_success() => Ok(ensure_answer(self.operation, body)?),
             Some(_) | None => Ok(()),
         }
     }
@@ -355,3 +368,6 @@ impl Intercept for Transmitted {
 pub(super) fn timestamp(time: &sdk::primitives::DateTime) -> Option<Timestamp> {
     Timestamp::from_nanosecond(time.as_nanos()).ok().map(to_millisecond)
 }
+
+#[cfg(test)]
+mod answers;

@@ -151,6 +151,9 @@ fn meaning(name: &str) -> Meaning {
     }
 }
 
+/// The longest name of an exception, which is what a status can hold.
+const LONGEST_NAME: usize = 256;
+
 /// Whether the request had been handed to the connection when the call failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Transmission {
@@ -196,8 +199,10 @@ where
 /// An error that the service, or something before it, put into words.
 fn answered(status: u16, name: Option<String>, message: String) -> CallError {
     // A 5xx says nothing about whether the request was applied, whatever its body says. A 4xx that names no exception does
-    // not come from the service, and what stands in between may have passed the request on.
-    let Some(name) = name.filter(|_| status < 500 && status != 408) else {
+    // not come from the service, and what stands in between may have passed the request on. Nor does anything else that is
+    // no success.
+    let is_told = (400..500).contains(&status) && status != 408;
+    let Some(name) = name.filter(|name| is_told && is_exception(name)) else {
         return CallError::Lost { detail: format!("HTTP status {status}: {message}") };
     };
     match meaning(&name) {
@@ -209,6 +214,13 @@ fn answered(status: u16, name: Option<String>, message: String) -> CallError {
             exception: Some(Exception { r#type: name, message }),
         },
     }
+}
+
+/// Whether a text can be the name of an exception. Proxies have codes of their own where an exception has its name.
+fn is_exception(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.len() <= LONGEST_NAME
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 fn caused_by<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
@@ -283,6 +295,15 @@ mod tests {
     #[test]
     fn a_4xx_that_names_no_exception_is_not_taken_for_the_services_word() {
         assert!(matches!(answered(403, None, String::new()), CallError::Lost { .. }));
+    }
+
+    #[test]
+    fn a_code_that_is_no_exceptions_name_is_not_taken_for_the_services_word() {
+        let long = "E".repeat(LONGEST_NAME + 1);
+        for name in ["", "403", "<html>", "access denied", &long] {
+            let error = answered(403, Some(name.to_owned()), String::new());
+            assert!(matches!(error, CallError::Lost { .. }), "{name} became {error:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod pace;
 mod pipeline;
 mod reads;
 mod record;
+mod response;
 mod view;
 mod views;
 

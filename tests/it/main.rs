@@ -10,6 +10,7 @@
 
 mod admission;
 mod alerts;
+mod answers;
 mod bindings;
 mod check;
 mod crash;

@@ -72,6 +72,14 @@ pub enum AfterApplying {
     ServerError(ServerError),
     /// Status 200 and a web page.
     NotJson,
+    /// Status 200 and JSON that is no answer.
+    OtherJson,
+    /// Status 200 and a blank.
+    Blank,
+    /// Status 200 and JSON that has no end, as fast as it is taken.
+    Endless,
+    /// Status 200 and blanks, one now and then, for ever.
+    Trickle,
     /// Nothing: the connection closes.
     Close,
     /// Nothing: the connection stays open until the caller leaves.
@@ -224,6 +232,30 @@ impl Fault {
         Effect::Applied(AfterApplying::NotJson).into()
     }
 
+    /// Somebody else's JSON instead of an answer, and the request was taken.
+    #[must_use]
+    pub fn other_json_after_applying() -> Self {
+        Effect::Applied(AfterApplying::OtherJson).into()
+    }
+
+    /// A blank instead of an answer, and the request was taken.
+    #[must_use]
+    pub fn blank_after_applying() -> Self {
+        Effect::Applied(AfterApplying::Blank).into()
+    }
+
+    /// An answer that does not end, and the request was taken.
+    #[must_use]
+    pub fn endless_after_applying() -> Self {
+        Effect::Applied(AfterApplying::Endless).into()
+    }
+
+    /// An answer that does not end and hardly begins, and the request was taken.
+    #[must_use]
+    pub fn trickle_after_applying() -> Self {
+        Effect::Applied(AfterApplying::Trickle).into()
+    }
+
     /// A success that does not say when.
     #[must_use]
     pub fn without_approved_at() -> Self {
@@ -304,6 +336,10 @@ impl fmt::Display for Fault {
                 write!(f, "applied, answered {}", ErrorAnswer::from(*error).kind)
             }
             Effect::Applied(AfterApplying::NotJson) => f.write_str("applied, answered with a web page"),
+            Effect::Applied(AfterApplying::OtherJson) => f.write_str("applied, answered with other JSON"),
+            Effect::Applied(AfterApplying::Blank) => f.write_str("applied, answered with a blank"),
+            Effect::Applied(AfterApplying::Endless) => f.write_str("applied, answered without an end"),
+            Effect::Applied(AfterApplying::Trickle) => f.write_str("applied, answered a blank now and then"),
             Effect::Applied(AfterApplying::Close) => f.write_str("applied, connection closed"),
             Effect::Applied(AfterApplying::Hang) => f.write_str("applied, never answered"),
             Effect::NotApplied(InsteadOfApplying::Error(error)) => write!(f, "not applied, answered {}", error.kind),

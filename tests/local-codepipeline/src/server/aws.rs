@@ -1,9 +1,10 @@
 //! The service's protocol, AWS JSON 1.1: `POST /`, the operation in `X-Amz-Target`, JSON both ways, an error as status
 //! 400 with its name in `__type`. Faults come in here, between the request and the service.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use futures::stream::unfold;
 use http_body_util::{BodyExt, Limited};
 use hyper::{HeaderMap, Request, Response, body::Incoming};
 use serde_json::{Value, json};
@@ -21,6 +22,11 @@ use crate::{
 
 const TARGET_PREFIX: &str = "CodePipeline_20150709.";
 const LARGEST_BODY: usize = 1024 * 1024;
+const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
+
+/// Of an answer that has no end.
+const PIECE: usize = 64 * 1024;
+const BLANK_EACH: Duration = Duration::from_millis(50);
 
 /// What the caller gets.
 pub(super) enum Reply {
@@ -116,6 +122,10 @@ async fn carry_out(shared: Arc<Shared>, call: Call, fault: Option<Fault>) -> Rep
                 AfterApplying::AnswerWithoutApprovedAt => without_approved_at(reply),
                 AfterApplying::ServerError(server_error) => error(&(*server_error).into()),
                 AfterApplying::NotJson => web_page(),
+                AfterApplying::OtherJson => json_answer(200, &json!({ "error": "blocked", "code": "captive-portal" })),
+                AfterApplying::Blank => respond(200, CONTENT_TYPE, " "),
+                AfterApplying::Endless => endless(Duration::ZERO, "{\"blocked\":\"", &"x".repeat(PIECE)),
+                AfterApplying::Trickle => endless(BLANK_EACH, "", " "),
                 AfterApplying::Close => Reply::Close,
                 AfterApplying::Hang => Reply::Hang,
             }
@@ -158,19 +168,31 @@ fn error(answer: &ErrorAnswer) -> Reply {
 }
 
 fn json_answer(status: u16, body: &Value) -> Reply {
-    respond(status, "application/x-amz-json-1.1", body.to_string())
+    respond(status, CONTENT_TYPE, body.to_string())
 }
 
 fn web_page() -> Reply {
-    respond(200, "text/html", "<html><body>Please sign in to this network.</body></html>".to_owned())
+    respond(200, "text/html", "<html><body>Please sign in to this network.</body></html>")
 }
 
-fn respond(status: u16, content_type: &str, body: String) -> Reply {
+/// A first piece, and then another for ever, each time after a pause.
+fn endless(pause: Duration, first: &'static str, piece: &str) -> Reply {
+    let pieces =
+        unfold((Bytes::from(first), Bytes::copy_from_slice(piece.as_bytes())), move |(piece, next)| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Some((Ok::<_, Infallible>(piece), (next.clone(), next)))
+        });
+    respond(200, CONTENT_TYPE, Body::from_stream(pieces))
+}
+
+fn respond(status: u16, content_type: &str, body: impl Into<Body>) -> Reply {
     let answer = Response::builder()
         .status(status)
         .header("content-type", content_type)
         .header("x-amzn-requestid", Uuid::new_v4().to_string())
-        .body(Body::from(body));
+        .body(body.into());
     // A fault may have been given a status that HTTP does not have.
     answer.map_or(Reply::Close, Reply::Answer)
 }
