@@ -1,5 +1,6 @@
 //! The command line: what can be set, from where, and what it is when nothing is said.
 
+use crate::decision::LONGEST_AWS_TIMEOUT;
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -145,7 +146,7 @@ fn poll_interval(text: &str) -> Result<SignedDuration, String> {
 
 /// An answer that is lost keeps its decision locked for this long.
 fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
-    at_most(SignedDuration::from_mins(5), text)
+    at_most(LONGEST_AWS_TIMEOUT, text)
 }
 
 fn readyz(text: &str) -> Result<Uri, String> {

@@ -3,9 +3,9 @@
 //! told here, once a minute.
 
 use crate::api::GROUP;
-use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT};
+use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT, Reason, Standing};
 use crate::causes::with_causes;
-use crate::decision::{Context, Error as ReconcileError, acted_on, name, reconcile};
+use crate::decision::{Context, Error as ReconcileError, acted_on, current_reason, name, reconcile, stands};
 use crate::leadership::Role;
 use crate::metrics::Metrics;
 use futures::future::ready;
@@ -207,7 +207,21 @@ async fn turn(mut role: watch::Receiver<Role>) -> Option<((), watch::Receiver<Ro
 
 /// Whether the operator has not acted on it as it is.
 fn is_news(known: &Store<ApprovalDecision>, decision: &ApprovalDecision) -> bool {
-    known.get(&ObjectRef::from_obj(decision)).is_none_or(|known| acted_on(&known) != acted_on(decision))
+    let known = known.get(&ObjectRef::from_obj(decision));
+    known.is_none_or(|known| acted_on(&known) != acted_on(decision) || is_anothers(&known, decision))
+}
+
+/// Whether somebody else may have written the status, where it would stand until something else happens. The operator leaves
+/// none without a reason, changes none that is over, and where it begins an answer, one more round after it costs nothing.
+fn is_anothers(known: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
+    let standing = |decision| current_reason(decision).map(Reason::standing);
+    known.status != decision.status
+        && match (standing(known), standing(decision)) {
+            (_, None) => true,
+            (Some(Standing::Settled | Standing::Stalled | Standing::Suspended), Some(_)) => stands(known),
+            (Some(Standing::Waiting | Standing::Retrying), Some(now)) => now == Standing::UnderWay,
+            (Some(Standing::UnderWay) | None, Some(_)) => false,
+        }
 }
 
 fn wake_up(context: &Context, decision: &ApprovalDecision) {

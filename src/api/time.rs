@@ -1,12 +1,14 @@
 //! Instants as the API carries them: RFC 3339 with milliseconds, in UTC.
 //!
-//! Reading never fails. The API server's idea of a `date-time` is wider than a calendar's (it admits 30 February), and one
-//! object that cannot be read would stop the watch for every other. Only the operator writes these fields, so an instant
-//! that is none is somebody's forgery of a status: it reads as the Unix epoch, which makes every deadline a passed one.
+//! Reading never fails. The API server's idea of a `date-time` is wider than a calendar's (it admits 30 February, and even an
+//! array), and one object that cannot be read would stop the watch for every other. Only the operator writes these fields, so
+//! an instant that is none is somebody's forgery of a status: it reads as the Unix epoch, which makes every deadline a passed
+//! one.
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// The schema of an instant in a status.
 pub fn schema(_: &mut SchemaGenerator) -> Schema {
@@ -16,18 +18,17 @@ pub fn schema(_: &mut SchemaGenerator) -> Schema {
 /// Reads an instant; what is none is the Unix epoch.
 ///
 /// # Errors
-/// When the value is not a string, which the schema rules out.
+/// When there is no value at all.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    Ok(text.parse().unwrap_or(Timestamp::UNIX_EPOCH))
+    Ok(lenient_option(deserializer)?.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// Reads an optional instant; what is none is absent.
 ///
 /// # Errors
-/// When the value is neither a string nor null, which the schema rules out.
+/// When there is no value at all.
 pub fn lenient_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
+    Ok(Value::deserialize(deserializer)?.as_str().and_then(|text| text.parse().ok()))
 }
 
 /// To the millisecond, which is what the service's times carry: its `.123` arrives here as `.122999`.

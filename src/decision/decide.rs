@@ -4,7 +4,9 @@
 mod recover;
 mod seek;
 
-use super::limits::{LEAST_BACK_OFF, RECORD_LAG, Settings, created, deadline, expiry, latest_start, next_attempt};
+use super::limits::{
+    LEAST_BACK_OFF, RECORD_LAG, Settings, believable, created, deadline, expiry, latest_start, next_attempt,
+};
 use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome, Pending};
 use super::progress::{Progress, execution_ids};
 use crate::api::time::{later, to_millisecond};
@@ -111,11 +113,11 @@ pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step 
         Attempt::None => match Progress::of(seen.decision) {
             Progress::Over => Step::Rest,
             Progress::Fresh => begin(seen, settings, now, None),
-            Progress::Retrying(submission) => begin(seen, settings, now, Some(&submission)),
+            Progress::Retrying(submission) => begin(seen, settings, now, Some(&believable(submission, now))),
             Progress::Refused(submission, exception) => again(seen, settings, now, &submission, &exception),
-            Progress::UnderWay(submission) => recover(seen, settings, now, &submission),
+            Progress::UnderWay(submission) => recover(seen, settings, now, &believable(submission, now)),
             Progress::CompletedByOthers(submission, exception) => {
-                completed(seen, settings, now, &submission, Earlier::NotTaken, &exception)
+                completed(seen, settings, now, &believable(submission, now), Earlier::NotTaken, &exception)
             }
         },
     }

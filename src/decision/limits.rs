@@ -15,6 +15,9 @@ pub const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 /// How long writing an intent may take. It adds to [`MARGIN`]: a request that leaves late must not be looked for too early.
 const LATENESS: SignedDuration = SignedDuration::from_secs(5);
 
+/// The longest that a call to the service may be given.
+pub const LONGEST_AWS_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
+
 /// How long a record that contradicts an exception of the service is read again, before the exception is what counts.
 pub const RECORD_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
@@ -43,6 +46,14 @@ pub(super) fn deadline(settings: &Settings, now: Timestamp) -> Timestamp {
 /// Before when the request of an attempt has to have left, so that it cannot reach the service after the deadline.
 pub(super) fn latest_start(settings: &Settings, submission: &Submission) -> Timestamp {
     earlier(earlier(submission.deadline, settings.aws_timeout), MARGIN)
+}
+
+/// An attempt as it can have been. A time that no attempt has yet is somebody's forgery, and would keep the decision waiting
+/// and its spec locked until then: it counts as long passed, as an instant does that is none.
+pub(super) fn believable(attempt: Submission, now: Timestamp) -> Submission {
+    let latest = later(later(later(now, LATENESS), LONGEST_AWS_TIMEOUT), MARGIN * 2);
+    let past = |time| if time <= latest { time } else { Timestamp::UNIX_EPOCH };
+    Submission { start_time: past(attempt.start_time), deadline: past(attempt.deadline), ..attempt }
 }
 
 pub(super) fn created(decision: &ApprovalDecision, now: Timestamp) -> Timestamp {

@@ -4,20 +4,20 @@
 mod manifests;
 
 use crate::support::{Case, Cluster, for_revision, reason, spec};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason, Token};
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, Reason, Token};
+use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use manifests::{binding, bound, malformed, odd, with, without};
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_manifests_end_in_a_refusal_or_in_a_reason() {
     let case = Case::new().await;
     let operator = case.operator().start();
     operator.until_ready().await;
-    let kind = ApiResource::erase::<ApprovalDecision>(&());
-    let raw: Api<DynamicObject> = Api::namespaced_with(case.client.clone(), &case.namespace, &kind);
+    let raw = case.raw();
     let (malformed, odd) = (malformed(), odd());
     assert!(malformed.len() + odd.len() >= 200, "{}", malformed.len() + odd.len());
     for manifest in malformed {
@@ -59,8 +59,6 @@ async fn a_forged_status_stops_nobody() {
     let mut held = spec("web", &case.open("web"));
     held.suspend = true;
     case.create("web", held.clone()).await;
-    let raw: Api<DynamicObject> =
-        Api::namespaced_with(case.client.clone(), &case.namespace, &ApiResource::erase::<ApprovalDecision>(&()));
     let ready = |status: &str, reason: &str, time: &str| json!([{ "type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": time }]);
     let token = "11111111-2222-4333-8444-555555555555";
     let statuses = [
@@ -73,21 +71,48 @@ async fn a_forged_status_stops_nobody() {
         json!({ "submission": { "attempts": 1.0, "startTime": "0000-01-01T00:00:00Z", "deadline": "9999-12-31T23:59:59Z", "token": token },
             "conditions": ready("False", "Throttled", "2026-01-01T00:00:00Z") }),
     ];
+    // The API server takes an array for a date-time.
+    let statuses = statuses.into_iter().chain([
+        json!({ "approvedAt": [], "conditions": [{ "type": "Ready", "status": "False", "reason": "Throttled", "message": "", "lastTransitionTime": [{}] }] }),
+        json!({ "submission": { "attempts": 1, "startTime": ["a"], "deadline": [], "token": token },
+            "conditions": ready("Unknown", "Unconfirmed", "2026-01-01T00:00:00Z") }),
+    ]);
     let mut admitted = 0;
-    for (number, status) in statuses.into_iter().enumerate() {
+    for (number, status) in statuses.enumerate() {
         let name = format!("forged-{number}");
         case.create(&name, ApprovalDecisionSpec { pipeline_name: "none".to_owned(), ..held.clone() }).await;
-        let patch = Patch::Merge(json!({ "status": status }));
-        admitted += u32::from(raw.patch_status(&name, &PatchParams::default(), &patch).await.is_ok());
+        admitted += u32::from(case.forge(&name, status).await.is_ok());
     }
-    assert!(admitted >= 4, "only {admitted} were admitted: the test shows little");
+    assert!(admitted >= 6, "only {admitted} were admitted: the test shows little");
     let operator = case.operator().start();
     operator.until_ready().await;
     case.patch("web", json!({ "spec": { "suspend": false } })).await.unwrap();
     case.until_reason("web", Reason::Delivered).await;
     let listed = case.decisions.list(&ListParams::default()).await.unwrap();
-    assert_eq!(listed.items.len(), 7);
+    assert_eq!(listed.items.len(), 9);
     assert_eq!(case.service.requests_of(Operation::PutApprovalResult, "none"), 0, "all of them are suspended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_forged_when_all_is_over_does_not_stand() {
+    let case = Case::new().await;
+    case.open("web");
+    let stale = case.open("other");
+    let operator = case.operator().start();
+    case.create("web", spec("web", &stale)).await;
+    case.until_reason("web", Reason::InvalidApprovalToken).await;
+    let forever = "9999-12-31T23:59:59Z";
+    let ready = json!([{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": forever }]);
+    let submission = json!({ "attempts": 1, "startTime": forever, "deadline": forever, "token": stale.token });
+    // The last would lock the spec for as long as it says.
+    for status in
+        [json!({ "conditions": [] }), json!({ "conditions": ready, "submission": submission, "exception": null })]
+    {
+        case.forge("web", status).await.unwrap();
+        let told = timeout(Duration::from_secs(20), case.until_reason("web", Reason::InvalidApprovalToken)).await;
+        assert!(told.is_ok(), "{}", operator.log());
+    }
+    assert_eq!(case.accepted("web"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +128,7 @@ async fn a_forged_attempt_does_not_send_a_token_that_the_spec_does_not_name() {
         "submission": { "attempts": 1, "startTime": past, "deadline": past, "token": approval.token },
         "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": past }],
     });
-    let kind = ApiResource::erase::<ApprovalDecision>(&());
-    let raw: Api<DynamicObject> = Api::namespaced_with(case.client.clone(), &case.namespace, &kind);
-    raw.patch_status("web", &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await.unwrap();
+    case.forge("web", status).await.unwrap();
     let _operator = case.operator().start();
     case.until_reason("web", Reason::InvalidApprovalToken).await;
     assert_eq!(case.accepted("web"), 0);

@@ -245,6 +245,8 @@ fn an_answer_that_was_not_taken_is_sent_again_after_a_pause() {
     let asked = |decision| answered_by(decision, Err(not_taken(Cause::Throttled)));
     rows! {
         "before the pause is over it waits": given(throttled(), 0) => Step::WaitUntil(next);
+        "nor is an attempt waited for that never began":
+            given(fresh().standing(Reason::Throttled).submitted(1, WEEK, WEEK), 0) => Step::Intend(intent(2, 0, 20, NotTaken));
         "then it is the next attempt": after(throttled().known(ids())) => Step::Intend(fire);
         "it does not wait past a limit": given(throttled().not_after(at(1)), 0) => wait(1);
         "a limit that passes meanwhile ends it": given(throttled().not_after(at(1)), 1) => Step::ReadRecord(token());

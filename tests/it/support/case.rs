@@ -10,7 +10,7 @@ use approval_operator::api::v1alpha1::{
 use control_plane::User;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use local_codepipeline::LocalCodePipeline;
@@ -201,6 +201,18 @@ impl Case {
     /// A merge patch, as `kubectl patch --type merge` sends it.
     pub async fn patch(&self, name: &str, patch: Value) -> Result<ApprovalDecision, kube::Error> {
         self.decisions.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// The decisions as JSON, which need not be any that this program knows.
+    pub fn raw(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<ApprovalDecision>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    /// Somebody who may writes into the status of a decision.
+    pub async fn forge(&self, name: &str, status: Value) -> Result<DynamicObject, kube::Error> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.raw().patch_status(name, &PatchParams::default(), &patch).await
     }
 
     /// Waits until a decision is as asked for.

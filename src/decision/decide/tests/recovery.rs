@@ -5,6 +5,7 @@ use super::*;
 #[test]
 fn an_answer_of_unknown_fate_is_looked_for_in_the_record() {
     let doubt = || fresh().in_doubt();
+    let forged = || fresh().standing(Reason::Unconfirmed).submitted(1, 0, WEEK);
     let mine = |seconds| doubt_about(doubt(), over(Approved, seconds));
     let silent = |summary: &str| {
         let record = Finished { summary: Some(summary.to_owned()), ..finished(Approved, 9) };
@@ -19,6 +20,9 @@ fn an_answer_of_unknown_fate_is_looked_for_in_the_record() {
         "nothing is read while the request may still arrive": given(doubt(), 19) => wait(20);
         "… even if the record was read": given(doubt(), 19).record(over(Approved, 9)) => wait(20);
         "then the record is read": given(doubt(), 20) => Step::ReadRecord(token());
+        "a deadline that no attempt has is nothing to wait for": given(forged(), 20) => Step::ReadRecord(token());
+        "… nor is a trace of what was never sent":
+            given(forged(), 20).record(Record::Unseen) => again(2, 0, 20, unknown());
         "a crash before the answer is no different": given(crashed(), 20) => Step::ReadRecord(token());
         "our answer, while we asked": mine(9) => recorded(finished(Approved, 9));
         "our answer, by a clock that is behind": mine(-5) => recorded(finished(Approved, -5));
