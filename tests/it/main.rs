@@ -29,5 +29,6 @@ mod rights;
 mod start;
 mod support;
 mod traces;
+mod unruly;
 mod waiting;
 mod watch;

@@ -7,7 +7,7 @@ use local_codepipeline::api::Operation;
 use std::collections::BTreeMap;
 
 /// How often each kind of request about decisions and Events reached the API server, reads of the tests' own left out.
-fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
+pub fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
     let output = control_plane.kubectl().args(["get", "--raw", "/metrics"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mut counts = BTreeMap::new();
