@@ -61,7 +61,8 @@ pub(super) fn bounded(body: SdkBody, operation: Operation) -> SdkBody {
 
 /// Sees to it that a success is an answer to the operation. Any member may be left out of one, but not in favour of others.
 pub(super) fn ensure_answer(operation: Operation, body: &[u8]) -> Result<(), NoAnswer> {
-    let members: HashMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(|_| NoAnswer::NoObject)?;
+    let text = std::str::from_utf8(body).map_err(|_| NoAnswer::NoObject)?;
+    let members: HashMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|_| NoAnswer::NoObject)?;
     if members.is_empty() || members.contains_key(operation.answer_member()) {
         Ok(())
     } else {
