@@ -312,12 +312,12 @@ fn a_file_that_somebody_edited_is_taken_or_refused_with_its_place() {
         changes.iter().for_each(|change| change.apply(&mut text));
         text
     });
-    check(cases(600, 60_000), changed);
+    check(cases(600, 10_000), changed);
 }
 
 #[test]
 fn a_service_of_any_seed_that_does_can_be_driven() {
-    check(cases(600, 60_000), structured().prop_map(|seed| seed.to_string()));
+    check(cases(600, 10_000), structured().prop_map(|seed| seed.to_string()));
 }
 
 #[test]
