@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test charts e2e bench lint generate control-plane node helm health-checks promtool image image-test image-reproduce
+.PHONY: help demo test charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool image image-test image-reproduce
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,8 +24,15 @@ e2e: control-plane helm image $(if $(E2E_KUBECONFIG),,node) ## Install the chart
 	@tests/e2e/image.sh
 	@tests/e2e/run.sh
 
-bench: control-plane ## Measure the release build (some 10 min on two cores, most of it compiling)
+bench: control-plane peers ## Measure the release build beside the alternatives and the ceiling (an hour on two cores)
 	cargo bench --package approval-operator --bench '*'
+
+bench-quick: control-plane peers ## Show that the benchmark works, with the debug build and a handful of decisions: no figures
+	cargo bench --profile dev --package approval-operator --bench throughput -- --quick
+
+peers: ## Build the alternatives that the benchmark measures, once (some 3 min on two cores)
+	@benches/peers/go/build.sh
+	@benches/peers/python/build.sh
 
 lint: ## Check formatting and lints
 	cargo fmt --all --check

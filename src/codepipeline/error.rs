@@ -156,7 +156,7 @@ const LONGEST_NAME: usize = 256;
 
 /// Whether the request had been handed to the connection when the call failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Transmission {
+pub enum Transmission {
     /// It never left: whatever went wrong, nothing was applied.
     NotBegun,
     /// It may have left.
@@ -168,7 +168,8 @@ pub(super) enum Transmission {
 #[error("the request was not ready to leave before {0}")]
 pub(super) struct TooLate(pub Timestamp);
 
-pub(super) fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
+/// What a call's failure means.
+pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {

@@ -13,7 +13,7 @@ mod view;
 mod views;
 
 pub use client::{Answer, Client, Operation};
-pub use error::{CallError, Cause, Refusal};
+pub use error::{CallError, Cause, Refusal, Transmission, classify};
 pub use pace::Pace;
 pub use pipeline::{
     ActionExecution, ActionProgress, ActionState, EndStatus, Ending, ExecutionEnd, ExecutionMode, ExecutionStatus,
