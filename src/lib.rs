@@ -6,6 +6,7 @@ pub mod check;
 pub mod cli;
 pub mod codepipeline;
 pub mod decision;
+pub mod events;
 pub mod http;
 pub mod kubernetes;
 pub mod leadership;

@@ -4,6 +4,7 @@ use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::Run;
 use crate::codepipeline::{Client, Pace, Views};
 use crate::decision::{Context, Settings};
+use crate::events::Events;
 use crate::http::{Health, router};
 use crate::kubernetes;
 use crate::leadership::{CALL_TIMEOUT, Role, campaign, election};
@@ -11,18 +12,20 @@ use crate::metrics::Metrics;
 use crate::watch::{Cache, WATCH_SECONDS, Watch};
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::{Instant as Clock, timeout_at};
 
 /// The longest that opening a connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long beyond answers under way the last Events may take.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +98,9 @@ async fn serve(settings: Run) -> Result<(), Error> {
         }
     });
 
-    let reporter = Reporter { controller: "approval-operator".into(), instance: None };
-    let recorder = Recorder::new(kubernetes.clone(), reporter);
+    let (end_events, events_end) = oneshot::channel();
+    let (events, writing) = Events::new(kubernetes.clone(), events_end);
+    let writing = tokio::spawn(writing);
     let views = Views::new(codepipeline.clone(), settings.poll_interval.unsigned_abs());
     let concurrency = Arc::new(Semaphore::new(settings.concurrency.into()));
     let decision_settings = Settings {
@@ -112,7 +116,7 @@ async fn serve(settings: Run) -> Result<(), Error> {
         wake,
         settings: decision_settings,
         metrics: metrics.clone(),
-        recorder: recorder.clone(),
+        events: events.clone(),
         concurrency: concurrency.clone(),
         role: role.clone(),
     };
@@ -149,16 +153,22 @@ async fn serve(settings: Run) -> Result<(), Error> {
     );
 
     let mut controllers = Box::pin(join_all(controllers));
-    tokio::select! {
+    let limit = tokio::select! {
         biased;
         () = stop => {
             tracing::info!("stopping: no new work is taken, answers under way are finished");
             concurrency.close();
-            if timeout(aws_timeout, controllers).await.is_err() {
+            let limit = Clock::now() + aws_timeout;
+            if timeout_at(limit, controllers).await.is_err() {
                 tracing::warn!("stopped with answers under way; the next start reads what became of them");
             }
+            limit
         }
-        _ = &mut controllers => {}
+        _ = &mut controllers => Clock::now(),
+    };
+    let _ = end_events.send(());
+    if timeout_at(limit + EVENTS_TIMEOUT, writing).await.is_err() {
+        tracing::warn!("stopped with {} Events unwritten; the decisions' statuses tell the same", events.waiting());
     }
     // An error would be that of a task that did not end well: it has no Lease to release.
     let _ = campaign.await;

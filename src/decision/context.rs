@@ -3,9 +3,9 @@
 use super::limits::Settings;
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::{Client, Views};
+use crate::events::Events;
 use crate::leadership::Role;
 use crate::metrics::Metrics;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -29,7 +29,7 @@ pub struct Context {
     /// Where rounds are counted.
     pub metrics: Metrics,
     /// Where Events go.
-    pub recorder: Recorder,
+    pub events: Events,
     /// How many rounds may run at a time, over all watched namespaces.
     pub concurrency: Arc<Semaphore>,
     /// Whether it is this replica that acts. One that begins to act has each decision looked at.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,6 @@ use tracing::{Instrument, Span, info_span};
 
 /// The longest that one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The longest that an Event may hold up what comes next for its decision.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause before a result is written once more, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -84,8 +81,7 @@ struct Round<'a> {
     request_id: Option<String>,
     /// The reason before this round, past the moment of Submitting.
     before: Option<Reason>,
-    /// Counts against `--concurrency`, but while it waits for its turn to read, or for an Event to be taken: that must not hold
-    /// back an answer.
+    /// Counts against `--concurrency`, but while it waits for its turn to read: that must not hold back an answer.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -278,7 +274,7 @@ impl<'a> Round<'a> {
             self.log(outcome);
             self.context.metrics.outcome(&self.decision, outcome);
             self.before = Some(outcome.reason());
-            self.publish(&event).await;
+            self.context.events.publish(&self.decision, &event).await;
         }
         Ok(written)
     }
@@ -334,20 +330,6 @@ impl<'a> Round<'a> {
             "{}",
             message(&self.decision, outcome)
         );
-    }
-
-    /// An Event that is lost costs a line in `kubectl describe`, and must not cost more.
-    async fn publish(&mut self, event: &kube::runtime::events::Event) {
-        self.permit = None;
-        let reference = self.decision.object_ref(&());
-        match timeout(EVENT_TIMEOUT, self.context.recorder.publish(event, &reference)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(decision = %name(&self.decision), %error, "the Event could not be written");
-            }
-            Err(_) => tracing::warn!(decision = %name(&self.decision), "writing the Event took too long"),
-        }
-        self.permit = self.context.concurrency.clone().acquire_owned().await.ok();
     }
 }
 
