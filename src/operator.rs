@@ -57,7 +57,7 @@ pub enum Error {
 /// # Errors
 /// When it cannot start. What fails later is tried again.
 pub fn run(settings: Run) -> Result<(), Error> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(settings))
 }
 
 async fn serve(settings: Run) -> Result<(), Error> {
