@@ -5,7 +5,7 @@ use super::decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 use super::outcome::{Intent, Next, Outcome};
 use super::progress::{acted_on, execution_ids};
 use super::status::{current_reason, event, is_still_to_tell, is_told, message, status};
-use crate::api::v1alpha1::{ApprovalDecision, Binding, Reason, Token};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Lean, Reason, Token};
 use crate::codepipeline::{Ask, CallError, Caller, PipelineReads, Record, Request, Want, record};
 use crate::traces;
 use jiff::Timestamp;
@@ -72,7 +72,7 @@ fn round_span(decision: &ApprovalDecision) -> Span {
 
 struct Round<'a> {
     context: &'a Context,
-    api: Api<ApprovalDecision>,
+    api: Api<Lean>,
     decision: ApprovalDecision,
     attempt: Attempt,
     record: Option<RecordReading>,
@@ -281,15 +281,14 @@ impl<'a> Round<'a> {
 
     /// Writes an outcome into the status, if it is not there already, with the object's resourceVersion as precondition.
     async fn write(&mut self, outcome: &Outcome) -> Result<Written, Error> {
-        let now = Timestamp::now();
-        if is_told(&self.decision, outcome, now) {
+        let status = Some(status(&self.decision, outcome, Timestamp::now()));
+        if self.decision.status == status {
             return Ok(Written::Done);
         }
-        let mut object = self.decision.clone();
-        object.status = Some(status(&self.decision, outcome, now));
-        let (name, parameters) = (object.name_any(), PostParams::default());
+        let (name, parameters) = (self.decision.name_any(), PostParams::default());
+        let object = Lean(ApprovalDecision { status, ..self.decision.clone() });
         match in_time(self.api.replace_status(&name, &parameters, &object)).await {
-            Ok(object) => {
+            Ok(Lean(object)) => {
                 self.decision = object;
                 Ok(Written::Done)
             }
@@ -303,11 +302,11 @@ impl<'a> Round<'a> {
     /// webhook's say, and trying again at once would not end.
     async fn reload(&mut self, conflict: Box<kube::Error>) -> Result<Written, Error> {
         match in_time(self.api.get_opt(&self.decision.name_any())).await? {
-            Some(live) if live.uid() != self.decision.uid() => Ok(Written::Gone),
-            Some(live) if live.resource_version() == self.decision.resource_version() => {
+            Some(Lean(live)) if live.uid() != self.decision.uid() => Ok(Written::Gone),
+            Some(Lean(live)) if live.resource_version() == self.decision.resource_version() => {
                 Err(Error::Kubernetes(conflict))
             }
-            Some(live) => {
+            Some(Lean(live)) => {
                 self.decision = live;
                 Ok(Written::Outdated)
             }

@@ -2,6 +2,7 @@
 
 mod approval_decision;
 mod binding;
+mod lean;
 mod reason;
 
 pub use approval_decision::{
@@ -9,6 +10,7 @@ pub use approval_decision::{
     NotAfter, REQUESTED_AT, Submission,
 };
 pub use binding::{Binding, PipelineExecutionId, RunBinding, SourceRevision, Token};
+pub use lean::Lean;
 pub use reason::{Reason, Standing};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
