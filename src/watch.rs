@@ -2,21 +2,24 @@
 //! start afresh, and all of them are when the watch had to begin anew, or this replica begins to act. What a watch fails by is
 //! told here, once a minute.
 
+mod intake;
+
 use crate::api::GROUP;
-use crate::api::v1alpha1::{ApprovalDecision, REQUESTED_AT, Reason, Standing};
+use crate::api::v1alpha1::{ApprovalDecision, Lean, Reason, Standing};
 use crate::causes::with_causes;
 use crate::decision::{Context, Error as ReconcileError, acted_on, current_reason, name, reconcile, stands};
 use crate::leadership::Role;
 use crate::metrics::Metrics;
 use futures::future::ready;
 use futures::stream::{poll_fn, unfold};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
+use intake::Intake;
+use kube::Resource;
 use kube::api::Api;
 use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
-use kube::{Resource, ResourceExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -60,7 +63,7 @@ impl Cache {
 /// The watch on the decisions of one namespace, or of all.
 pub struct Watch {
     /// Where it watches.
-    pub api: Api<ApprovalDecision>,
+    pub api: Api<Lean>,
     /// The one namespace, if it is one.
     pub namespace: Option<String>,
     /// Which decisions.
@@ -82,36 +85,9 @@ impl Watch {
         let context = context(reader.clone(), wake);
         let label_selector = self.label_selector.clone();
         let config = watcher::Config { label_selector, timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
-        let decisions = events(self.api.clone(), config).backoff(Every(WATCH_PAUSE)).modify(forget_what_is_not_read);
-        let (before, after, namespace) = (context.clone(), context.clone(), self.namespace.clone());
-        let errors = decisions
-            .inspect_ok(move |event| match event {
-                watcher::Event::Apply(decision) if is_news(&before.decisions, decision) => wake_up(&before, decision),
-                // Nobody waits any more for the run of a decision that is gone.
-                watcher::Event::Delete(decision) => before.views.forget(&ObjectRef::from_obj(decision)),
-                watcher::Event::Apply(_)
-                | watcher::Event::Init
-                | watcher::Event::InitApply(_)
-                | watcher::Event::InitDone => {}
-            })
-            .reflect(writer)
-            .inspect_ok(move |event| match event {
-                // What happened while there was no watch is not to be told apart.
-                watcher::Event::InitDone => {
-                    after.views.retain(|decision| {
-                        namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
-                            || after.decisions.get(decision).is_some()
-                    });
-                    after.decisions.state().iter().for_each(|decision| wake_up(&after, decision));
-                    has_listed.send_replace(true);
-                }
-                watcher::Event::Apply(_)
-                | watcher::Event::Delete(_)
-                | watcher::Event::Init
-                | watcher::Event::InitApply(_) => {}
-            })
-            // Who is woken is said above, once the store has the decision.
-            .filter_map(|event| ready(event.err().map(Err)));
+        let decisions = events(self.api.clone(), config).backoff(Every(WATCH_PAUSE));
+        let mut intake = Intake::new(writer, context.clone(), self.namespace.clone(), has_listed);
+        let errors = decisions.filter_map(move |event| ready(event.map(|event| intake.take(event)).err().map(Err)));
         let rounds = Controller::for_stream(errors, reader.clone())
             // The watch has its own pauses, and its errors must not hold back those who are woken.
             .trigger_backoff(Every(Duration::ZERO))
@@ -178,10 +154,7 @@ impl Watch {
 
 /// The events of a watch, which begins anew with a list when it is told that it is too old. A watcher does so by itself where it
 /// is told amid the watch; where the request is refused so, it would ask for the same for ever.
-fn events(
-    api: Api<ApprovalDecision>,
-    config: watcher::Config,
-) -> impl Stream<Item = watcher::Result<watcher::Event<ApprovalDecision>>> {
+fn events(api: Api<Lean>, config: watcher::Config) -> impl Stream<Item = watcher::Result<watcher::Event<Lean>>> {
     unfold(None, move |begun| {
         let mut events = begun.unwrap_or_else(|| watcher(api.clone(), config.clone()).boxed());
         async move {
@@ -224,15 +197,9 @@ fn is_anothers(known: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
         }
 }
 
-fn wake_up(context: &Context, decision: &ApprovalDecision) {
+fn wake_up(context: &Context, decision: ObjectRef<ApprovalDecision>) {
     // There is no receiver on the way down.
-    let _ = context.wake.send(ObjectRef::from_obj(decision));
-}
-
-fn forget_what_is_not_read(decision: &mut ApprovalDecision) {
-    decision.metadata.managed_fields = None;
-    decision.annotations_mut().retain(|name, _| name == REQUESTED_AT);
-    decision.labels_mut().clear();
+    let _ = context.wake.send(decision);
 }
 
 fn failed_round(decision: Arc<ApprovalDecision>, error: &ReconcileError, context: Arc<Context>) -> Action {

@@ -18,6 +18,6 @@ pub use context::Context;
 pub use decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
 pub use limits::{LONGEST_AWS_TIMEOUT, Settings, expiry};
 pub use outcome::{Doubt, Earlier, Expiry, Intent, Next, Outcome, Pending};
-pub use progress::{Progress, acted_on, stands};
+pub use progress::{Progress, acted_on, forget_if_answered, stands};
 pub use reconcile::{Error, name, reconcile};
 pub use status::{current_reason, event, message, status};

@@ -61,6 +61,23 @@ impl Progress {
     }
 }
 
+/// Leaves of an answered decision what is asked of it from then on: which edit of which object it is, and that it is answered.
+/// Nothing is ever done about it any more, and there are more of them in a cluster than of all others.
+pub fn forget_if_answered(decision: &mut ApprovalDecision) {
+    let Some(ready) = ready(decision).filter(|ready| ready.status == ConditionStatus::True) else { return };
+    let ready = Condition { message: String::new(), ..ready.clone() };
+    decision.status = Some(ApprovalDecisionStatus {
+        observed_generation: decision.status.as_ref().and_then(|status| status.observed_generation),
+        conditions: vec![ready],
+        ..ApprovalDecisionStatus::default()
+    });
+    let spec = &mut decision.spec;
+    for text in [&mut spec.pipeline_name, &mut spec.stage_name, &mut spec.action_name, &mut spec.result.summary] {
+        *text = String::new();
+    }
+    (spec.token, spec.pipeline_execution_id, spec.source_revision) = (None, None, None);
+}
+
 /// The condition that says how a decision stands.
 #[must_use]
 pub fn ready(decision: &ApprovalDecision) -> Option<&Condition> {
@@ -117,5 +134,39 @@ pub fn execution_ids(decision: &ApprovalDecision) -> ExecutionIds {
             ExecutionIds { pipeline: status.pipeline_execution_id.clone(), action: status.action_execution_id.clone() }
         }
         Some(_) | None => ExecutionIds::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::fixtures::{SETTINGS, at, fresh};
+    use crate::decision::{Attempt, Observed, Outcome, Step, current_reason, decide, status};
+
+    #[test]
+    fn what_is_forgotten_of_an_answered_decision_is_never_asked_for() {
+        let mut decision = fresh();
+        let outcome = Outcome::Delivered { approved_at: Some(at(2)), record: None };
+        decision.status = Some(status(&decision, &outcome, at(2)));
+        let mut lean = decision.clone();
+        forget_if_answered(&mut lean);
+        assert_ne!(lean, decision);
+        assert_eq!(acted_on(&lean), acted_on(&decision));
+        assert_eq!(current_reason(&lean), current_reason(&decision));
+        assert!(stands(&lean));
+        for requested in [None, Some("again")] {
+            lean.metadata.annotations = requested.map(|value| [(REQUESTED_AT.to_owned(), value.to_owned())].into());
+            let seen = Observed { decision: &lean, attempt: &Attempt::None, record: None, sight: None };
+            assert_eq!(decide(&seen, &SETTINGS, at(3)), Step::Rest);
+        }
+    }
+
+    #[test]
+    fn nothing_is_forgotten_of_a_decision_that_is_not_answered() {
+        let mut decision = fresh();
+        decision.status = Some(status(&decision, &Outcome::Suspended, at(2)));
+        let mut lean = decision.clone();
+        forget_if_answered(&mut lean);
+        assert_eq!(lean, decision);
     }
 }

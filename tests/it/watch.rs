@@ -1,22 +1,22 @@
 //! A watch that had to begin anew: what happened meanwhile is taken up, wherever in the list it stands.
 
-use approval_operator::api::v1alpha1::ApprovalDecision;
+use approval_operator::api::v1alpha1::Lean;
 use approval_operator::codepipeline::{Client, Pace, Views};
 use approval_operator::decision::{Context, Settings};
+use approval_operator::events::Events;
 use approval_operator::leadership::Role;
 use approval_operator::metrics::Metrics;
-use approval_operator::watch::Watch;
+use approval_operator::watch::{Cache, Watch};
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use jiff::SignedDuration;
-use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client as Kubernetes};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 const EVENTUALLY: Duration = Duration::from_secs(20);
@@ -74,35 +74,75 @@ fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     Kubernetes::new(service, "team")
 }
 
-#[tokio::test]
-async fn decisions_on_every_page_of_a_new_list_are_taken_up() {
-    let (written, mut writes) = mpsc::unbounded_channel();
-    let kubernetes = forgetful(written);
+/// An API server that lists two decisions on a page each, and never comes to the second.
+fn halting(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let written = written.clone();
+        async move {
+            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+            let answer = match (request.method(), path.rsplit('/').nth(1)) {
+                (&Method::GET, _) if query.contains("continue=") => std::future::pending::<Value>().await,
+                (&Method::GET, _) => list(&[suspended("first")], "more"),
+                (&Method::PUT, Some(name)) => {
+                    written.send(name.to_owned()).unwrap();
+                    suspended(name)
+                }
+                _ => json!({}),
+            };
+            Ok::<_, Infallible>(Response::new(Body::from(answer.to_string())))
+        }
+    });
+    Kubernetes::new(service, "team")
+}
+
+/// Begins to watch and to act.
+fn act(kubernetes: Kubernetes) -> Cache {
     let metrics = Metrics::default();
     let codepipeline = Client::new(Duration::from_secs(1), Pace::new(5.0), metrics.clone(), Instant::now());
-    let (_role, role) = watch::channel(Role::Leader);
+    let (leading, role) = watch::channel(Role::Leader);
     let second = SignedDuration::from_secs(1);
+    let (end, ends) = oneshot::channel();
+    let (events, writing) = Events::new(kubernetes.clone(), ends);
     let client = kubernetes.clone();
     let context = move |decisions, wake| Context {
-        kubernetes: client.clone(),
+        kubernetes: client,
         views: Views::new(codepipeline.clone(), Duration::from_secs(1)),
-        codepipeline: codepipeline.clone(),
+        codepipeline,
         decisions,
         wake,
         settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
-        metrics: metrics.clone(),
-        recorder: Recorder::new(client.clone(), Reporter::from("approval-operator")),
+        metrics,
+        events,
         concurrency: Arc::new(Semaphore::new(8)),
-        role: role.clone(),
+        role,
     };
-    let api: Api<ApprovalDecision> = Api::all(kubernetes);
+    let api: Api<Lean> = Api::all(kubernetes);
     let watch = Watch { api, namespace: None, label_selector: None, api_server: String::new() };
     let (rounds, cache) = watch.control(context, std::future::pending());
-    tokio::spawn(rounds);
-    cache.filled().await;
+    tokio::spawn(async move {
+        // Held for as long as it acts.
+        let _held = (leading, end);
+        tokio::join!(rounds, writing)
+    });
+    cache
+}
+
+#[tokio::test]
+async fn decisions_on_every_page_of_a_new_list_are_taken_up() {
+    let (written, mut writes) = mpsc::unbounded_channel();
+    act(forgetful(written)).filled().await;
     let mut taken_up = std::collections::BTreeSet::new();
     while taken_up.len() < 2 {
         let write = timeout(EVENTUALLY, writes.recv()).await;
         taken_up.insert(write.unwrap_or_else(|_| panic!("only {taken_up:?} are")).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_decision_of_the_first_page_is_taken_up_before_the_last_page_has_come() {
+    let (written, mut writes) = mpsc::unbounded_channel();
+    let cache = act(halting(written));
+    let write = timeout(EVENTUALLY, writes.recv()).await;
+    assert_eq!(write.expect("none is taken up").unwrap(), "first");
+    assert!(!cache.is_filled());
 }
