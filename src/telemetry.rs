@@ -32,8 +32,12 @@ pub fn start(format: LogFormat, otlp_endpoint: Option<&Uri>) -> Result<Option<Tr
     };
     let log = log.with_filter(filter.and(filter_fn(is_for_the_log)));
     let traces = otlp_endpoint.map(Traces::start).transpose()?;
-    // An error means that a subscriber is there already, as in a test.
-    let _ = registry().with(log).with(traces.as_ref().map(Traces::layer)).try_init();
+    // Even a layer that is not there has each span of each library kept, entered and left. An error means that a subscriber is there
+    // already, as in a test.
+    let _ = match &traces {
+        Some(traces) => registry().with(log).with(traces.layer()).try_init(),
+        None => registry().with(log).try_init(),
+    };
     Ok(traces)
 }
 

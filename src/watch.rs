@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt};
 use intake::Intake;
 use kube::Resource;
 use kube::api::Api;
-use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::controller::{Action, Config, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
@@ -31,6 +31,11 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// How long a watch lasts, in seconds, before it is begun anew where it was. A connection that was lost without a word is
 /// noticed no sooner: until then, new decisions are not seen.
 pub const WATCH_SECONDS: u32 = 30;
+
+/// How many rounds of a watch may read the record beside those that count against `--concurrency`. kube-runtime goes through all
+/// that have begun whenever one of them moves, so those that only wait to begin must not be among them: there are as many as
+/// decisions.
+const READING: u16 = 256;
 
 /// The pause before a failed round is begun again.
 const ROUND_PAUSE: Duration = Duration::from_secs(5);
@@ -88,7 +93,9 @@ impl Watch {
         let decisions = events(self.api.clone(), config).backoff(Every(WATCH_PAUSE));
         let mut intake = Intake::new(writer, context.clone(), self.namespace.clone(), has_listed);
         let errors = decisions.filter_map(move |event| ready(event.map(|event| intake.take(event)).err().map(Err)));
+        let at_a_time = u16::try_from(context.concurrency.available_permits()).unwrap_or(u16::MAX);
         let rounds = Controller::for_stream(errors, reader.clone())
+            .with_config(Config::default().concurrency(at_a_time.saturating_add(READING)))
             // The watch has its own pauses, and its errors must not hold back those who are woken.
             .trigger_backoff(Every(Duration::ZERO))
             .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))

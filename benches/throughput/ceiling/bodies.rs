@@ -6,6 +6,7 @@ use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus,
 use approval_operator::codepipeline::ExecutionIds;
 use approval_operator::decision::{Earlier, Intent, Outcome, event, message, status};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
@@ -97,7 +98,7 @@ fn event_of(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> T
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": { "name": format!("{}.{:x}", decision.name_any(), now.as_nanosecond()), "namespace": namespace },
-        "eventTime": now.to_string(),
+        "eventTime": MicroTime(now),
         "regarding": object,
         "note": message(decision, outcome),
         "reason": event.reason,
