@@ -192,7 +192,9 @@ fn is_news(known: &Store<ApprovalDecision>, decision: &ApprovalDecision) -> bool
 }
 
 /// Whether somebody else may have written the status, where it would stand until something else happens. The operator leaves
-/// none without a reason, changes none that is over, and where it begins an answer, one more round after it costs nothing.
+/// none without a reason, changes none that is over, and where it begins an answer, one more round after it costs nothing. That
+/// round may be told of the answer before it is told of what came of it, and go to rest until the answer's deadline: so what comes
+/// of it is news as well, if it is to go on before that.
 fn is_anothers(known: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
     let standing = |decision| current_reason(decision).map(Reason::standing);
     known.status != decision.status
@@ -200,7 +202,8 @@ fn is_anothers(known: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
             (_, None) => true,
             (Some(Standing::Settled | Standing::Stalled | Standing::Suspended), Some(_)) => stands(known),
             (Some(Standing::Waiting | Standing::Retrying), Some(now)) => now == Standing::UnderWay,
-            (Some(Standing::UnderWay) | None, Some(_)) => false,
+            (Some(Standing::UnderWay), Some(now)) => matches!(now, Standing::Waiting | Standing::Retrying),
+            (None, Some(_)) => false,
         }
 }
 
