@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool image image-test image-reproduce
+.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool image image-test image-reproduce
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,6 +12,12 @@ demo: control-plane ## Answer approvals in a real Kubernetes API server and a lo
 # Most tests wait for servers rather than compute, so more of them run at a time than there are cores.
 test: control-plane helm health-checks promtool ## Run every test
 	cargo test --workspace -- --test-threads=8
+
+faults: control-plane ## Search for a crash, a race or an input that breaks what is promised (docs/reliability.md)
+	@tests/faults.sh
+
+soak: control-plane ## Keep one operator under load with random faults for an hour, or SOAK_MINUTES
+	SOAK_MINUTES=$${SOAK_MINUTES:-60} cargo test --package approval-operator --test it faults::soak -- --nocapture
 
 charts: control-plane helm ## Check the charts: lint, unit tests, documentation, and what a real API server says of them
 	@tests/charts/build.sh

@@ -6,7 +6,15 @@ cd "$(dirname "$0")/.."
 
 # Name, what it does, and the arguments of its `cargo test`.
 parts=(
-  "requests|a crash and a cut at every request|--test it faults::every_request"
+  "model|every state of small worlds, and mutants of decide|--package approval-operator --lib decision::decide::model"
+  "requests|a crash and a cut at every request|--package approval-operator --test it faults::every_request"
+  "views|a view that is stale or lies|--package approval-operator --test it faults::views"
+  "operators|two operators at once|--package approval-operator --test it faults::two_operators"
+  "resources|generated resources|--package approval-operator --test it unruly"
+  "answers|generated answers of the service|--package approval-operator --lib codepipeline::client::answers"
+  "seeds|generated seed files|--package local-codepipeline --lib seed::properties"
+  "commands|generated commands to the local endpoint|--package local-codepipeline --test control"
+  "soak|a load with random faults, for some minutes|--package approval-operator --test it faults::soak"
 )
 
 export FAULTS=all
@@ -22,7 +30,7 @@ for part in "${parts[@]}"; do
   printf '\n== %s: %s\n' "$name" "$what"
   begun=$SECONDS
   # shellcheck disable=SC2086 # they are several
-  if cargo test --quiet --package approval-operator $arguments -- --nocapture --test-threads=2 2>&1 | tee "$results/$name.log"; then
+  if cargo test --quiet $arguments -- --nocapture --test-threads=2 2>&1 | tee "$results/$name.log"; then
     verdict=held
   else
     verdict=BROKEN failed=1

@@ -152,6 +152,10 @@ async fn strike_all(scenarios: impl Iterator<Item = Scenario>, blows: &[Blow]) {
         (sum(|tally| tally.requests.len()), sum(|tally| tally.killed), sum(|tally| tally.cut));
     let (late, seconds) = (sum(|tally| tally.did_not_come), begun.elapsed().as_secs_f64());
     println!("{:<36} {requests:>8} {kills:>6} {cuts:>6} {late:>13} {seconds:>6.0} s", "all");
+    let scenarios = tallies.len();
+    println!(
+        "FIGURE {requests} requests of {scenarios} scenarios: {kills} kills, {cuts} cuts; {late} did not come in their run"
+    );
     assert!(wrong.is_empty(), "{} runs ended otherwise than they should: {wrong:#?}", wrong.len());
     assert!(kills > 0, "nothing was struck");
 }

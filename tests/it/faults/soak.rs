@@ -206,7 +206,7 @@ async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_decision_
         let open: Vec<&String> = soak.open.keys().collect();
         panic!("never settled: {open:?}\n{}", operator.log());
     }
-    println!("{} decisions in {:.0} s: {:?}", soak.made, begun.elapsed().as_secs_f64(), soak.ends);
+    println!("FIGURE {} decisions in {:.0} s: {:?}", soak.made, begun.elapsed().as_secs_f64(), soak.ends);
     assert!(soak.wrong.is_empty(), "{:#?}", soak.wrong);
     assert!(!operator.log().contains("panicked"), "{}", operator.log());
     // The first third is for the caches and pools to fill.
@@ -215,7 +215,7 @@ async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_decision_
     let memory = [middle, last].map(|part| most(part, |sample| sample.memory));
     let descriptors = [middle, last].map(|part| most(part, |sample| sample.descriptors));
     println!(
-        "resident {} kB and then {} kB; {} descriptors and then {}",
+        "FIGURE resident {} kB and then {} kB; {} descriptors and then {}",
         memory[0], memory[1], descriptors[0], descriptors[1]
     );
     assert!(memory[1] <= memory[0] + memory[0] / 10, "memory grew: {samples:?}");
