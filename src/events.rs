@@ -45,7 +45,6 @@ struct Written {
 
 impl Events {
     /// A queue, and what writes what is in it, until `end` comes and the queue is empty.
-    #[must_use]
     pub fn new(client: kube::Client, end: oneshot::Receiver<()>) -> (Self, impl Future<Output = ()>) {
         let (queue, waiting) = mpsc::channel(WAITING);
         (Self { client: client.clone(), queue }, write_all(client, waiting, end))
