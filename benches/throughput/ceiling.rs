@@ -15,6 +15,10 @@ use kube::api::ListParams;
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// What it says at the end, before the seconds that all took.
+pub const DONE: &str = "done in ";
 
 /// How it writes, and what.
 #[derive(Args, Clone, Debug, Eq, PartialEq, Serialize)]
@@ -73,6 +77,14 @@ impl Tuning {
         name.to_owned()
     }
 
+    /// Whether decisions become Ready by it.
+    pub fn finishes(&self) -> bool {
+        match self.ask {
+            Question::Writes | Question::WritesAndEvent => true,
+            Question::Get | Question::Same => false,
+        }
+    }
+
     /// What distinguishes it from others of the same name.
     pub fn detail(&self) -> String {
         let write = self.write.to_possible_value().unwrap();
@@ -100,6 +112,7 @@ pub fn run(tuning: &Tuning) {
         let decisions = list(&kube::Client::try_from(config.clone()).unwrap()).await;
         let writes: Vec<Writes> = decisions.iter().map(|decision| Writes::of(decision, tuning)).collect();
         let connections = Connections::open(&config, tuning).await;
+        let begun = Instant::now();
         let next = Cell::new(0);
         let workers = connections.into_iter().map(async |mut connection| {
             while let Some(writes) = writes.get(next.replace(next.get() + 1)) {
@@ -107,7 +120,7 @@ pub fn run(tuning: &Tuning) {
             }
         });
         join_all(workers).await;
-        println!("done");
+        println!("{DONE}{}", begun.elapsed().as_secs_f64());
         std::future::pending::<()>().await;
     });
 }

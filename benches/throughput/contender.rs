@@ -73,6 +73,14 @@ impl Contender {
         !matches!(self, Self::Ceiling(_))
     }
 
+    /// Whether decisions become Ready by it.
+    pub fn finishes(&self) -> bool {
+        match self {
+            Self::Ceiling(tuning) => tuning.finishes(),
+            Self::Operator { .. } | Self::Go(_) | Self::Python(_) | Self::Shell(_) => true,
+        }
+    }
+
     fn command(&self, ground: &Ground) -> Command {
         let peers = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers"));
         let mut path = ground.path();
@@ -177,6 +185,11 @@ impl Running {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
     }
 
     /// Asks it to end, and waits until it has.

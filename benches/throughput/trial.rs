@@ -1,5 +1,6 @@
 //! One contender at one piece of work, from an empty cluster to figures.
 
+use crate::ceiling::DONE;
 use crate::contender::{Contender, Running};
 use crate::counts::Counts;
 use crate::ground::Ground;
@@ -22,6 +23,9 @@ const MANY_NAMESPACES: usize = 10;
 
 /// The longest that a trial may take.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether the contender is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the count of Events has to stand still to be taken for the last.
 const QUIET: Duration = Duration::from_secs(1);
@@ -115,9 +119,14 @@ async fn waiting(contender: &Contender, decisions: usize, delay: Duration) -> Fi
     work::create(&ground, 0..decisions).await;
     let mut observer = Observer::start(&ground.client).await;
     let before = Before::now(&ground).await;
-    let running = contender.start(&ground);
-    let in_time = observer.until_ready(decisions, LIMIT).await;
-    assert!(in_time, "{} was not done within {LIMIT:?}: {}", contender.name(), last_lines(&running));
+    let mut running = contender.start(&ground);
+    if !contender.finishes() {
+        let seconds = until_done(&mut running).await;
+        let mut figures = Figures::from([("requests a second", decisions as f64 / seconds)]);
+        before.add_costs(&mut figures, &ground, &running, Duration::ZERO, decisions).await;
+        return figures;
+    }
+    until_ready(&mut observer, &mut running, decisions).await;
     let written_by = until_events_are_written(&ground).await;
 
     let seen = observer.seen();
@@ -136,7 +145,7 @@ async fn waiting(contender: &Contender, decisions: usize, delay: Duration) -> Fi
         figures.insert("s from start to first answer", first_answer(&ground, &running, 0));
         running.stop();
         start_anew(&mut figures, contender, &ground, &mut observer, decisions).await;
-    } else if figures["status writes each"] >= 2.0 {
+    } else {
         work::check_ready(&ground, decisions).await;
     }
     figures
@@ -151,8 +160,8 @@ async fn start_anew(
     decisions: usize,
 ) {
     work::create(ground, decisions..decisions + 1).await;
-    let running = contender.start(ground);
-    assert!(observer.until_ready(decisions + 1, LIMIT).await, "{}: {}", contender.name(), last_lines(&running));
+    let mut running = contender.start(ground);
+    until_ready(observer, &mut running, decisions + 1).await;
     figures.insert("s from start to answer among finished", first_answer(ground, &running, decisions));
     figures.insert("CPU s to start among finished", running.usage().cpu.as_secs_f64());
     sleep(QUIET).await;
@@ -164,10 +173,10 @@ async fn start_anew(
 async fn arriving(contender: &Contender, decisions: usize, a_second: u32, binding: Binding) -> Figures {
     let ground = Ground::new(1, Duration::ZERO).await;
     let mut observer = Observer::start(&ground.client).await;
-    let running = contender.start(&ground);
+    let mut running = contender.start(&ground);
     // The first one is not measured: whoever has answered it is up.
     work::create(&ground, decisions..decisions + 1).await;
-    assert!(observer.until_ready(1, LIMIT).await, "{} did not begin: {}", contender.name(), last_lines(&running));
+    until_ready(&mut observer, &mut running, 1).await;
     sleep(QUIET).await;
     let (idle, before) = (running.usage(), Before::now(&ground).await);
 
@@ -180,8 +189,7 @@ async fn arriving(contender: &Contender, decisions: usize, a_second: u32, bindin
         at
     });
     let applied = futures::future::join_all(applied).await;
-    let in_time = observer.until_ready(decisions + 1, LIMIT).await;
-    assert!(in_time, "{} was not done within {LIMIT:?}: {}", contender.name(), last_lines(&running));
+    until_ready(&mut observer, &mut running, decisions + 1).await;
     until_events_are_written(&ground).await;
 
     let seen = observer.seen();
@@ -202,6 +210,29 @@ async fn arriving(contender: &Contender, decisions: usize, a_second: u32, bindin
     work::check(&ground, decisions + 1).await;
     running.stop();
     figures
+}
+
+/// Waits until so many decisions are Ready.
+async fn until_ready(observer: &mut Observer, running: &mut Running, count: usize) {
+    let begun = Instant::now();
+    while !observer.until_ready(count, LOOK).await {
+        assert!(!running.has_ended(), "it ended: {}", last_lines(running));
+        assert!(begun.elapsed() < LIMIT, "it was not done within {LIMIT:?}: {}", last_lines(running));
+    }
+}
+
+/// Waits until it says that it is done, and in how many seconds.
+async fn until_done(running: &mut Running) -> f64 {
+    let begun = Instant::now();
+    loop {
+        let log = running.log();
+        let seconds = log.lines().find_map(|line| line.strip_prefix(DONE)?.parse().ok());
+        if let Some(seconds) = seconds {
+            return seconds;
+        }
+        assert!(!running.has_ended() && begun.elapsed() < LIMIT, "it was never done: {}", last_lines(running));
+        sleep(QUIET / 20).await;
+    }
 }
 
 fn first_answer(ground: &Ground, running: &Running, answers_before: usize) -> f64 {

@@ -27,7 +27,8 @@ decide() { # namespace, name, resourceVersion, generation, pipeline, stage, acti
     $(condition Reconciling True Submitting "The answer is being sent" "$generation")]}")
   approved=$(aws codepipeline put-approval-result --pipeline-name "$5" --stage-name "$6" --action-name "$7" --token "$8" \
     --result "{\"status\":\"$answer\",\"summary\":\"${10}\"}" --cli-read-timeout 10 --query approvedAt --output text)
-  approved=$(date -u -d "$approved" +%FT%T.%6NZ)
+  # The CLI writes the service's time as it came: in seconds since 1970.
+  approved=$(date -u -d "@$approved" +%FT%T.%6NZ)
   write "$namespace" "$name" "$version" "{\"approvedAt\":\"$approved\",\"conditions\":[
     $(condition Ready True Delivered "CodePipeline took the answer $answer at $approved" "$generation")]}" >/dev/null
   echo "$namespace/$name delivered at $approved"
