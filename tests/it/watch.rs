@@ -43,30 +43,22 @@ fn list(items: &[Value], next: &str) -> Value {
     })
 }
 
-/// An API server that has nothing, whose watch has missed too much then, and that lists two decisions on a page each. It tells
-/// whose status is written.
-fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
-    let watches = Arc::new(AtomicUsize::new(0));
+/// An API server that answers each GET by its query, and tells whose status is written.
+fn api_server<F>(written: mpsc::UnboundedSender<String>, get: impl Fn(&str) -> F + Send + 'static) -> Kubernetes
+where
+    F: Future<Output = Value> + Send + 'static,
+{
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let (written, watches) = (written.clone(), watches.clone());
+        let got = (request.method() == Method::GET).then(|| get(request.uri().query().unwrap_or_default()));
+        let written = written.clone();
         async move {
-            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-            let answer = match (request.method(), path.rsplit('/').nth(1)) {
-                (&Method::GET, _) if query.contains("watch=true") => {
-                    if watches.fetch_add(1, Ordering::Relaxed) > 0 {
-                        std::future::pending::<()>().await;
-                    }
-                    let gone = json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" });
-                    json!({ "type": "ERROR", "object": gone })
-                }
-                (&Method::GET, _) if watches.load(Ordering::Relaxed) == 0 => list(&[], ""),
-                (&Method::GET, _) if query.contains("continue=") => list(&[suspended("last")], ""),
-                (&Method::GET, _) => list(&[suspended("first")], "more"),
-                (&Method::PUT, Some(name)) => {
+            let answer = match (got, request.method(), request.uri().path().rsplit('/').nth(1)) {
+                (Some(got), ..) => got.await,
+                (None, &Method::PUT, Some(name)) => {
                     written.send(name.to_owned()).unwrap();
                     suspended(name)
                 }
-                _ => json!({}),
+                (None, ..) => json!({}),
             };
             Ok::<_, Infallible>(Response::new(Body::from(answer.to_string())))
         }
@@ -74,25 +66,35 @@ fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     Kubernetes::new(service, "team")
 }
 
-/// An API server that lists two decisions on a page each, and never comes to the second.
-fn halting(written: mpsc::UnboundedSender<String>) -> Kubernetes {
-    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let written = written.clone();
+/// One that has nothing, whose watch has missed too much then, and that lists two decisions on a page each.
+fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+    let watches = Arc::new(AtomicUsize::new(0));
+    api_server(written, move |query| {
+        let (query, watches) = (query.to_owned(), watches.clone());
         async move {
-            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-            let answer = match (request.method(), path.rsplit('/').nth(1)) {
-                (&Method::GET, _) if query.contains("continue=") => std::future::pending::<Value>().await,
-                (&Method::GET, _) => list(&[suspended("first")], "more"),
-                (&Method::PUT, Some(name)) => {
-                    written.send(name.to_owned()).unwrap();
-                    suspended(name)
+            if query.contains("watch=true") {
+                if watches.fetch_add(1, Ordering::Relaxed) > 0 {
+                    std::future::pending::<()>().await;
                 }
-                _ => json!({}),
-            };
-            Ok::<_, Infallible>(Response::new(Body::from(answer.to_string())))
+                let gone = json!({ "kind": "Status", "code": 410, "reason": "Expired", "message": "too old" });
+                json!({ "type": "ERROR", "object": gone })
+            } else if watches.load(Ordering::Relaxed) == 0 {
+                list(&[], "")
+            } else if query.contains("continue=") {
+                list(&[suspended("last")], "")
+            } else {
+                list(&[suspended("first")], "more")
+            }
         }
-    });
-    Kubernetes::new(service, "team")
+    })
+}
+
+/// One that lists two decisions on a page each, and never comes to the second.
+fn halting(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+    api_server(written, |query| {
+        let is_second = query.contains("continue=");
+        async move { if is_second { std::future::pending().await } else { list(&[suspended("first")], "more") } }
+    })
 }
 
 /// Begins to watch and to act.
