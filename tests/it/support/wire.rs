@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::ConfigExt;
 use kube::config::Kubeconfig;
 use std::collections::BTreeMap;
@@ -19,10 +19,14 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+/// How long a connection may be without a request. The API server allows 90 s, which no test has to wait for.
+const IDLE: Duration = Duration::from_secs(30);
 
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 pub type Answer = hyper::Response<Body>;
@@ -194,7 +198,12 @@ async fn connection(
             }
         })
     };
-    let mut connection = std::pin::pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    // Like a real server it closes what is idle.
+    let server = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(server);
     // What ends a connection early is the operator's end, or what the test wants.
     tokio::select! {
         _ = connection.as_mut() => return,
