@@ -3,6 +3,8 @@
 
 mod endpoint;
 mod json;
+#[path = "../../../tests/it/support/scale.rs"]
+mod scale;
 mod wire;
 
 use super::*;
@@ -13,6 +15,7 @@ use json::{ACTION, KNOWN, PIPELINE, REVISION, STAGE, changed_body, honest_body};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{TestCaseError, TestRunner};
+use scale::scale;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
@@ -25,11 +28,8 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// How late the end of a call may be noticed where other tests take the processor.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// The quick number of cases, or that of `make faults`, which sets `FAULTS=all`.
 fn cases(quick: u32, all: u32) -> ProptestConfig {
-    let is_all = std::env::var_os("FAULTS").is_some_and(|value| value == "all");
-    let config = ProptestConfig::with_cases(if is_all { all } else { quick });
-    ProptestConfig { failure_persistence: None, ..config }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(scale(quick, all)) }
 }
 
 /// Puts cases to a check, and counts what came of them.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../it/support/scale.rs"]
+mod scale;
+
 use local_codepipeline::api::Operation;
 use local_codepipeline::client::{Client, ClientError};
 use local_codepipeline::{LocalCodePipeline, Settings};
@@ -10,6 +13,7 @@ use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestRunner;
+use scale::scale;
 use serde_json::{Map, Value, json};
 use std::cell::Cell;
 use std::time::Duration;
@@ -102,9 +106,7 @@ fn commands() -> impl Strategy<Value = Value> {
 
 #[test]
 fn every_command_and_every_question_after_it_gets_an_answer() {
-    let is_all = std::env::var_os("FAULTS").is_some_and(|value| value == "all");
-    let config =
-        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if is_all { 3000 } else { 60 }) };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(scale(60, 3000)) };
     let runtime = Runtime::new().unwrap();
     let (done, refused) = (Cell::new(0), Cell::new(0));
     let result = TestRunner::new(config).run(&vec(commands(), 1..12), |commands| {

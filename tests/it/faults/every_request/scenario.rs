@@ -33,6 +33,16 @@ pub enum Service {
     IsCutOff,
 }
 
+impl Service {
+    /// Whether it is not known at once what became of the answer.
+    pub const fn leaves_doubt(self) -> bool {
+        match self {
+            Self::Delivers | Self::Refuses | Self::WasAnswered | Self::Throttles => false,
+            Self::TakesAndIsCutOff | Self::IsCutOff => true,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Scenario {
     pub binding: Binding,

@@ -1,6 +1,9 @@
 //! What holds of a seed file whatever is in it: it is taken, or refused with the place that shows why, in a moment. A service
 //! that was made from one can be driven, however odd its times are.
 
+#[path = "../../../it/support/scale.rs"]
+mod scale;
+
 use super::service;
 use crate::api::{self, Answer, ApprovalStatus, Operation, PutApprovalResultInput};
 use crate::model::{Behaviour, RetryMode, Service, StopMode};
@@ -9,6 +12,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{TestCaseError, TestRunner};
+use scale::scale;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::path::Path;
@@ -279,10 +283,8 @@ fn drive(service: &mut Service, moves: &[(u8, Index)]) -> Result<(), TestCaseErr
     Ok(())
 }
 
-/// The quick number of cases, or that of `make faults`, which sets `FAULTS=all`.
 fn cases(quick: u32, all: u32) -> TestRunner {
-    let is_all = std::env::var_os("FAULTS").is_some_and(|value| value == "all");
-    let config = ProptestConfig::with_cases(if is_all { all } else { quick });
+    let config = ProptestConfig::with_cases(scale(quick, all));
     TestRunner::new(ProptestConfig { failure_persistence: None, ..config })
 }
 
