@@ -200,7 +200,8 @@ fn is_anothers(known: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
     known.status != decision.status
         && match (standing(known), standing(decision)) {
             (_, None) => true,
-            (Some(Standing::Settled | Standing::Stalled | Standing::Suspended), Some(_)) => stands(known),
+            (Some(Standing::Settled), Some(_)) => true,
+            (Some(Standing::Stalled | Standing::Suspended), Some(_)) => stands(known),
             (Some(Standing::Waiting | Standing::Retrying), Some(now)) => now == Standing::UnderWay,
             (Some(Standing::UnderWay), Some(now)) => matches!(now, Standing::Waiting | Standing::Retrying),
             (None, Some(_)) => false,

@@ -37,7 +37,7 @@ for part in "${parts[@]}"; do
   fi
   rows+=("$(printf '%-10s %-7s %5d s  %s' "$name" "$verdict" $((SECONDS - begun)) "$what")")
   # What tests say of what they did.
-  while read -r line; do rows+=("             $line"); done < <(sed -n 's/^FIGURE //p' "$results/$name.log")
+  while read -r line; do rows+=("             $line"); done < <(sed -n 's/^\.*FIGURE //p' "$results/$name.log")
 done
 
 printf '\n== In all\n'

@@ -4,7 +4,7 @@
 mod manifests;
 
 use crate::support::{Case, Cluster, for_revision, reason, spec};
-use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, Reason, Token};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, REQUESTED_AT, Reason, Token};
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use manifests::{binding, bound, malformed, odd, with, without};
@@ -113,6 +113,24 @@ async fn a_status_that_is_forged_when_all_is_over_does_not_stand() {
         assert!(told.is_ok(), "{}", operator.log());
     }
     assert_eq!(case.accepted("web"), 0);
+}
+
+/// Of an answered decision the operator keeps little in memory, and an annotation or an edit does nothing any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_forged_over_an_answer_does_not_stand_though_the_decision_was_touched() {
+    let case = Case::new().await;
+    let approval = case.open("web");
+    let operator = case.operator().start();
+    case.create("web", spec("web", &approval)).await;
+    case.until_reason("web", Reason::Delivered).await;
+    case.patch("web", json!({ "metadata": { "annotations": { REQUESTED_AT: "again" } } })).await.unwrap();
+    let ready = json!([{ "type": "Ready", "status": "Unknown", "reason": "ValidationFailed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+    case.forge("web", json!({ "conditions": ready, "observedGeneration": 9 })).await.unwrap();
+    let is_true_again =
+        |decision: &ApprovalDecision| matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided));
+    let told = timeout(Duration::from_secs(20), case.until("web", "told anew", is_true_again)).await;
+    assert!(told.is_ok(), "{}", operator.log());
+    assert_eq!(case.accepted("web"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

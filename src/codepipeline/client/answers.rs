@@ -48,7 +48,7 @@ fn check<T: std::fmt::Debug>(
         Ok(())
     });
     let counts = counts.into_inner();
-    println!("{counts:?} in {:?}", begun.elapsed());
+    println!("FIGURE {counts:?} in {:?}", begun.elapsed());
     result.unwrap_or_else(|error| panic!("{error}"));
     counts
 }

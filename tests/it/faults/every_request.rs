@@ -209,6 +209,6 @@ async fn wherever_the_operator_is_killed_or_cut_off_the_ledger_and_the_status_en
     let known = Struck::default().live_through(unstruck.collect(), &[], 4 * cores).await;
     // Where an answer is in doubt a run mostly waits for a deadline, so more of them run at a time.
     let (patient, brisk) = known.by_doubt();
-    let (patient, brisk) = join(patient.strike_all(blows, 24 * cores), brisk.strike_all(blows, 8 * cores)).await;
+    let (patient, brisk) = join(patient.strike_all(blows, 30 * cores), brisk.strike_all(blows, 7 * cores)).await;
     brisk.and(patient).report();
 }

@@ -177,7 +177,7 @@ async fn left_when_idle(operator: &Operator, bound: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_decision_tells_the_truth() {
     let minutes = std::env::var("SOAK_MINUTES").ok().map(|minutes| minutes.parse::<f64>().unwrap());
-    let lasts = Duration::from_secs_f64(60.0 * minutes.unwrap_or(scale(0.4, 3.0)));
+    let lasts = Duration::from_secs_f64(60.0 * minutes.unwrap_or(scale(0.4, 1.5)));
     let case = Case::new().await;
     let dice = Arc::new(Mutex::new(Dice(1)));
     let (_wire, linked) = Wire::to_api_server(&case.kubeconfig, bad_day(dice)).await;

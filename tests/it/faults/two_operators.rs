@@ -101,9 +101,10 @@ async fn two_operators_race_for_every_decision_and_each_is_answered_once() {
 async fn a_leader_stopped_amid_a_request_does_no_harm_when_it_goes_on() {
     let cases = scale(Held::ALL.iter().step_by(2), Held::ALL.iter().step_by(1));
     let runs = join_all(cases.map(|held| async move { (held, outlived(*held).await) })).await;
+    println!("FIGURE a leader was stopped in {} ways", runs.len());
     let mut wrong = Vec::new();
     for (held, result) in runs {
-        println!("FIGURE held {held:?}: {result:?}");
+        println!("{held:?}: {result:?}");
         wrong.extend(result.err().map(|why| format!("{held:?}: {why}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -71,7 +71,7 @@ async fn lied_to(who: Who, seed: u64, lies: &[Lie], count: usize) -> (BTreeMap<L
     let (mut wrong, logs) = tokio::join!(play(&case, count, SETTLED_WITHIN, stop), life);
     wrong.extend(books.wrong());
     let told = liar.told();
-    println!("FIGURE seed {seed}, {who:?}: {count} decisions in {:?}, told {told:?}", begun.elapsed());
+    println!("seed {seed}, {who:?}: {count} decisions in {:?}, told {told:?}", begun.elapsed());
     if !wrong.is_empty() {
         wrong.push(format!("seed {seed}, {who:?}\n{}", logs.join("\n")));
     }

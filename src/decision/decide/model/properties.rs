@@ -80,6 +80,8 @@ pub struct Found {
     pub broken: Vec<&'static str>,
     /// What happens in some state.
     pub reached: Vec<&'static str>,
+    /// How many states there are.
+    pub states: usize,
     /// How many steps the state is away that takes the most.
     pub depth: usize,
 }
@@ -88,13 +90,11 @@ pub struct Found {
 pub fn search(setting: &Setting, decide: Decide, until: HasDiscoveries) -> Found {
     let begin = Instant::now();
     let checker = Replicas::new(setting.clone(), decide).checker().finish_when(until).spawn_bfs().join();
-    let depth = checker.max_depth() - 1;
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth() - 1);
     println!(
-        "{}: {} states, {} with repetitions, {} steps deep, in {:.1?}; {:?}, jumps {:?}, edits {:?}",
+        "{}: {states} states, {} with repetitions, {depth} steps deep, in {:.1?}; {:?}, jumps {:?}, edits {:?}",
         setting.name,
-        checker.unique_state_count(),
         checker.state_count(),
-        depth,
         begin.elapsed(),
         setting.budget,
         setting.jumps,
@@ -111,5 +111,5 @@ pub fn search(setting: &Setting, decide: Decide, until: HasDiscoveries) -> Found
             Expectation::Sometimes => reached.push(name),
         }
     }
-    Found { broken, reached, depth }
+    Found { broken, reached, states, depth }
 }

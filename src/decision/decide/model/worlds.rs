@@ -28,7 +28,8 @@ pub const TOKEN: Setting = Setting {
 
 /// A search to the end, which is so many steps away at least, comes upon nothing wrong, and upon all of this.
 fn holds(setting: Setting, (budget, depth): (Budget, usize), reaches: &[&str]) {
-    let found = search(&Setting { budget, ..setting }, decide, HasDiscoveries::AnyFailures);
+    let found = search(&Setting { budget, ..setting.clone() }, decide, HasDiscoveries::AnyFailures);
+    println!("FIGURE {}: {} states, {} steps deep", setting.name, found.states, found.depth);
     assert!(found.broken.is_empty(), "{:?}", found.broken);
     let missing: Vec<_> = reaches.iter().filter(|name| !found.reached.contains(name)).collect();
     assert!(missing.is_empty(), "never seen: {missing:?}");

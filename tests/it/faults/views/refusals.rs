@@ -122,7 +122,7 @@ impl Troublemaker {
         join_all(self.troubles.iter().map(|trouble| case.until_events(trouble.decision, &["Delivered"]))).await;
         let check = |(name, (decision, took)): (&'static str, (ApprovalDecision, Duration))| {
             let (intents, results) = (self.writes(name, Write::Intent).len(), self.writes(name, Write::Result).len());
-            println!("FIGURE {name}: {took:?}, {intents} writes of intents, {results} of results");
+            println!("{name}: {took:?}, {intents} writes of intents, {results} of results");
             assert_eq!(case.tells_the_truth(&decision), Ok(()), "{name}\n{}", operator.log());
             assert_eq!(case.service.ledger_of(name).len(), 1, "{name}\n{}", operator.log());
             (name, decision)
@@ -252,7 +252,7 @@ async fn decisions_that_others_write_to_all_the_time_are_answered() {
     let decisions = join_all(decisions).await;
     let writes = maker.books.requests("PUT approvaldecisions/status");
     let (count, others) = (decisions.len(), others.load(Relaxed));
-    println!("FIGURE {count} decisions in {:?}, {writes} writes of ours and {others} of others", begun.elapsed());
+    println!("{count} decisions in {:?}, {writes} writes of ours and {others} of others", begun.elapsed());
     assert!(writes > 2 * count, "nobody was in the way");
     // Each but those two was refused for a write of somebody else's.
     assert!(writes <= 2 * count + others, "{writes} writes against {others}");
@@ -293,7 +293,7 @@ async fn each_kind_of_request_that_is_put_off_is_made_again_when_it_is_time() {
     ] {
         let of_kind = arrivals.get(kind).unwrap_or_else(|| panic!("no {kind}: {:?}", arrivals.keys()));
         let pauses: Vec<Duration> = of_kind.windows(2).take(TIMES).map(|pair| pair[1] - pair[0]).collect();
-        println!("FIGURE {kind} was put off: {pauses:?}");
+        println!("{kind} was put off: {pauses:?}");
         let in_time = pauses.iter().all(|pause| *pause >= Duration::from_secs(1) - GRAIN);
         assert!(pauses.len() == TIMES && in_time, "{kind}: {pauses:?}\n{}", operator.log());
     }
@@ -322,6 +322,6 @@ async fn events_that_are_put_off_for_ever_hold_no_answer_up() {
         case.until_reason(&name, Reason::Delivered).await;
     }))
     .await;
-    println!("FIGURE 4 decisions one by one, whose Events are put off: {:?}", begun.elapsed());
+    println!("4 decisions one by one, whose Events are put off: {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }

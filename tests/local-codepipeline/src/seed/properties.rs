@@ -303,7 +303,7 @@ fn check(mut runner: TestRunner, seeds: impl Strategy<Value = String>) {
         }
     });
     result.unwrap_or_else(|error| panic!("{error}"));
-    println!("{} were taken, {} refused", taken.get(), refused.get());
+    println!("FIGURE {} were taken, {} refused", taken.get(), refused.get());
     assert!(taken.get() >= 20 && refused.get() >= 20, "{} were taken, {} refused", taken.get(), refused.get());
 }
 
