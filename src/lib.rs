@@ -12,6 +12,9 @@ pub mod kubernetes;
 pub mod leadership;
 pub mod metrics;
 pub mod operator;
+#[cfg(test)]
+#[path = "../tests/it/support/scale.rs"]
+mod scale;
 pub mod telemetry;
 pub mod traces;
 pub mod watch;

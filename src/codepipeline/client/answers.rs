@@ -3,19 +3,17 @@
 
 mod endpoint;
 mod json;
-#[path = "../../../tests/it/support/scale.rs"]
-mod scale;
 mod wire;
 
 use super::*;
 use crate::api::v1alpha1::{ApprovalResult, PipelineExecutionId, SourceRevision};
 use crate::codepipeline::{Ask, AskedRun, ExecutionIds, PipelineReads, Reads, Record, Request, look, record};
+use crate::scale::scale;
 use endpoint::{Endpoint, Reply};
 use json::{ACTION, KNOWN, PIPELINE, REVISION, STAGE, changed_body, honest_body};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{TestCaseError, TestRunner};
-use scale::scale;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};

@@ -11,8 +11,6 @@ mod operator;
 mod peace;
 mod people;
 mod properties;
-#[path = "../../../tests/it/support/scale.rs"]
-mod scale;
 mod service;
 mod state;
 mod truth;

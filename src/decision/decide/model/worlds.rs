@@ -4,9 +4,9 @@
 use super::Setting;
 use super::people::{Bound, Edit};
 use super::properties::{ADRIFT, AGAIN, BY_RECORD, OVERTAKEN, RESTORED, search};
-use super::scale::scale;
 use super::state::Budget;
 use crate::decision::decide::decide;
+use crate::scale::scale;
 use local_codepipeline::model::ExecutionMode;
 use stateright::HasDiscoveries;
 
