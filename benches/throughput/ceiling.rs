@@ -10,8 +10,9 @@ use bodies::Writes;
 use clap::{Args, ValueEnum};
 use connection::Connections;
 use futures::future::join_all;
-use kube::Api;
+use http_body_util::BodyExt;
 use kube::api::ListParams;
+use kube::{Api, Resource};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ pub enum Question {
     Writes,
     /// The two writes and an Event.
     WritesAndEvent,
+    /// The same, while all that is written comes back by a watch, as it does to whoever has to hear of new decisions.
+    WatchedWritesAndEvent,
     /// One read.
     Get,
     /// One write that changes nothing.
@@ -71,6 +74,7 @@ impl Tuning {
         let name = match self.ask {
             Question::Writes => "ceiling",
             Question::WritesAndEvent => "ceiling with Events",
+            Question::WatchedWritesAndEvent => "ceiling with Events and a watch",
             Question::Get => "reads alone",
             Question::Same => "writes that change nothing",
         };
@@ -80,7 +84,7 @@ impl Tuning {
     /// Whether decisions become Ready by it.
     pub fn finishes(&self) -> bool {
         match self.ask {
-            Question::Writes | Question::WritesAndEvent => true,
+            Question::Writes | Question::WritesAndEvent | Question::WatchedWritesAndEvent => true,
             Question::Get | Question::Same => false,
         }
     }
@@ -109,7 +113,11 @@ pub fn run(tuning: &Tuning) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = kube::Config::infer().await.unwrap();
-        let decisions = list(&kube::Client::try_from(config.clone()).unwrap()).await;
+        let client = kube::Client::try_from(config.clone()).unwrap();
+        let decisions = list(&client).await;
+        if tuning.ask == Question::WatchedWritesAndEvent {
+            tokio::spawn(watch(client));
+        }
         let writes: Vec<Writes> = decisions.iter().map(|decision| Writes::of(decision, tuning)).collect();
         let connections = Connections::open(&config, tuning).await;
         let begun = Instant::now();
@@ -123,6 +131,14 @@ pub fn run(tuning: &Tuning) {
         println!("{DONE}{}", begun.elapsed().as_secs_f64());
         std::future::pending::<()>().await;
     });
+}
+
+/// Reads what a watch tells, and looks at none of it.
+async fn watch(client: kube::Client) {
+    let path = format!("{}?watch=true", ApprovalDecision::url_path(&(), None));
+    let request = hyper::Request::get(path).body(kube::client::Body::empty()).unwrap();
+    let mut events = client.send(request).await.unwrap().into_body();
+    while events.frame().await.is_some() {}
 }
 
 /// In an order in which neighbours are of different namespaces, as they are created.

@@ -142,7 +142,8 @@ impl Run<'_> {
     }
 
     async fn sizes(&mut self) {
-        let ceilings = [Question::Writes, Question::WritesAndEvent].map(|ask| Tuning { ask, ..self.best.clone() });
+        let ceilings = [Question::Writes, Question::WritesAndEvent, Question::WatchedWritesAndEvent];
+        let ceilings = ceilings.map(|ask| Tuning { ask, ..self.best.clone() });
         let mut often: Vec<_> = ceilings.map(Contender::Ceiling).into();
         often.extend(self.plan.operators());
         often.push(Contender::Go(Manner::Tuned));

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Figures that are told beside the ceiling's, the operator's and Go's. Beside each: of whom the ratio is.
-const RATIOS: [(&str, &str); 8] = [
+const RATIOS: [(&str, &str); 9] = [
     ("decisions a second", "ceiling"),
     ("decisions a second", "ceiling with Events"),
+    ("decisions a second", "ceiling with Events and a watch"),
     ("decisions a second", "Go"),
     ("CPU s per 1,000", "Go"),
     ("MiB when done", "Go"),

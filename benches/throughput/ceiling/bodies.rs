@@ -31,14 +31,14 @@ impl Writes {
                 let status = decision.status.clone().unwrap_or_default();
                 vec![write(&path, &decision, &status, tuning)]
             }
-            Question::Writes | Question::WritesAndEvent => {
+            Question::Writes | Question::WritesAndEvent | Question::WatchedWritesAndEvent => {
                 let outcome = Outcome::Submitting(intent(&decision, now));
                 let submitting = status(&decision, &outcome, now);
                 let first = write(&path, &decision, &submitting, tuning);
                 decision.status = Some(submitting);
                 let outcome = Outcome::Delivered { approved_at: Some(now), record: None };
                 let second = write(&path, &decision, &status(&decision, &outcome, now), tuning);
-                let with_event = tuning.ask == Question::WritesAndEvent;
+                let with_event = tuning.ask != Question::Writes;
                 let event = with_event.then(|| event_of(&decision, &outcome, now));
                 [first, second].into_iter().chain(event).collect()
             }
