@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// A decision is made so often.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(250);
 
 /// How long the last answers may be in doubt: a call, its margins, and the minute that history may lag.
 const PATIENCE: Duration = Duration::from_secs(150);
