@@ -138,7 +138,7 @@ async fn an_api_server_that_lags_behind_the_one_that_is_written_to_changes_no_ou
         operator.signal("TERM");
         operator.ended().await;
     };
-    let (count, longest) = (scale(10, 60), AtomicU64::new(0));
+    let (count, longest) = (scale(40, 60), AtomicU64::new(0));
     let mut wrong = tokio::select! {
         wrong = play(&case, count, SETTLED_WITHIN, stop) => wrong,
         () = lag(&second, &longest) => unreachable!("it never ends"),
