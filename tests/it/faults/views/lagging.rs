@@ -134,11 +134,13 @@ async fn an_api_server_that_lags_behind_the_one_that_is_written_to_changes_no_ou
         Balancer { lagging, books: books.clone(), seen: Arc::new(Onlooker::of(&case)), counts: Arc::default() };
     let wired = books.wired(&case, balancer.script()).await;
     let mut operator = wired.settings.start();
+    // From here on it hears of decisions by the watch alone, and so late.
+    operator.until_ready().await;
     let stop = async {
         operator.signal("TERM");
         operator.ended().await;
     };
-    let (count, longest) = (scale(40, 60), AtomicU64::new(0));
+    let (count, longest) = (scale(20, 60), AtomicU64::new(0));
     let mut wrong = tokio::select! {
         wrong = play(&case, count, SETTLED_WITHIN, stop) => wrong,
         () = lag(&second, &longest) => unreachable!("it never ends"),
