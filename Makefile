@@ -37,7 +37,7 @@ bench-quick: control-plane peers ## Show that the benchmark works, with the debu
 	cargo bench --profile dev --package approval-operator --bench throughput -- --quick
 
 peers: ## Build the alternatives that the benchmark measures, once (some 3 min on two cores)
-	@benches/peers/go/build.sh
+	@tests/go-program.sh benches/peers/go controller "The benchmark measures a controller in Go beside the operator" "some 2 min"
 	@benches/peers/python/build.sh
 
 lint: ## Check formatting and lints
@@ -50,7 +50,7 @@ generate: ## Write anew what is generated from the code: crds/, parts of docs/ a
 	tests/charts/docs.sh charts
 
 health-checks: ## Build the health check evaluators of Argo CD and Flux, once (about a minute on two cores)
-	@tests/health-checks/build.sh
+	@tests/go-program.sh tests/health-checks health-checks "The tests run the health checks of Argo CD and Flux in their own evaluators" "about a minute"
 
 promtool: ## Fetch promtool, once (a package of Debian's, seconds)
 	@tests/promtool/fetch.sh
