@@ -136,21 +136,27 @@ impl Operator {
         self.eventually("it is ready", is_ready).await;
     }
 
-    /// Waits until it has looked at something, and has nothing in hand.
+    /// Waits until it has looked at something, and has nothing in hand. One that is killed meanwhile cannot be asked, and is not
+    /// at rest.
     pub async fn until_at_rest(&self) {
         self.until_ready().await;
         let is_at_rest = async || {
-            self.metric("approval_operator_reconcile_duration_seconds_count").await > 0.0
-                && self.metric("approval_operator_reconciles_in_progress").await < 1.0
+            self.asked_for("approval_operator_reconcile_duration_seconds_count").await.is_some_and(|count| count > 0.0)
+                && self.asked_for("approval_operator_reconciles_in_progress").await.is_some_and(|count| count < 1.0)
         };
         self.eventually("it is at rest", is_at_rest).await;
     }
 
     /// The value of a metric with exactly these labels, written as Prometheus does; 0 where it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await.unwrap();
+        self.asked_for(name).await.unwrap()
+    }
+
+    /// The same, or nothing where the operator does not answer.
+    async fn asked_for(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get("/metrics").await?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().unwrap())
+        Some(value.map_or(0.0, |value| value.parse().unwrap()))
     }
 
     /// Where the HTTP port is, once the operator has begun to serve it.
