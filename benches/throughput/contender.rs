@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// How often memory is looked at for its peak.
 const SAMPLE: Duration = Duration::from_millis(50);
 
+/// How many decisions are worked on at a time by whoever can be told: as many as the API server takes fastest.
+const AT_A_TIME: &str = "--concurrency=64";
+
 /// The longest that a contender may take to end.
 const FAREWELL: Duration = Duration::from_secs(15);
 
@@ -26,7 +29,7 @@ pub enum Contender {
     /// The two status writes and nothing else, or what a part of them costs.
     Ceiling(Tuning),
     /// The operator, by the name of its build.
-    Operator { name: String, program: PathBuf },
+    Operator { name: String, program: PathBuf, manner: Manner },
     /// controller-runtime with the AWS SDK for Go.
     Go(Manner),
     /// kopf with boto3.
@@ -52,7 +55,7 @@ impl Contender {
         };
         match self {
             Self::Ceiling(tuning) => tuning.name(),
-            Self::Operator { name, .. } => name.clone(),
+            Self::Operator { name, manner, .. } => suffixed(name, manner),
             Self::Go(manner) => suffixed("Go", manner),
             Self::Python(manner) => suffixed("Python", manner),
             Self::Shell(manner) => suffixed("shell", manner),
@@ -90,15 +93,18 @@ impl Contender {
                 command.arg("ceiling").args(tuning.arguments());
                 command
             }
-            Self::Operator { program, .. } => {
+            Self::Operator { program, manner, .. } => {
                 let mut command = Command::new(program);
                 command.args(["run", "--http-address=127.0.0.1:0"]);
+                if *manner == Manner::Tuned {
+                    command.arg(AT_A_TIME);
+                }
                 command
             }
             Self::Go(manner) => {
                 let mut command = Command::new(peers.join("go/bin/controller"));
                 if *manner == Manner::Tuned {
-                    command.args(["--concurrency=32", "--strip-managed-fields"]);
+                    command.args([AT_A_TIME, "--strip-managed-fields"]);
                 }
                 command
             }

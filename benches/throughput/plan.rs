@@ -20,7 +20,7 @@ pub struct Plan {
     /// How many decisions wait.
     #[arg(long, value_delimiter = ',', default_value = "100,2000,10000")]
     sizes: Vec<usize>,
-    /// How often each of the ceiling, the operator and the tuned Go controller is measured; others are measured once.
+    /// How often ways to write, the ceiling, the operator and the tuned Go controller are measured; others once.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// After how many milliseconds the endpoint answers, beside at once.
@@ -61,7 +61,7 @@ fn build(text: &str) -> Result<(String, PathBuf), String> {
 
 /// What is known to be good where no sweep was made.
 const TUNING: Tuning =
-    Tuning { at_a_time: 16, write: Write::PutStatus, ask: Question::Writes, http2: false, lax: false };
+    Tuning { at_a_time: 64, write: Write::PutStatus, ask: Question::Writes, http2: false, lax: false };
 
 impl Plan {
     pub async fn carry_out(&self) -> Results {
@@ -94,10 +94,18 @@ impl Plan {
         if self.quick { 1 } else { self.rounds }
     }
 
+    /// Builds that are compared are told the same.
     fn operators(&self) -> Vec<Contender> {
-        let own = [("operator".to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_approval-operator")))];
-        let builds = if self.operators.is_empty() { own.to_vec() } else { self.operators.clone() };
-        builds.into_iter().map(|(name, program)| Contender::Operator { name, program }).collect()
+        let operator = |(name, program): &(String, PathBuf), manner| Contender::Operator {
+            name: name.clone(),
+            program: program.clone(),
+            manner,
+        };
+        let own = ("operator".to_owned(), PathBuf::from(env!("CARGO_BIN_EXE_approval-operator")));
+        if self.operators.is_empty() {
+            return [Manner::Tuned, Manner::AsItComes].map(|manner| operator(&own, manner)).into();
+        }
+        self.operators.iter().map(|build| operator(build, Manner::Tuned)).collect()
     }
 }
 
@@ -122,14 +130,14 @@ impl Run<'_> {
 
     /// Keeps the best of them, and of those before.
     async fn choose(&mut self, work: Work, tunings: &[Tuning]) {
-        for tuning in tunings {
-            self.trial(0, "sweep", &Contender::Ceiling(tuning.clone()), work).await;
+        let contenders: Vec<_> = tunings.iter().cloned().map(Contender::Ceiling).collect();
+        for round in 0..self.plan.rounds() {
+            self.round(round, "sweep", &contenders, work).await;
         }
-        let rate = |detail: &str| {
-            let row = self.results.rows.iter().find(|row| row.part == "sweep" && row.detail == detail);
-            row.and_then(|row| row.figures.get("decisions a second").copied()).unwrap_or_default()
+        let rate = |tuning: &Tuning| {
+            self.results.median("sweep", work, &tuning.detail(), "decisions a second").unwrap_or_default()
         };
-        let best = tunings.iter().chain([&self.best]).max_by(|a, b| rate(&a.detail()).total_cmp(&rate(&b.detail())));
+        let best = tunings.iter().chain([&self.best]).max_by(|a, b| f64::total_cmp(&rate(a), &rate(b)));
         self.best = best.cloned().unwrap_or(TUNING);
     }
 
@@ -216,7 +224,11 @@ impl Run<'_> {
             async move { measure(&contender, work).await }
         });
         match measured.await {
-            Ok(figures) => self.results.rows.push(Row::new(round, part, (name, detail), work, figures)),
+            Ok(figures) => {
+                // There, all are the ceiling.
+                let name = if part == "sweep" { detail.clone() } else { name };
+                self.results.rows.push(Row::new(round, part, (name, detail), work, figures));
+            }
             Err(error) => self.results.failures.push(format!("{name}, {work}: {error}")),
         }
         save(&self.results, &self.plan.out);

@@ -41,18 +41,16 @@ pub fn write(results: &Results, folder: &Path) {
 }
 
 fn sweep(results: &Results) {
-    let rows: Vec<_> = results.rows.iter().filter(|row| row.part == "sweep").collect();
-    if rows.is_empty() {
-        return;
-    }
-    println!(
-        "\n### The ceiling, by how it is written\n\n| | decisions a second | CPU s per 1,000, API server | etcd | client |"
-    );
-    println!("|---|--:|--:|--:|--:|");
-    for row in rows {
-        let figure = |name: &str| text(row.figures.get(name).copied());
-        let figures = ["decisions a second", "API server CPU s per 1,000", "etcd CPU s per 1,000", "CPU s per 1,000"];
-        println!("| {} | {} |", row.detail, figures.map(figure).join(" | "));
+    let figures = ["decisions a second", "API server CPU s per 1,000", "etcd CPU s per 1,000", "CPU s per 1,000"];
+    for work in results.works("sweep") {
+        println!(
+            "\n### The ceiling, by how it is written: {work}\n\n| | {} |\n|---|{}",
+            figures.join(" | "),
+            "--:|".repeat(4)
+        );
+        for way in results.contenders("sweep", work) {
+            line(way, figures.into_iter().map(|figure| results.median("sweep", work, way, figure)));
+        }
     }
 }
 

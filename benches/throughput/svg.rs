@@ -92,6 +92,7 @@ fn color(name: &str) -> &'static str {
         "ceiling with Events" => "#b3bbc7",
         "ceiling with Events and a watch" => "#d5dae1",
         "operator" => "#c2410c",
+        "operator as it comes" => "#ee9b72",
         "Go" => "#0e7490",
         "Go as it comes" => "#67b7c9",
         "Python" => "#7c3aed",
