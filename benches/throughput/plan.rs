@@ -224,11 +224,7 @@ impl Run<'_> {
             async move { measure(&contender, work).await }
         });
         match measured.await {
-            Ok(figures) => {
-                // There, all are the ceiling.
-                let name = if part == "sweep" { detail.clone() } else { name };
-                self.results.rows.push(Row::new(round, part, (name, detail), work, figures));
-            }
+            Ok(figures) => self.results.rows.push(Row::new(round, part, (name, detail), work, figures)),
             Err(error) => self.results.failures.push(format!("{name}, {work}: {error}")),
         }
         save(&self.results, &self.plan.out);

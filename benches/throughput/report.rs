@@ -43,11 +43,7 @@ pub fn write(results: &Results, folder: &Path) {
 fn sweep(results: &Results) {
     let figures = ["decisions a second", "API server CPU s per 1,000", "etcd CPU s per 1,000", "CPU s per 1,000"];
     for work in results.works("sweep") {
-        println!(
-            "\n### The ceiling, by how it is written: {work}\n\n| | {} |\n|---|{}",
-            figures.join(" | "),
-            "--:|".repeat(4)
-        );
+        head(&format!("The ceiling, by how it is written: {work}"), &figures);
         for way in results.contenders("sweep", work) {
             line(way, figures.into_iter().map(|figure| results.median("sweep", work, way, figure)));
         }
@@ -56,8 +52,7 @@ fn sweep(results: &Results) {
 
 fn table(results: &Results, part: &str, work: Work) {
     let contenders = results.contenders(part, work);
-    println!("\n### {part}: {work}\n\n| | {} |", contenders.join(" | "));
-    println!("|---|{}", "--:|".repeat(contenders.len()));
+    head(&format!("{part}: {work}"), &contenders);
     for (figure, base) in RATIOS {
         let ratios = contenders.iter().map(|name| results.ratio(part, work, (name, base), figure));
         let ratios: Vec<_> = ratios.collect();
@@ -70,6 +65,10 @@ fn table(results: &Results, part: &str, work: Work) {
     for figure in figures {
         line(figure, contenders.iter().map(|name| results.median(part, work, name, figure)));
     }
+}
+
+fn head(title: &str, columns: &[&str]) {
+    println!("\n### {title}\n\n| | {} |\n|---|{}", columns.join(" | "), "--:|".repeat(columns.len()));
 }
 
 fn line(name: &str, values: impl Iterator<Item = Option<f64>>) {

@@ -29,6 +29,11 @@ impl Row {
         let figures = figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { round, part: part.to_owned(), contender, detail, work, figures }
     }
+
+    /// By what it is told apart from others of its part: in the sweep, all are the ceiling.
+    fn name(&self) -> &str {
+        if self.part == "sweep" { &self.detail } else { &self.contender }
+    }
 }
 
 impl Results {
@@ -57,8 +62,8 @@ impl Results {
     pub fn contenders(&self, part: &str, work: Work) -> Vec<&str> {
         let mut names = Vec::new();
         for row in self.rows.iter().filter(|row| row.part == part && row.work == work) {
-            if !names.contains(&row.contender.as_str()) {
-                names.push(row.contender.as_str());
+            if !names.contains(&row.name()) {
+                names.push(row.name());
             }
         }
         names
@@ -78,7 +83,7 @@ impl Results {
     }
 
     fn of<'a>(&'a self, part: &'a str, work: Work, contender: &'a str) -> impl Iterator<Item = &'a Row> {
-        self.rows.iter().filter(move |row| row.part == part && row.work == work && row.contender == contender)
+        self.rows.iter().filter(move |row| row.part == part && row.work == work && row.name() == contender)
     }
 }
 
