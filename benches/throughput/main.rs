@@ -1,5 +1,5 @@
 //! Decisions with tokens, answered by the operator and by what one would write instead, in one run on one machine beside what the API
-//! server allows: `make bench`. `--quick` shows in two minutes that all of it works. Ratios count; times are this machine's.
+//! server allows: `make bench`. `--quick` shows in some five minutes that all of it works. Ratios count; times are this machine's.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "as in tests")]
 
