@@ -1,18 +1,53 @@
-//! A decision as the operator takes it from the API server: without what others noted about it. managedFields alone are more than
-//! all the rest, and would be taken apart with each answer and each event of a watch, for nobody.
+//! A decision as it travels between the operator and the API server. What comes is taken without what others noted about it:
+//! managedFields alone are more than all the rest, and would be taken apart with each answer and each event of a watch, for nobody.
+//! What goes is a status and whose it is, for the API server takes no more from a PUT of a status, and would compare all the rest.
 
 use super::approval_decision::{ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, REQUESTED_AT};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// A decision with no more of its metadata than the operator reads.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// A decision with no more of its metadata than the operator reads. It is written as the body of a PUT of its status: the spec,
+/// which such a PUT leaves as it is, is not in it.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Received")]
 pub struct Lean(pub ApprovalDecision);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sent<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: Precondition<'a>,
+    status: Option<&'a ApprovalDecisionStatus>,
+}
+
+/// Which object, and as which edit of it: of another, the API server refuses the status with 409.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Precondition<'a> {
+    name: Option<&'a str>,
+    namespace: Option<&'a str>,
+    uid: Option<&'a str>,
+    resource_version: Option<&'a str>,
+}
+
+impl Serialize for Lean {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(ApprovalDecision { metadata, status, .. }) = self;
+        let metadata = Precondition {
+            name: metadata.name.as_deref(),
+            namespace: metadata.namespace.as_deref(),
+            uid: metadata.uid.as_deref(),
+            resource_version: metadata.resource_version.as_deref(),
+        };
+        let (api_version, kind) = (ApprovalDecision::api_version(&()), ApprovalDecision::kind(&()));
+        Sent { api_version, kind, metadata, status: status.as_ref() }.serialize(serializer)
+    }
+}
 
 #[derive(Deserialize)]
 struct Received {
@@ -92,11 +127,10 @@ impl Resource for Lean {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    #[test]
-    fn what_others_noted_is_left_out_and_all_else_is_kept() {
-        let object = json!({
+    fn object() -> Value {
+        json!({
             "apiVersion": "codepipeline.approvals.dev/v1alpha1",
             "kind": "ApprovalDecision",
             "metadata": {
@@ -110,12 +144,28 @@ mod tests {
                 "result": { "status": "Approved", "summary": "checked" },
             },
             "status": { "observedGeneration": -1 },
-        });
-        let mut noted = object.clone();
+        })
+    }
+
+    #[test]
+    fn what_others_noted_is_left_out_and_all_else_is_kept() {
+        let mut noted = object();
         noted["metadata"]["labels"] = json!({ "team": "web" });
         noted["metadata"]["annotations"]["note"] = json!("keep");
         noted["metadata"]["managedFields"] = json!([{ "manager": "kubectl", "fieldsV1": { "f:spec": {} } }]);
-        let lean: Lean = serde_json::from_value(noted).unwrap();
-        assert_eq!(serde_json::to_value(&lean).unwrap(), object);
+        let Lean(decision) = serde_json::from_value(noted).unwrap();
+        assert_eq!(serde_json::to_value(&decision).unwrap(), object());
+    }
+
+    #[test]
+    fn a_status_is_sent_with_what_it_is_the_status_of() {
+        let lean: Lean = serde_json::from_value(object()).unwrap();
+        let sent = json!({
+            "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+            "kind": "ApprovalDecision",
+            "metadata": { "name": "release", "namespace": "team", "uid": "uid-1", "resourceVersion": "7" },
+            "status": { "observedGeneration": -1 },
+        });
+        assert_eq!(serde_json::to_value(&lean).unwrap(), sent);
     }
 }

@@ -2,8 +2,8 @@
 //! answer may leave before an intent to give it has landed.
 
 use crate::support::wire::{Answer, Linked, Passing, Script, Wire};
-use crate::support::{Case, Settings, reason};
-use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
+use crate::support::{Case, Settings};
+use approval_operator::api::v1alpha1::Reason;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -105,9 +105,11 @@ impl Books {
     }
 }
 
-/// The token of the intent, if a status is one.
+/// The token of the intent, if a status that is written is one.
 pub fn intended(body: &[u8]) -> Option<String> {
-    let decision: ApprovalDecision = serde_json::from_slice(body).ok()?;
-    let is_intent = reason(&decision) == Some(Reason::Submitting);
-    is_intent.then(|| decision.status?.submission.map(|submission| submission.token.0)).flatten()
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let status = &body["status"];
+    let mut conditions = status["conditions"].as_array()?.iter();
+    let is_intent = conditions.any(|it| it["type"] == "Ready" && it["reason"] == Reason::Submitting.as_str());
+    is_intent.then(|| status["submission"]["token"].as_str().unwrap().to_owned())
 }

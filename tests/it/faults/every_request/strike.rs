@@ -1,8 +1,8 @@
 //! One request of the operator's first life is struck: the operator is killed, or the connection cut, before the request gets
 //! to the server, after it got there, or after the answer came back.
 
+use crate::faults::books::intended;
 use crate::support::wire::{Answer, Body, Name, Passing, Script};
-use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
 use futures::StreamExt;
 use futures::stream::once;
 use http_body_util::{BodyExt, StreamBody};
@@ -187,13 +187,9 @@ impl Striker {
     }
 
     async fn forward(&self, passing: Passing) -> Option<Answer> {
-        let reason = |body: &[u8]| {
-            let decision: ApprovalDecision = serde_json::from_slice(body).ok()?;
-            crate::support::reason(&decision)
-        };
         match passing.name.kind.as_str() {
             "PutApprovalResult" => self.counts.lock().unwrap().answers += 1,
-            "PUT approvaldecisions/status" if reason(&passing.body) == Some(Reason::Submitting) => {
+            "PUT approvaldecisions/status" if intended(&passing.body).is_some() => {
                 self.counts.lock().unwrap().intents += 1;
             }
             _ => {}
