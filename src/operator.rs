@@ -13,6 +13,7 @@ use crate::watch::{Cache, WATCH_SECONDS, Watch};
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
+use rustls::crypto::aws_lc_rs;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub enum Error {
 /// # Errors
 /// When it cannot start. What fails later is tried again.
 pub fn run(settings: Run) -> Result<(), Error> {
+    gather_entropy();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(settings))
 }
 
@@ -174,6 +176,12 @@ async fn serve(settings: Run) -> Result<(), Error> {
     let _ = campaign.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The first random number of a process takes the TLS library some 30 ms, in which it gathers entropy from the jitter of the processor.
+/// The first connection would wait for it: it is done beside all else that a start does. Where it cannot be, that connection does it.
+fn gather_entropy() {
+    let _ = std::thread::Builder::new().spawn(|| aws_lc_rs::default_provider().secure_random.fill(&mut [0]));
 }
 
 /// The AWS SDK looks for them as this does, and panics where there are none.
