@@ -6,7 +6,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt;
 use kube::client::retry::RetryPolicy;
-use kube::{Client, Config, Error};
+use kube::{Client, Config};
 use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
@@ -24,6 +24,26 @@ const RETRIES: u32 = 15;
 /// How many requests may wait for a connection to be chosen.
 const WAITING: usize = 1024;
 
+/// Why there can be no client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A proxy. Its URL may have a password in it.
+    #[error(
+        "a proxy is configured ({0}), and the Kubernetes API is not asked through one: take proxy-url out of the kubeconfig, or \
+         HTTPS_PROXY out of the environment"
+    )]
+    Proxy(String),
+    /// Certificates, credentials and the like.
+    #[error("the Kubernetes configuration cannot be used: {0}")]
+    Configuration(#[source] Box<kube::Error>),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self::Configuration(Box::new(error))
+    }
+}
+
 /// A client that asks again when the API server is busy or away.
 ///
 /// It is put together here since kube's own leaves Nagle's algorithm on: the first request of each connection then waits 40 ms, until the
@@ -32,8 +52,8 @@ const WAITING: usize = 1024;
 /// # Errors
 /// When the configuration cannot be used.
 pub fn client(config: Config) -> Result<Client, Error> {
-    if let Some(proxy_url) = config.proxy_url {
-        return Err(Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy_url) });
+    if let Some(proxy) = config.proxy_url {
+        return Err(Error::Proxy(proxy.host().unwrap_or_default().to_owned()));
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -44,7 +64,7 @@ pub fn client(config: Config) -> Result<Client, Error> {
     connector.set_write_timeout(config.write_timeout);
     let retries = RetryPolicy::new(FIRST_PAUSE, LONGEST_PAUSE, RETRIES, true);
     let service = ServiceBuilder::new()
-        .retry(retries.map_err(|error| Error::Service(error.into()))?)
+        .retry(retries.map_err(|error| kube::Error::Service(error.into()))?)
         .buffer(WAITING)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

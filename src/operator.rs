@@ -49,8 +49,8 @@ pub enum Error {
     #[error("no Kubernetes cluster is configured: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubeconfig(#[source] Box<kube::config::InferConfigError>),
     /// The client for it.
-    #[error("the Kubernetes configuration cannot be used: {0}")]
-    Kubernetes(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
 }
 
 /// Runs the operator until SIGTERM or SIGINT.
@@ -76,15 +76,14 @@ async fn serve(settings: Run) -> Result<(), Error> {
     // Longer than a watch may have nothing to say.
     cluster.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS)) + CONNECT_TIMEOUT);
     let api_server = cluster.cluster_url.to_string();
-    let client = |config| kubernetes::client(config).map_err(|error| Error::Kubernetes(Box::new(error)));
-    let kubernetes = client(cluster.clone())?;
+    let kubernetes = kubernetes::client(cluster.clone())?;
     let (sender, role) = watch::channel(Role::Standby);
     let election = if settings.leader_election.enabled {
         let namespace = cluster.default_namespace.clone();
         let timeout = Some(CALL_TIMEOUT);
         let mut impatient = cluster;
         (impatient.connect_timeout, impatient.read_timeout, impatient.write_timeout) = (timeout, timeout, timeout);
-        Some(election(client(impatient)?, &settings.leader_election, &namespace))
+        Some(election(kubernetes::client(impatient)?, &settings.leader_election, &namespace))
     } else {
         None
     };

@@ -3,6 +3,7 @@
 use crate::support::{Case, Cluster, install_crds, reason, spec};
 use approval_operator::api::v1alpha1::Reason;
 use local_codepipeline::api::Operation;
+use serde_json::json;
 use std::process::Command;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
@@ -45,6 +46,26 @@ fn without_authorities_to_trust_it_does_not_start() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(error.contains("no certificates of authorities were found; SSL_CERT_FILE names a file"), "{error}");
+}
+
+#[test]
+fn a_proxy_to_the_api_server_is_refused_without_its_password() {
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    let cluster = json!({ "server": "https://192.0.2.1", "proxy-url": "http://me:secret@proxy.example:3128" });
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "one",
+        "clusters": [{ "name": "one", "cluster": cluster }],
+        "contexts": [{ "name": "one", "context": { "cluster": "one", "user": "one" } }],
+        "users": [{ "name": "one", "user": { "token": "token" } }],
+    });
+    std::fs::write(kubeconfig.path(), text.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
+    let output =
+        command.args(["run", "--http-address=127.0.0.1:0"]).env("KUBECONFIG", kubeconfig.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains("a proxy is configured (proxy.example)") && error.contains("take proxy-url out"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]
