@@ -1,0 +1,63 @@
+//! Identifies the caller. It checks the format of the Authorization header as AWS does, to detect a client that does
+//! not sign or signs for another service. It does not verify the signature, because the endpoint has no secret keys.
+
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+
+use crate::faults::ErrorResponse;
+
+/// The access key id that signed the request.
+pub(super) fn access_key(headers: &HeaderMap) -> Result<String, ErrorResponse> {
+    let Some(header) = headers.get(AUTHORIZATION) else {
+        return Err(ErrorResponse::new(400, "MissingAuthenticationTokenException", "Missing Authentication Token"));
+    };
+    let incomplete = |what: &str| Err(ErrorResponse::new(400, "IncompleteSignatureException", what));
+    let Some(fields) = header.to_str().ok().and_then(|header| header.strip_prefix("AWS4-HMAC-SHA256 ")) else {
+        return incomplete("Authorization header requires the algorithm 'AWS4-HMAC-SHA256'.");
+    };
+    let field = |name: &str| {
+        let mut fields = fields.split(',').filter_map(|field| field.trim().split_once('='));
+        fields.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let (Some(credential), Some(_), Some(_)) = (field("Credential"), field("SignedHeaders"), field("Signature")) else {
+        return incomplete("Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.");
+    };
+    let [key, _date, _region, service, "aws4_request"] = *credential.split('/').collect::<Vec<_>>() else {
+        return incomplete("Credential must have the form KEY/DATE/REGION/codepipeline/aws4_request.");
+    };
+    if service != "codepipeline" {
+        let message = "Credential should be scoped to correct service: 'codepipeline'.";
+        return Err(ErrorResponse::new(400, "InvalidSignatureException", message));
+    }
+    Ok(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(header: Option<&str>) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(header) = header {
+            headers.insert(AUTHORIZATION, header.parse().unwrap());
+        }
+        access_key(&headers).map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn the_access_key_identifies_the_caller_who_must_sign_for_codepipeline() {
+        let signed =
+            |credential: &str| format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0");
+        let good = signed("AKID/20260101/us-east-1/codepipeline/aws4_request");
+        let table = [
+            (Some(good.as_str()), Ok("AKID")),
+            (None, Err("MissingAuthenticationTokenException")),
+            (Some("Basic YTpi"), Err("IncompleteSignatureException")),
+            (Some("AWS4-HMAC-SHA256 Credential=AKID"), Err("IncompleteSignatureException")),
+            (Some(&signed("AKID/us-east-1/codepipeline")), Err("IncompleteSignatureException")),
+            (Some(&signed("AKID/20260101/us-east-1/s3/aws4_request")), Err("InvalidSignatureException")),
+        ];
+        for (header, expected) in table {
+            assert_eq!(kind_of(header), expected.map(str::to_owned).map_err(str::to_owned), "{header:?}");
+        }
+    }
+}

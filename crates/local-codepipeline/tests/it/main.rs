@@ -1,0 +1,6 @@
+//! The integration tests: the endpoint over HTTP, its control routes and its command line.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod cli;
+mod command_properties;
+mod http;

@@ -1,0 +1,33 @@
+//! Shared by the integration tests and the benchmarks: one control plane for all, and for each test its own namespace,
+//! local CodePipeline and operator.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "only tests use this crate, and a test fails by panicking"
+)]
+
+pub mod chart;
+mod cluster;
+mod invariants;
+mod operator;
+mod partition;
+pub mod proxy;
+mod scale;
+mod seeded_rng;
+mod test_env;
+pub mod watch_stream;
+
+pub use cluster::{Cluster, install_crds};
+pub use invariants::{ensure, is_settled};
+pub use operator::{Operator, OperatorCommand, operator_binary};
+pub use partition::Partition;
+pub use scale::scale;
+pub use seeded_rng::SeededRng;
+pub use test_env::{
+    BOB, TestEnv, condition, for_execution, for_revision, ids, message, pinned, pipeline_with_build, ready, reason,
+    spec,
+};
