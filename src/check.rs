@@ -1,9 +1,10 @@
-//! `approval-operator check`: whether decisions can be made in a namespace and whether the operator is well, told from
-//! inside the cluster. The chart's test runs it. Nothing is left behind and no approval is answered.
+//! `approval-operator check`: checks from inside the cluster that decisions can be created in a namespace and that the operator is
+//! ready. The chart's test runs it. It creates nothing and responds to no approval.
 
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Token};
-use crate::causes::with_causes;
-use crate::cli::Check;
+use crate::cli::CheckArgs;
+use crate::error_chain::display_chain;
+use crate::kube_client;
 use axum::body::Bytes;
 use axum::http::Uri;
 use http_body_util::{BodyExt, Empty};
@@ -14,62 +15,63 @@ use kube::api::PostParams;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest that either question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time that each of the two checks may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What pipeline, stage and action are called in the decision of the dry run.
+/// The name of the pipeline, the stage and the action in the decision of the dry run.
 const NAME: &str = "helm-test";
 
-/// What is not as it should be.
+/// Why the check failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The asynchronous runtime.
-    #[error("the operating system: {0}")]
+    #[error("operating system error: {0}")]
     System(#[from] std::io::Error),
-    /// The cluster.
-    #[error("no Kubernetes cluster can be reached: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
+    /// The configuration of the Kubernetes client.
+    #[error("no Kubernetes cluster is configured: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubernetes(String),
-    /// No decision can be made.
-    #[error("an ApprovalDecision in the namespace {namespace} is not admitted: {message}")]
+    /// The API server refuses the decision.
+    #[error("an ApprovalDecision cannot be created in namespace {namespace}: {message}")]
     NotAdmitted {
-        /// Where it was to be made.
+        /// The namespace of the dry run.
         namespace: String,
-        /// What the API server says.
+        /// The reason that the API server gives.
         message: String,
     },
-    /// The operator is not well, or not to be reached.
-    #[error("{url} says: {message}")]
+    /// The operator is not ready, or cannot be reached.
+    #[error("the operator is not ready: {url}: {message}")]
     NotReady {
-        /// What was asked.
+        /// The URL that was read.
         url: Uri,
-        /// What it says.
+        /// The response, or the error.
         message: String,
     },
-    /// Either did not answer.
-    #[error("no answer within {PATIENCE:?} from {0}")]
+    /// The API server or the operator did not respond.
+    #[error("no response from {0} within {CHECK_TIMEOUT:?}")]
     Timeout(String),
 }
 
-/// Makes a decision in dry run and reads the operator's readiness. What it finds goes to standard output.
+/// Creates a decision in dry-run mode, then reads the operator's readiness. Prints the results to standard output.
 ///
 /// # Errors
-/// The first thing that is not as it should be.
-pub fn run(settings: &Check) -> Result<(), Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check(settings))
+/// The first check that fails.
+pub fn run(args: &CheckArgs) -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(check(args))
 }
 
-async fn check(settings: &Check) -> Result<(), Error> {
-    let admitted = timeout(PATIENCE, admit(&settings.namespace)).await;
-    admitted.map_err(|_| Error::Timeout("the Kubernetes API".to_owned()))??;
-    println!("an ApprovalDecision in the namespace {} is admitted (server-side dry run)", settings.namespace);
-    let read = timeout(PATIENCE, read(&settings.readyz)).await;
-    let answer = read.map_err(|_| Error::Timeout(settings.readyz.to_string()))??;
-    println!("{} says: {}", settings.readyz, answer.trim());
+async fn check(args: &CheckArgs) -> Result<(), Error> {
+    let created = timeout(CHECK_TIMEOUT, create_in_dry_run(&args.namespace)).await;
+    created.map_err(|_| Error::Timeout("the Kubernetes API".to_owned()))??;
+    println!("an ApprovalDecision can be created in namespace {} (server-side dry run)", args.namespace);
+    let response = timeout(CHECK_TIMEOUT, read(&args.readyz)).await;
+    let response = response.map_err(|_| Error::Timeout(args.readyz.to_string()))??;
+    println!("{} returned: {}", args.readyz, response.trim());
     Ok(())
 }
 
-async fn admit(namespace: &str) -> Result<(), Error> {
-    let client = kube::Client::try_default().await.map_err(|error| Error::Kubernetes(with_causes(&error)))?;
+async fn create_in_dry_run(namespace: &str) -> Result<(), Error> {
+    let config = kube::Config::infer().await.map_err(|error| Error::Kubernetes(display_chain(&error)))?;
+    let client = kube_client::client(config).map_err(|error| Error::Kubernetes(display_chain(&error)))?;
     let spec = ApprovalDecisionSpec {
         pipeline_name: NAME.to_owned(),
         stage_name: NAME.to_owned(),
@@ -90,10 +92,10 @@ async fn admit(namespace: &str) -> Result<(), Error> {
         namespace: namespace.to_owned(),
         message: match error {
             kube::Error::Api(status) if status.code == 404 => {
-                "its CustomResourceDefinition is not installed: install the chart approval-operator-crds".to_owned()
+                "its CustomResourceDefinition is not installed; install the chart approval-operator-crds".to_owned()
             }
             kube::Error::Api(status) => status.message,
-            other => with_causes(&other),
+            other => display_chain(&other),
         },
     })
 }
@@ -101,9 +103,9 @@ async fn admit(namespace: &str) -> Result<(), Error> {
 async fn read(url: &Uri) -> Result<String, Error> {
     let not_ready = |message| Error::NotReady { url: url.clone(), message };
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let answer = client.get(url.clone()).await.map_err(|error| not_ready(with_causes(&error)))?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.map_err(|error| not_ready(with_causes(&error)))?.to_bytes();
+    let response = client.get(url.clone()).await.map_err(|error| not_ready(display_chain(&error)))?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| not_ready(display_chain(&error)))?.to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
     if status.is_success() { Ok(text) } else { Err(not_ready(format!("{status}: {}", text.trim()))) }
 }

@@ -1,96 +1,93 @@
-//! The command line: what can be set, from where, and what it is when nothing is said.
+//! The command line: flags, environment variables, defaults and validation.
 
-use crate::decision::LONGEST_AWS_TIMEOUT;
+use crate::decision::MAX_AWS_TIMEOUT;
+use crate::telemetry::LogFormat;
 use axum::http::Uri;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use std::net::SocketAddr;
 
-/// Answers manual approvals of AWS CodePipeline from Kubernetes resources.
+/// Responds to AWS CodePipeline manual approvals from Kubernetes resources.
 #[derive(Debug, Parser)]
-#[command(name = "approval-operator", version, about)]
+#[command(name = "approval-operator", version)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch ApprovalDecisions and answer the approvals that they name
+    /// Watch ApprovalDecisions and submit their results to CodePipeline
     ///
-    /// The Kubernetes API is found through KUBECONFIG or the pod's ServiceAccount. AWS is found through its standard chain:
-    /// AWS_REGION, AWS_ACCESS_KEY_ID and the like, the shared configuration and credentials files, a web identity (IRSA),
-    /// EKS Pod Identity, the instance metadata; AWS_ENDPOINT_URL names another endpoint. RUST_LOG sets what is logged.
-    Run(Box<Run>),
-    /// Tell whether decisions can be made in a namespace, by a server-side dry run, and whether the operator is ready
-    Check(Check),
-    /// Print the CustomResourceDefinitions, to be applied with kubectl
+    /// The operator finds the Kubernetes API through KUBECONFIG or the ServiceAccount of its pod. It finds AWS through the
+    /// standard chain: AWS_REGION, AWS_ACCESS_KEY_ID and so on, the shared configuration and credentials files, a web identity
+    /// (IRSA), EKS Pod Identity, and instance metadata. AWS_ENDPOINT_URL sets another endpoint. RUST_LOG sets the log filter.
+    Run(Box<RunArgs>),
+    /// Check that decisions can be created in a namespace (with a server-side dry run) and that the operator is ready
+    Check(CheckArgs),
+    /// Print the CustomResourceDefinitions, for kubectl apply
     Crd,
 }
 
-/// The settings of `check`.
+/// The arguments of `check`.
 #[derive(Args, Clone, Debug)]
-pub struct Check {
-    /// Where the decision of the dry run is made
+pub struct CheckArgs {
+    /// Namespace for the dry run
     #[arg(long, value_parser = namespace)]
     pub namespace: String,
-    /// Where the operator serves /healthz, /readyz and /metrics, such as http://approval-operator:8080
+    /// URL of the operator's --http-address, such as http://approval-operator:8080
     #[arg(long = "health-url", value_name = "URL", value_parser = readyz)]
     pub readyz: Uri,
 }
 
-/// The settings of `run`.
+/// The arguments of `run`.
 #[derive(Args, Clone, Debug)]
-pub struct Run {
-    /// Watch this namespace only; may be given more than once (comma-separated in the environment). Without it, all are
-    /// watched
+pub struct RunArgs {
+    /// Namespace to watch; repeat the flag for more than one (in the environment, separate them with commas). By default, the
+    /// operator watches all namespaces
     #[arg(long = "namespace", env = "APPROVAL_OPERATOR_NAMESPACE", value_delimiter = ',', value_parser = namespace)]
     pub namespaces: Vec<String>,
-    /// Watch only decisions with these labels, as kubectl's --selector has it. Operators that each watch a part of the
-    /// decisions (shards) need a lease each
-    #[arg(long, env = "APPROVAL_OPERATOR_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
-    pub watch_label_selector: Option<String>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "it would be the help text of all flags")]
+    #[allow(missing_docs, reason = "it would become the help text of all flags")]
     pub leader_election: LeaderElection,
-    /// How many decisions are worked on at a time
+    /// Maximum number of concurrent reconciles
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// How long to wait between two looks at a pipeline that decisions wait for
+    /// Interval between polls of a pipeline that has waiting decisions
     #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: SignedDuration,
-    /// How many requests a second may read from AWS. A pipeline that decisions wait for takes two or three each
-    /// --poll-interval. Answers to approvals are not counted, and never held back
+    /// Maximum number of read requests to AWS per second. A pipeline that has waiting decisions needs two or three per
+    /// --poll-interval. Submissions are not limited
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = requests_per_second)]
     pub aws_requests_per_second: f64,
-    /// The longest time that one call to AWS may take. It is also how long a shutdown waits for answers under way
+    /// Timeout of each AWS call. A shutdown waits this long for submissions in flight
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
-    /// How long after its creation a decision can be answered; later it is Expired
+    /// How long after its creation the result of a decision can be submitted; after that, the decision is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
     pub waiting_limit: SignedDuration,
-    /// Where /healthz, /readyz and /metrics are served
+    /// Address that serves /healthz, /readyz and /metrics
     #[arg(long, env = "APPROVAL_OPERATOR_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long, env = "APPROVAL_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Where traces are sent over OTLP (HTTP with protobuf), such as http://collector:4318; /v1/traces is appended. Without
-    /// it there are none. OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER are honoured
+    /// OTLP endpoint for traces (HTTP with protobuf), such as http://collector:4318; the operator appends /v1/traces. Without it,
+    /// no traces are exported. OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES and OTEL_TRACES_SAMPLER are supported
     #[arg(long, env = "APPROVAL_OPERATOR_OTLP_ENDPOINT", value_name = "URL", value_parser = otlp_endpoint)]
     pub otlp_endpoint: Option<Uri>,
 }
 
-/// How one of several replicas is chosen.
+/// The arguments of leader election.
 #[derive(Args, Clone, Debug)]
 pub struct LeaderElection {
-    /// Act only while holding a Lease, so that one of several replicas does. The others keep their caches warm. Without
-    /// it, every replica acts: each decision is still answered once, but they get in each other's way
+    /// Elect a leader: only the replica that holds the Lease reconciles, and the others keep their caches up to date. Without
+    /// it, every replica reconciles: each result is still submitted once, but the replicas compete
     #[arg(long = "leader-elect", env = "APPROVAL_OPERATOR_LEADER_ELECT")]
     pub enabled: bool,
-    /// The Lease's name: the same for the replicas of one operator, another for each shard
+    /// Name of the Lease; it must be the same for all replicas of an operator
     #[arg(
         long = "leader-elect-lease",
         env = "APPROVAL_OPERATOR_LEADER_ELECT_LEASE",
@@ -99,7 +96,7 @@ pub struct LeaderElection {
         default_value = "approval-operator"
     )]
     pub lease: String,
-    /// The Lease's namespace. Without it, the pod's own, or that of the kubeconfig's context
+    /// Namespace of the Lease. The default is the namespace of the pod, or that of the kubeconfig context
     #[arg(
         long = "leader-elect-namespace",
         env = "APPROVAL_OPERATOR_LEADER_ELECT_NAMESPACE",
@@ -107,8 +104,8 @@ pub struct LeaderElection {
         value_parser = namespace
     )]
     pub namespace: Option<String>,
-    /// What this replica is called in the Lease. No two replicas may share it; a replica that restarts under its name
-    /// takes up its Lease at once. Without it, the host's name and a random number
+    /// Holder identity of this replica in the Lease. It must be unique. A replica that restarts with the same identity continues
+    /// to hold its Lease. The default is the host name and a random number
     #[arg(
         long = "leader-elect-identity",
         env = "APPROVAL_OPERATOR_LEADER_ELECT_IDENTITY",
@@ -118,77 +115,70 @@ pub struct LeaderElection {
     pub identity: Option<String>,
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
-/// A duration of at least 100 ms: less would be a busy loop.
+/// A duration of at least 100 ms. A shorter one would be a busy loop.
 fn duration(text: &str) -> Result<SignedDuration, String> {
-    let advice = "write a duration of at least 100ms, such as 15s, 2m or 7d";
+    let advice = "use a duration of at least 100ms, such as 15s, 2m or 7d";
     let span: jiff::Span = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     let duration =
         span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|error| format!("{error}; {advice}"))?;
     if duration < SignedDuration::from_millis(100) { Err(advice.to_owned()) } else { Ok(duration) }
 }
 
-fn at_most(limit: SignedDuration, text: &str) -> Result<SignedDuration, String> {
-    duration(text).and_then(|found| if found > limit { Err(format!("it is at most {limit:#}")) } else { Ok(found) })
+fn at_most(max: SignedDuration, text: &str) -> Result<SignedDuration, String> {
+    duration(text).and_then(|found| if found > max { Err(format!("the maximum is {max:#}")) } else { Ok(found) })
 }
 
 fn poll_interval(text: &str) -> Result<SignedDuration, String> {
     at_most(SignedDuration::from_hours(1), text)
 }
 
-/// An answer that is lost keeps its decision locked for this long.
+/// A submission whose response is lost locks its decision for this long.
 fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
-    at_most(LONGEST_AWS_TIMEOUT, text)
+    at_most(MAX_AWS_TIMEOUT, text)
 }
 
 fn readyz(text: &str) -> Result<Uri, String> {
-    let advice = "write where the operator's --http-address is reached, such as http://approval-operator:8080";
+    let advice = "use the URL of the operator's --http-address, such as http://approval-operator:8080";
     let url: Uri =
         format!("{}/readyz", text.trim_end_matches('/')).parse().map_err(|error| format!("{error}; {advice}"))?;
     if url.scheme_str() == Some("http") { Ok(url) } else { Err(advice.to_owned()) }
 }
 
 fn requests_per_second(text: &str) -> Result<f64, String> {
-    let advice = "write a number from 0.1 to 1000";
+    let advice = "use a number from 0.1 to 1000";
     let found: f64 = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     if (0.1..=1000.0).contains(&found) { Ok(found) } else { Err(advice.to_owned()) }
 }
 
 fn otlp_endpoint(text: &str) -> Result<Uri, String> {
-    let advice = "write the URL of an OTLP collector's HTTP port, such as http://collector:4318";
+    let advice = "use the URL of an OTLP collector's HTTP port, such as http://collector:4318";
     let url: Uri = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     let has_scheme = matches!(url.scheme_str(), Some("http" | "https"));
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err("name and password are not sent; set OTEL_EXPORTER_OTLP_HEADERS=authorization=...".to_owned());
+        let headers = "OTEL_EXPORTER_OTLP_HEADERS=authorization=...";
+        return Err(format!("a user name and password in the URL are not supported; set {headers}"));
     }
     if has_scheme && url.host().is_some() && url.query().is_none() { Ok(url) } else { Err(advice.to_owned()) }
 }
 
-/// A namespace's name, as Kubernetes has it (RFC 1123).
+/// The name of a namespace (an RFC 1123 label).
 fn namespace(text: &str) -> Result<String, String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
     if text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().last()) {
         Ok(text.to_owned())
     } else {
-        Err("a namespace is 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -".to_owned())
+        Err("a namespace has 1 to 63 characters of a-z, 0-9 and -, and does not start or end with -".to_owned())
     }
 }
 
-/// A Lease's name, as Kubernetes has it (RFC 1123).
+/// The name of a Lease (an RFC 1123 subdomain).
 fn lease(text: &str) -> Result<String, String> {
     if text.len() <= 253 && text.split('.').all(|part| namespace(part).is_ok()) {
         Ok(text.to_owned())
     } else {
-        Err("a Lease's name is 1 to 253 of a-z, 0-9, - and ., and no part of it begins or ends with -".to_owned())
+        Err("the name of a Lease has 1 to 253 characters of a-z, 0-9, - and ., and no part of it starts or ends with -"
+            .to_owned())
     }
 }
 
@@ -202,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_as_people_write_them() {
+    fn durations_have_a_unit_and_a_minimum() {
         for (text, expected) in [
             ("15s", Some(15_000)),
             ("100ms", Some(100)),
@@ -221,9 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_checked_before_the_api_server_is_asked() {
-        for (text, is_one) in [("a", true), ("team-a", true), ("", false), ("-a", false), ("a-", false), ("A", false)] {
-            assert_eq!(namespace(text).is_ok(), is_one, "{text:?}");
+    fn invalid_namespaces_are_refused() {
+        for (text, is_valid) in [("a", true), ("team-a", true), ("", false), ("-a", false), ("a-", false), ("A", false)]
+        {
+            assert_eq!(namespace(text).is_ok(), is_valid, "{text:?}");
         }
         assert!(namespace(&"a".repeat(64)).is_err());
     }

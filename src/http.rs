@@ -1,9 +1,9 @@
-//! The HTTP port: liveness, readiness and metrics.
+//! The HTTP server: liveness, readiness and metrics.
 
+use crate::controller::DecisionStore;
 use crate::decision::Settings;
-use crate::leadership::Role;
+use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
-use crate::watch::Cache;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -11,20 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::watch;
 
-/// What the port tells about.
+/// What the server reports.
 #[derive(Clone)]
 pub struct Health {
     /// The decisions of each watch.
-    pub caches: Vec<Cache>,
-    /// What this replica does now.
-    pub role: watch::Receiver<Role>,
-    /// What the times of decisions depend on.
+    pub stores: Vec<DecisionStore>,
+    /// Whether this replica is the leader.
+    pub leader: watch::Receiver<LeaderState>,
+    /// The settings that the times of decisions depend on.
     pub settings: Settings,
-    /// The counters.
+    /// The metrics.
     pub metrics: Metrics,
 }
 
-/// The routes of the port.
+/// The routes of the server.
 pub fn router(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -34,17 +34,20 @@ pub fn router(health: Health) -> Router {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.caches.iter().all(Cache::is_filled) {
+    if health.stores.iter().all(DecisionStore::has_synced) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watch on ApprovalDecisions has not synced yet: the log says why\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the watch on ApprovalDecisions has not synced yet; see the log for the reason\n",
+        )
     }
 }
 
 async fn metrics(State(health): State<Health>) -> Response {
-    let role = *health.role.borrow();
-    let decisions = health.caches.iter().flat_map(|cache| cache.decisions.state());
-    match health.metrics.encode(decisions, &health.settings, role) {
+    let leader = *health.leader.borrow();
+    let decisions = health.stores.iter().flat_map(|store| store.decisions.state());
+    match health.metrics.encode(decisions, &health.settings, leader) {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()

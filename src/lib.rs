@@ -1,20 +1,17 @@
-//! The operator's parts. The binary puts them together; tests and benchmarks use them one by one.
+//! The parts of the operator. The binary composes them; tests and benchmarks use them one at a time.
 
 pub mod api;
-pub mod causes;
+pub mod backoff;
 pub mod check;
 pub mod cli;
 pub mod codepipeline;
+pub mod controller;
 pub mod decision;
-pub mod events;
+pub mod error_chain;
+pub mod event_recorder;
 pub mod http;
-pub mod kubernetes;
-pub mod leadership;
+pub mod kube_client;
+pub mod leader_election;
 pub mod metrics;
 pub mod operator;
-#[cfg(test)]
-#[path = "../tests/it/support/scale.rs"]
-mod scale;
 pub mod telemetry;
-pub mod traces;
-pub mod watch;

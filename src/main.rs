@@ -1,7 +1,8 @@
-//! The program: reads the arguments, does what they say, and turns an error into one line and an exit code.
+//! The program: parses the arguments, runs the command, and turns an error into one line and an exit code.
 
 use approval_operator::api::v1alpha1::crds;
-use approval_operator::cli::{Check, Cli, Command, LogFormat, Run};
+use approval_operator::cli::{CheckArgs, Cli, Command, RunArgs};
+use approval_operator::telemetry::LogFormat;
 use approval_operator::{check, operator, telemetry};
 use clap::Parser;
 use std::error::Error;
@@ -11,8 +12,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crd => print_crds(),
-        Command::Check(settings) => check(&settings),
-        Command::Run(settings) => run(*settings),
+        Command::Check(args) => check(&args),
+        Command::Run(args) => run(*args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,15 +24,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn check(settings: &Check) -> Result<(), Box<dyn Error>> {
+fn check(args: &CheckArgs) -> Result<(), Box<dyn Error>> {
     telemetry::start(LogFormat::Text, None)?;
-    Ok(check::run(settings)?)
+    Ok(check::run(args)?)
 }
 
-fn run(settings: Run) -> Result<(), Box<dyn Error>> {
-    // Held to the end: what ends the operator is in the traces too.
-    let _traces = telemetry::start(settings.log_format, settings.otlp_endpoint.as_ref())?;
-    Ok(operator::run(settings)?)
+fn run(args: RunArgs) -> Result<(), Box<dyn Error>> {
+    // Dropped last, so that the spans of the shutdown are exported too.
+    let _traces = telemetry::start(args.log_format, args.otlp_endpoint.as_ref())?;
+    Ok(operator::run(args)?)
 }
 
 fn print_crds() -> Result<(), Box<dyn Error>> {

@@ -1,7 +1,7 @@
 //! Status conditions by the kstatus convention: `Ready` always, `Reconciling` or `Stalled` only while they are True.
 //!
-//! The shape is Kubernetes' own `metav1.Condition`; the type is ours because its schema carries limits, without which the
-//! API server cannot bound the cost of a CEL rule that reads conditions.
+//! The shape is that of `metav1.Condition`. The type is our own because its schema has limits: without them, the API server cannot
+//! bound the cost of a CEL rule that reads conditions.
 
 use super::time;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ pub enum ConditionStatus {
     True,
     /// It does not hold.
     False,
-    /// It is not known whether it holds.
+    /// Nothing is known about it.
     Unknown,
 }
 
@@ -32,14 +32,14 @@ pub struct Condition {
     pub r#type: String,
     /// Whether it holds: True, False or Unknown.
     pub status: ConditionStatus,
-    /// The metadata.generation that the condition speaks of.
+    /// The metadata.generation that the condition describes.
     #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the condition's status last changed.
     #[serde(deserialize_with = "time::lenient")]
     #[schemars(schema_with = "time::schema")]
     pub last_transition_time: Timestamp,
-    /// Why, in one word that programs can rely on.
+    /// Why, in one word for programs.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
     /// What happened and what to do about it, for people.
@@ -47,7 +47,7 @@ pub struct Condition {
     pub message: String,
 }
 
-/// Reads an integer that may be written as `1.0`, which the API server's schema takes for one.
+/// Parses an integer that may be written as `1.0`, which the API server's schema accepts.
 ///
 /// # Errors
 /// When the value is not a number, which the schema rules out.

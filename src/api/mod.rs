@@ -1,8 +1,8 @@
-//! What users write and read: the custom resources, a module a version, and the conventions they share.
+//! What users write and read: the custom resources, one module for each version, and the conventions that they share.
 
 pub mod conditions;
 pub mod time;
 pub mod v1alpha1;
 
-/// The API group of every kind here.
+/// The API group of every kind.
 pub const GROUP: &str = "codepipeline.approvals.dev";

@@ -1,9 +1,8 @@
 //! Instants as the API carries them: RFC 3339 with milliseconds, in UTC.
 //!
-//! Reading never fails. The API server's idea of a `date-time` is wider than a calendar's (it admits 30 February, and even an
-//! array), and one object that cannot be read would stop the watch for every other. Only the operator writes these fields, so
-//! an instant that is none is somebody's forgery of a status: it reads as the Unix epoch, which makes every deadline a passed
-//! one.
+//! Parsing never fails. The API server admits a `date-time` that is in no calendar (30 February, even an array), and one object
+//! that cannot be parsed would stop the watch for all others. Only the operator writes these fields, so an invalid instant
+//! means that someone forged the status. It parses as the Unix epoch, so that every deadline has passed.
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -15,7 +14,7 @@ pub fn schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time", "maxLength": 64 })
 }
 
-/// Reads an instant; what is none is the Unix epoch.
+/// Parses an instant; an invalid one becomes the Unix epoch.
 ///
 /// # Errors
 /// When there is no value at all.
@@ -23,7 +22,7 @@ pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, 
     Ok(lenient_option(deserializer)?.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-/// Reads an optional instant; what is none is absent.
+/// Parses an optional instant; an invalid one is absent.
 ///
 /// # Errors
 /// When there is no value at all.
@@ -31,25 +30,25 @@ pub fn lenient_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     Ok(Value::deserialize(deserializer)?.as_str().and_then(|text| text.parse().ok()))
 }
 
-/// To the millisecond, which is what the service's times carry: its `.123` arrives here as `.122999`.
+/// Rounds to the millisecond, the precision of CodePipeline's times: its `.123` arrives here as `.122999`.
 #[must_use]
 pub fn to_millisecond(instant: Timestamp) -> Timestamp {
     instant.round(Unit::Millisecond).unwrap_or(instant)
 }
 
-/// To the second, as Kubernetes writes `lastTransitionTime`.
+/// Truncates to the second, as Kubernetes writes `lastTransitionTime`.
 #[must_use]
 pub fn to_second(instant: Timestamp) -> Timestamp {
     Timestamp::from_second(instant.as_second()).unwrap_or(instant)
 }
 
-/// A sum that ends at the edge of the calendar instead of failing.
+/// A sum that saturates at the end of the calendar.
 #[must_use]
 pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// A difference that ends at the edge of the calendar instead of failing.
+/// A difference that saturates at the start of the calendar.
 #[must_use]
 pub fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.saturating_sub(by).unwrap_or(Timestamp::MIN)

@@ -1,5 +1,5 @@
-//! Credentials that were fetched when the client was loaded, to see that there are any. They serve its first request, which
-//! would otherwise fetch them a second time: from an STS endpoint or a program, that takes seconds.
+//! Credentials that are fetched while the client is loaded, to prove that there are any. The first request uses them:
+//! fetching them again from an STS endpoint or a program would take seconds.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{
@@ -7,27 +7,27 @@ use aws_credential_types::provider::{
 };
 use std::sync::Mutex;
 
-/// A provider that gives away what it fetched first, and from then on what its source has.
+/// A provider that returns the prefetched credentials once, and then those of its source.
 #[derive(Debug)]
-pub(super) struct FetchedFirst {
-    first: Mutex<Option<Credentials>>,
+pub(super) struct PrefetchedCredentials {
+    prefetched: Mutex<Option<Credentials>>,
     source: SharedCredentialsProvider,
 }
 
-impl FetchedFirst {
+impl PrefetchedCredentials {
     /// Fetches credentials from their source.
     pub(super) async fn fetch(source: SharedCredentialsProvider) -> Result<Self, CredentialsError> {
-        let first = source.provide_credentials().await?;
-        Ok(Self { first: Mutex::new(Some(first)), source })
+        let credentials = source.provide_credentials().await?;
+        Ok(Self { prefetched: Mutex::new(Some(credentials)), source })
     }
 }
 
-impl ProvideCredentials for FetchedFirst {
+impl ProvideCredentials for PrefetchedCredentials {
     fn provide_credentials<'a>(&'a self) -> Provided<'a>
     where
         Self: 'a,
     {
-        match self.first.lock().ok().and_then(|mut first| first.take()) {
+        match self.prefetched.lock().ok().and_then(|mut prefetched| prefetched.take()) {
             Some(credentials) => Provided::ready(Ok(credentials)),
             None => self.source.provide_credentials(),
         }

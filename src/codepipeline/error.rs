@@ -1,54 +1,56 @@
-//! What a failed call means, classed by what mends it: an edit of the decision, time or an administrator, or a look at the
-//! service's record because the request may have been applied.
+//! What a failed call means, classified by what resolves it: an edit of the decision, a retry once an external cause is gone,
+//! or a read of CodePipeline's history, because the request may have been applied.
 
 use crate::api::v1alpha1::{Exception, Reason};
-use crate::causes::with_causes;
+use crate::error_chain::display_chain;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
 use std::error::Error as StdError;
+use strum::VariantArray;
 
 /// Why a call has no result.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum CallError {
-    /// The service refused what was asked: only another request mends that.
+    /// CodePipeline refused the request. Only a different request can succeed.
     Refused {
-        /// Which refusal.
+        /// Why CodePipeline refused it.
         refusal: Refusal,
-        /// In the service's words.
+        /// The exception that CodePipeline returned.
         exception: Exception,
     },
-    /// The request was certainly not applied, for a cause outside the decision: the same request can be sent again.
-    NotTaken {
-        /// What has to change first.
-        cause: Cause,
-        /// In the service's words, where it said anything.
+    /// The request was certainly not applied, and the decision is not the cause. The same request can be sent again.
+    NotApplied {
+        /// What must change first.
+        cause: RetryCause,
+        /// The exception that CodePipeline returned, if any.
         exception: Option<Exception>,
-        /// What was seen, for people.
+        /// What happened, for users.
         detail: String,
     },
-    /// The request may have been applied: no answer came, or one that cannot be read.
-    Lost {
-        /// What was seen, for people.
+    /// The request may have been applied: no response arrived, or the response does not say.
+    Indeterminate {
+        /// What happened, for users.
         detail: String,
     },
 }
 
-/// A refusal that only an edit of the decision mends. The first six are all that PutApprovalResult declares.
+/// Why CodePipeline refused a request. Only an edit of the decision fixes it. The variants are the exceptions that
+/// PutApprovalResult declares.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Refusal {
-    /// InvalidApprovalTokenException
+    /// `InvalidApprovalTokenException`
     InvalidApprovalToken,
-    /// ApprovalAlreadyCompletedException
+    /// `ApprovalAlreadyCompletedException`
     ApprovalAlreadyCompleted,
-    /// PipelineNotFoundException
+    /// `PipelineNotFoundException`
     PipelineNotFound,
-    /// StageNotFoundException
+    /// `StageNotFoundException`
     StageNotFound,
-    /// ActionNotFoundException
+    /// `ActionNotFoundException`
     ActionNotFound,
-    /// ValidationException
+    /// `ValidationException`
     ValidationFailed,
 }
 
@@ -65,53 +67,52 @@ impl From<Refusal> for Reason {
     }
 }
 
-/// What has to change before a request that was not taken can succeed.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Cause {
-    /// Fewer requests: time mends it.
+/// Why a request was not applied, and so what must change before a retry can succeed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, VariantArray)]
+pub enum RetryCause {
+    /// There were too many requests. Time fixes this.
     Throttled,
-    /// The IAM policy: an administrator mends it.
+    /// The IAM policy does not allow the request. An administrator fixes this.
     AccessDenied,
-    /// The region or credentials that the operator has: an administrator mends it, or their renewal.
+    /// The region or the credentials are missing or invalid. An administrator or a renewal fixes this.
     CredentialsUnavailable,
-    /// The network or the service.
+    /// The network or CodePipeline failed.
     ServiceUnavailable,
 }
 
-impl Cause {
+impl RetryCause {
     /// Every cause.
-    pub const ALL: [Self; 4] =
-        [Self::Throttled, Self::AccessDenied, Self::CredentialsUnavailable, Self::ServiceUnavailable];
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
-impl From<Cause> for Reason {
-    fn from(cause: Cause) -> Self {
+impl From<RetryCause> for Reason {
+    fn from(cause: RetryCause) -> Self {
         match cause {
-            Cause::Throttled => Self::Throttled,
-            Cause::AccessDenied => Self::AccessDenied,
-            Cause::CredentialsUnavailable => Self::CredentialsUnavailable,
-            Cause::ServiceUnavailable => Self::ServiceUnavailable,
+            RetryCause::Throttled => Self::Throttled,
+            RetryCause::AccessDenied => Self::AccessDenied,
+            RetryCause::CredentialsUnavailable => Self::CredentialsUnavailable,
+            RetryCause::ServiceUnavailable => Self::ServiceUnavailable,
         }
     }
 }
 
-/// What an exception's name means. CodePipeline's model declares the refusals; the rest is common to AWS services and arrives
-/// undeclared.
+/// What the name of an exception means. CodePipeline's API model declares the refusals. The other exceptions are common to AWS
+/// services, and no model declares them.
 enum Meaning {
-    Refusal(Refusal),
-    Cause(Cause),
-    /// The service does not say whether the request was applied.
-    Unclear,
+    Refused(Refusal),
+    NotApplied(RetryCause),
+    /// The exception does not say whether the request was applied.
+    Indeterminate,
 }
 
 fn meaning(name: &str) -> Meaning {
     match name {
-        "InvalidApprovalTokenException" => Meaning::Refusal(Refusal::InvalidApprovalToken),
-        "ApprovalAlreadyCompletedException" => Meaning::Refusal(Refusal::ApprovalAlreadyCompleted),
-        "PipelineNotFoundException" => Meaning::Refusal(Refusal::PipelineNotFound),
-        "StageNotFoundException" => Meaning::Refusal(Refusal::StageNotFound),
-        "ActionNotFoundException" => Meaning::Refusal(Refusal::ActionNotFound),
-        "ValidationException" | "SerializationException" => Meaning::Refusal(Refusal::ValidationFailed),
+        "InvalidApprovalTokenException" => Meaning::Refused(Refusal::InvalidApprovalToken),
+        "ApprovalAlreadyCompletedException" => Meaning::Refused(Refusal::ApprovalAlreadyCompleted),
+        "PipelineNotFoundException" => Meaning::Refused(Refusal::PipelineNotFound),
+        "StageNotFoundException" => Meaning::Refused(Refusal::StageNotFound),
+        "ActionNotFoundException" => Meaning::Refused(Refusal::ActionNotFound),
+        "ValidationException" | "SerializationException" => Meaning::Refused(Refusal::ValidationFailed),
         "Throttling"
         | "ThrottlingException"
         | "ThrottledException"
@@ -122,9 +123,9 @@ fn meaning(name: &str) -> Meaning {
         | "BandwidthLimitExceeded"
         | "SlowDown"
         | "PriorRequestNotComplete"
-        | "ProvisionedThroughputExceededException" => Meaning::Cause(Cause::Throttled),
+        | "ProvisionedThroughputExceededException" => Meaning::NotApplied(RetryCause::Throttled),
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "UnauthorizedOperation" | "OptInRequired" => {
-            Meaning::Cause(Cause::AccessDenied)
+            Meaning::NotApplied(RetryCause::AccessDenied)
         }
         "ExpiredToken"
         | "ExpiredTokenException"
@@ -138,7 +139,7 @@ fn meaning(name: &str) -> Meaning {
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "AuthFailure"
-        | "InvalidToken" => Meaning::Cause(Cause::CredentialsUnavailable),
+        | "InvalidToken" => Meaning::NotApplied(RetryCause::CredentialsUnavailable),
         "RequestTimeout"
         | "RequestTimeoutException"
         | "InternalFailure"
@@ -146,29 +147,29 @@ fn meaning(name: &str) -> Meaning {
         | "InternalServerError"
         | "InternalServiceError"
         | "ServiceUnavailable"
-        | "ServiceUnavailableException" => Meaning::Unclear,
-        _ => Meaning::Cause(Cause::ServiceUnavailable),
+        | "ServiceUnavailableException" => Meaning::Indeterminate,
+        _ => Meaning::NotApplied(RetryCause::ServiceUnavailable),
     }
 }
 
-/// The longest name of an exception, which is what a status can hold.
-const LONGEST_NAME: usize = 256;
+/// The maximum length of an exception's name. The schema of a decision's status does not allow a longer one.
+const MAX_EXCEPTION_NAME: usize = 256;
 
-/// Whether the request had been handed to the connection when the call failed.
+/// Whether the connection had received the request when the call failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transmission {
-    /// It never left: whatever went wrong, nothing was applied.
-    NotBegun,
-    /// It may have left.
-    Begun,
+    /// The request was not sent, so nothing was applied.
+    NotStarted,
+    /// The request may have been sent.
+    Started,
 }
 
-/// A request that was ready to leave after the time until which it may.
+/// A request was ready to send only after its deadline.
 #[derive(Debug, thiserror::Error)]
-#[error("the request was not ready to leave before {0}")]
-pub(super) struct TooLate(pub Timestamp);
+#[error("the request was not ready to send before its deadline, {0}")]
+pub(super) struct DeadlineExceeded(pub Timestamp);
 
-/// What a call's failure means.
+/// Classifies the failure of a call.
 pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
@@ -177,39 +178,39 @@ where
         let status = context.raw().status().as_u16();
         let name = context.err().code().map(str::to_owned);
         let message = context.err().message().unwrap_or_default().to_owned();
-        return answered(status, name, message);
+        return classify_response(status, name, message);
     }
-    let detail = with_causes(&error);
-    if transmission == Transmission::NotBegun {
-        // Credentials are what is fetched between building a request and sending it: what takes long there are they.
+    let detail = display_chain(&error);
+    if transmission == Transmission::NotStarted {
+        // Between building a request and sending it, the SDK fetches credentials. A timeout there points to the credentials.
         let credentials = caused_by::<CredentialsError>(&error).is_some()
-            || caused_by::<TooLate>(&error).is_some()
+            || caused_by::<DeadlineExceeded>(&error).is_some()
             || matches!(error, SdkError::TimeoutError(_));
-        let cause = if credentials { Cause::CredentialsUnavailable } else { Cause::ServiceUnavailable };
-        return CallError::NotTaken { cause, exception: None, detail };
+        let cause = if credentials { RetryCause::CredentialsUnavailable } else { RetryCause::ServiceUnavailable };
+        return CallError::NotApplied { cause, exception: None, detail };
     }
     let never_connected = matches!(error, SdkError::DispatchFailure(_))
         && (caused_by::<hyper_util::client::legacy::Error>(&error).is_some_and(|e| e.is_connect())
             || caused_by::<std::io::Error>(&error).is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused));
     if never_connected {
-        return CallError::NotTaken { cause: Cause::ServiceUnavailable, exception: None, detail };
+        return CallError::NotApplied { cause: RetryCause::ServiceUnavailable, exception: None, detail };
     }
-    CallError::Lost { detail }
+    CallError::Indeterminate { detail }
 }
 
-/// An error that the service, or something before it, put into words.
-fn answered(status: u16, name: Option<String>, message: String) -> CallError {
-    // A 5xx says nothing about whether the request was applied, whatever its body says. A 4xx that names no exception does
-    // not come from the service, and what stands in between may have passed the request on. Nor does anything else that is
-    // no success.
-    let is_told = (400..500).contains(&status) && status != 408;
-    let Some(name) = name.filter(|name| is_told && is_exception(name)) else {
-        return CallError::Lost { detail: format!("HTTP status {status}: {message}") };
+/// Classifies an error response, which CodePipeline or a proxy in front of it returned.
+fn classify_response(status: u16, name: Option<String>, message: String) -> CallError {
+    // A 5xx does not say whether the request was applied, whatever its body says. A 4xx without an exception does not come from
+    // CodePipeline, and the proxy that returned it may have forwarded the request. The same holds for every other status that is
+    // not a success.
+    let proves_not_applied = (400..500).contains(&status) && status != 408;
+    let Some(name) = name.filter(|name| proves_not_applied && is_exception_name(name)) else {
+        return CallError::Indeterminate { detail: format!("HTTP status {status}: {message}") };
     };
     match meaning(&name) {
-        Meaning::Unclear => CallError::Lost { detail: format!("{name}: {message}") },
-        Meaning::Refusal(refusal) => CallError::Refused { refusal, exception: Exception { r#type: name, message } },
-        Meaning::Cause(cause) => CallError::NotTaken {
+        Meaning::Indeterminate => CallError::Indeterminate { detail: format!("{name}: {message}") },
+        Meaning::Refused(refusal) => CallError::Refused { refusal, exception: Exception { r#type: name, message } },
+        Meaning::NotApplied(cause) => CallError::NotApplied {
             cause,
             detail: format!("{name}: {message}"),
             exception: Some(Exception { r#type: name, message }),
@@ -217,10 +218,10 @@ fn answered(status: u16, name: Option<String>, message: String) -> CallError {
     }
 }
 
-/// Whether a text can be the name of an exception. Proxies have codes of their own where an exception has its name.
-fn is_exception(name: &str) -> bool {
+/// Whether a text can be the name of an exception. Proxies return codes of their own in its place.
+fn is_exception_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.len() <= LONGEST_NAME
+        && name.len() <= MAX_EXCEPTION_NAME
         && name.chars().all(|letter| letter.is_ascii_alphanumeric())
 }
 
@@ -236,47 +237,47 @@ fn caused_by<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
 }
 
 impl CallError {
-    /// What happened, for people: `AccessDeniedException: User … is not authorized`, say.
+    /// What happened, for users. Example: `AccessDeniedException: User … is not authorized`.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
             Self::Refused { exception, .. } => format!("{}: {}", exception.r#type, exception.message),
-            Self::NotTaken { detail, .. } | Self::Lost { detail } => detail.clone(),
+            Self::NotApplied { detail, .. } | Self::Indeterminate { detail } => detail.clone(),
         }
     }
 
-    /// The exception, if what it says is that the service does not know a run of a pipeline.
+    /// The exception, if CodePipeline does not know the pipeline execution.
     #[must_use]
     pub fn unknown_execution(&self) -> Option<&Exception> {
         self.exception().filter(|exception| exception.r#type == "PipelineExecutionNotFoundException")
     }
 
-    /// What the service raised, where it said anything.
+    /// The exception that CodePipeline returned, if any.
     #[must_use]
     pub const fn exception(&self) -> Option<&Exception> {
         match self {
             Self::Refused { exception, .. } => Some(exception),
-            Self::NotTaken { exception, .. } => exception.as_ref(),
-            Self::Lost { .. } => None,
+            Self::NotApplied { exception, .. } => exception.as_ref(),
+            Self::Indeterminate { .. } => None,
         }
     }
 
-    /// What has to change before a read that failed with this can succeed.
+    /// What must change before a read that failed with this error can succeed.
     #[must_use]
-    pub const fn cause(&self) -> Cause {
+    pub const fn cause(&self) -> RetryCause {
         match self {
-            Self::NotTaken { cause, .. } => *cause,
-            Self::Refused { .. } | Self::Lost { .. } => Cause::ServiceUnavailable,
+            Self::NotApplied { cause, .. } => *cause,
+            Self::Refused { .. } | Self::Indeterminate { .. } => RetryCause::ServiceUnavailable,
         }
     }
 
-    /// The word for a metric's label.
+    /// The matching reason of a decision; none if the request may have been applied.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Refused { refusal, .. } => Some((*refusal).into()),
-            Self::NotTaken { cause, .. } => Some((*cause).into()),
-            Self::Lost { .. } => None,
+            Self::NotApplied { cause, .. } => Some((*cause).into()),
+            Self::Indeterminate { .. } => None,
         }
     }
 }
@@ -286,39 +287,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_5xx_is_never_taken_for_a_refusal() {
+    fn a_5xx_is_never_a_refusal() {
         for name in [None, Some("ThrottlingException"), Some("InvalidApprovalTokenException")] {
-            let error = answered(503, name.map(str::to_owned), String::new());
-            assert!(matches!(error, CallError::Lost { .. }), "{name:?} became {error:?}");
+            let error = classify_response(503, name.map(str::to_owned), String::new());
+            assert!(matches!(error, CallError::Indeterminate { .. }), "{name:?} became {error:?}");
         }
     }
 
     #[test]
-    fn a_4xx_that_names_no_exception_is_not_taken_for_the_services_word() {
-        assert!(matches!(answered(403, None, String::new()), CallError::Lost { .. }));
+    fn a_4xx_without_an_exception_is_indeterminate() {
+        assert!(matches!(classify_response(403, None, String::new()), CallError::Indeterminate { .. }));
     }
 
     #[test]
-    fn a_code_that_is_no_exceptions_name_is_not_taken_for_the_services_word() {
-        let long = "E".repeat(LONGEST_NAME + 1);
+    fn a_code_that_cannot_be_the_name_of_an_exception_is_indeterminate() {
+        let long = "E".repeat(MAX_EXCEPTION_NAME + 1);
         for name in ["", "403", "<html>", "access denied", &long] {
-            let error = answered(403, Some(name.to_owned()), String::new());
-            assert!(matches!(error, CallError::Lost { .. }), "{name} became {error:?}");
+            let error = classify_response(403, Some(name.to_owned()), String::new());
+            assert!(matches!(error, CallError::Indeterminate { .. }), "{name} became {error:?}");
         }
     }
 
     #[test]
-    fn an_exception_that_does_not_say_whether_the_request_was_applied_is_not_taken_for_a_no() {
+    fn an_exception_that_does_not_say_whether_the_request_was_applied_is_indeterminate() {
         for (status, name) in [(400, "RequestTimeoutException"), (408, "ValidationException"), (400, "InternalFailure")]
         {
-            let error = answered(status, Some(name.to_owned()), String::new());
-            assert!(matches!(error, CallError::Lost { .. }), "{status} {name} became {error:?}");
+            let error = classify_response(status, Some(name.to_owned()), String::new());
+            assert!(matches!(error, CallError::Indeterminate { .. }), "{status} {name} became {error:?}");
         }
     }
 
     #[test]
-    fn an_exception_that_nobody_declared_was_not_applied_and_is_sent_again() {
-        let error = answered(400, Some("SomethingNewException".into()), "words".into());
-        assert!(matches!(error, CallError::NotTaken { cause: Cause::ServiceUnavailable, exception: Some(_), .. }));
+    fn an_unknown_exception_counts_as_not_applied_and_is_retried() {
+        let error = classify_response(400, Some("SomethingNewException".into()), "words".into());
+        assert!(matches!(
+            error,
+            CallError::NotApplied { cause: RetryCause::ServiceUnavailable, exception: Some(_), .. }
+        ));
     }
 }

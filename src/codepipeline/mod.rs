@@ -1,25 +1,31 @@
-//! Everything that knows the AWS SDK: the client, what its errors mean for a decision, what is read of a pipeline, and the
-//! looks at it that decisions share. The rest of the operator sees only the types of this module.
+//! Everything that knows the AWS SDK: the client, what its errors mean for a decision, what the operator reads of a pipeline, and
+//! the polls that decisions share. The rest of the operator sees only the types of this module.
 
+mod approval_record;
+mod call_metrics;
 mod client;
 mod credentials;
 mod error;
-mod pace;
+mod operation;
 mod pipeline;
-mod reads;
-mod record;
+mod poller;
+mod rate_limiter;
+mod reader;
 mod response;
-mod view;
-mod views;
+mod send_guard;
+mod snapshot;
 
-pub use client::{Answer, Client, Operation};
-pub use error::{CallError, Cause, Refusal, Transmission, classify};
-pub use pace::Pace;
+pub use approval_record::{ApprovalRecord, CompletedApproval, ExecutionIds, RecordQuery, read_approval_record};
+pub use call_metrics::CallMetrics;
+pub use client::{Client, Response};
+pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
+pub use operation::Operation;
 pub use pipeline::{
-    ActionExecution, ActionProgress, ActionState, EndStatus, Ending, ExecutionEnd, ExecutionMode, ExecutionStatus,
-    LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
+    ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, ExecutionEnd, ExecutionMode,
+    ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
 };
-pub use reads::{PipelineReads, Reads};
-pub use record::{ExecutionIds, Finished, Record, Request, record};
-pub use view::{Ask, AskedRun, RECORD_LAG, View, look};
-pub use views::{Caller, Looked, Reading, Views, Want};
+pub use poller::schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
+pub use poller::{PipelinePoller, Subscriber};
+pub use rate_limiter::RateLimiter;
+pub use reader::{AwsPipelineReader, PipelineReader};
+pub use snapshot::{ExecutionSelector, HISTORY_LAG, PipelineSnapshot, Query, read_snapshot};

@@ -1,44 +1,44 @@
-//! What the service tells of a pipeline, as far as the operator reads it: the state view, the runs, and the history of
-//! actions. Statuses that this version does not know count as in progress, for they end nothing.
+//! What CodePipeline shows of a pipeline, as far as the operator reads it: the state view, the executions, and the history of
+//! actions. A status that this version does not know counts as in progress, because it does not end anything.
 
 use crate::api::v1alpha1::{ApprovalStatus, SourceRevision, Token};
 use jiff::Timestamp;
 
-/// GetPipelineState: each stage and action as it stands.
+/// GetPipelineState: the current state of each stage and action.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PipelineState {
     /// In the order of the pipeline.
     pub stages: Vec<StageState>,
 }
 
-/// A stage as it stands.
+/// The current state of a stage.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct StageState {
     /// stageName
     pub name: String,
-    /// The run that is in the stage, or was the last in it.
+    /// The execution that is in the stage, or was in it last.
     pub latest_execution: Option<StageExecution>,
-    /// The runs that wait in front of it.
+    /// The executions that wait to enter it.
     pub inbound_executions: Vec<String>,
     /// Its actions.
     pub actions: Vec<ActionState>,
 }
 
-/// A run in a stage.
+/// An execution in a stage.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StageExecution {
     /// pipelineExecutionId
     pub pipeline_execution_id: String,
-    /// For people.
+    /// CodePipeline's word for its status in the stage.
     pub status: String,
 }
 
-/// An action as it stands.
+/// The current state of an action.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ActionState {
     /// actionName
     pub name: String,
-    /// Its newest execution. It does not say of which run, and while a run is on its way here it is of the run before.
+    /// Its newest execution, without its pipeline execution. Until a new execution reaches the action, it is that of the previous one.
     pub latest_execution: Option<LatestExecution>,
 }
 
@@ -49,89 +49,89 @@ pub struct LatestExecution {
     pub action_execution_id: Option<String>,
     /// externalExecutionId
     pub external_execution_id: Option<String>,
-    /// The token of an approval that is pending; in PARALLEL mode there is none here.
+    /// The token of a pending approval. In PARALLEL mode there is none here.
     pub token: Option<Token>,
-    /// How it stands.
+    /// Its status.
     pub progress: ActionProgress,
 }
 
-/// How an execution of an action stands.
+/// The status of an action execution.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum ActionProgress {
-    /// It goes on, as far as the view knows.
+    /// In progress, according to this view.
     #[default]
     InProgress,
-    /// It is over.
-    Over(Ending),
+    /// Completed.
+    Completed(ActionCompletion),
 }
 
-/// How an execution of an action ended.
+/// How an action execution was completed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ending {
-    /// The word for it.
-    pub status: EndStatus,
-    /// What was said with it.
+pub struct ActionCompletion {
+    /// Its final status.
+    pub status: CompletionStatus,
+    /// The summary.
     pub summary: Option<String>,
     /// When.
     pub at: Option<Timestamp>,
-    /// By whom, where anybody did.
+    /// By whom, if by anyone.
     pub by: Option<String>,
 }
 
-/// How an action can end.
+/// The final status of an action execution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum EndStatus {
+pub enum CompletionStatus {
     /// Succeeded
     Succeeded,
     /// Failed
     Failed,
-    /// Its run was stopped without waiting for it.
+    /// Its execution was stopped without waiting for it.
     Abandoned,
 }
 
-impl Ending {
-    /// The answer that ended an approval. One that failed was rejected only if the record names who did it: time-outs and
-    /// cancellations fail without.
+impl ActionCompletion {
+    /// The result that completed an approval. A failed one was rejected only if it names who did that: time-outs and
+    /// cancellations do not.
     #[must_use]
     pub fn result(&self) -> Option<ApprovalStatus> {
         match self.status {
-            EndStatus::Succeeded => Some(ApprovalStatus::Approved),
-            EndStatus::Failed if self.by.is_some() => Some(ApprovalStatus::Rejected),
-            EndStatus::Failed | EndStatus::Abandoned => None,
+            CompletionStatus::Succeeded => Some(ApprovalStatus::Approved),
+            CompletionStatus::Failed if self.by.is_some() => Some(ApprovalStatus::Rejected),
+            CompletionStatus::Failed | CompletionStatus::Abandoned => None,
         }
     }
 }
 
-/// A run of a pipeline, as ListPipelineExecutions shows it, or without times and revisions GetPipelineExecution.
+/// An execution of a pipeline, as ListPipelineExecutions shows it, or GetPipelineExecution, which shows no times and revisions.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PipelineExecution {
     /// pipelineExecutionId
     pub id: String,
-    /// How it stands.
+    /// Its status.
     pub status: ExecutionStatus,
-    /// When it began.
-    pub started: Option<Timestamp>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
     /// When it last changed.
-    pub updated: Option<Timestamp>,
-    /// What its source actions came upon.
+    pub updated_at: Option<Timestamp>,
+    /// The revisions that its source actions provided.
     pub source_revisions: Vec<SourceRevision>,
-    /// Whether runs of the pipeline meet each other.
+    /// How it runs beside other executions.
     pub mode: ExecutionMode,
 }
 
-/// How a run stands.
+/// The status of an execution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ExecutionStatus {
     /// InProgress
     InProgress,
-    /// Somebody stops it, and what is under way comes to its end.
+    /// Someone stopped it, and its actions in progress continue to their end.
     Stopping,
-    /// Over.
-    Over(ExecutionEnd),
+    /// It ended.
+    Ended(ExecutionEnd),
 }
 
-/// How a run can end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, strum::IntoStaticStr, PartialEq)]
 pub enum ExecutionEnd {
     /// Succeeded
     Succeeded,
@@ -139,37 +139,31 @@ pub enum ExecutionEnd {
     Failed,
     /// Stopped
     Stopped,
-    /// Superseded: a newer run went on in its place.
+    /// Superseded: a newer execution replaced it.
     Superseded,
     /// Cancelled
     Cancelled,
 }
 
 impl ExecutionEnd {
-    /// The service's word for it.
+    /// CodePipeline's word for it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::Stopped => "Stopped",
-            Self::Superseded => "Superseded",
-            Self::Cancelled => "Cancelled",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Whether runs of a pipeline meet each other.
+/// How executions of a pipeline run beside each other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ExecutionMode {
-    /// One run at a time is in a stage (QUEUED, SUPERSEDED): the state view shows the token of a pending approval.
+    /// One execution at a time is in a stage (QUEUED, SUPERSEDED): the state view shows the token of a pending approval.
     Serial,
-    /// Each goes its own way (PARALLEL): the history shows the tokens.
+    /// Executions are independent (PARALLEL): history shows the tokens.
     Parallel,
 }
 
 impl PipelineExecution {
-    /// Whether it was started with a revision.
+    /// Whether one of its source revisions matches.
     #[must_use]
     pub fn has(&self, wanted: &SourceRevision) -> bool {
         self.source_revisions.iter().any(|found| {
@@ -178,18 +172,18 @@ impl PipelineExecution {
         })
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it has.
     #[must_use]
     pub const fn end(&self) -> Option<ExecutionEnd> {
         match self.status {
-            ExecutionStatus::Over(end) => Some(end),
+            ExecutionStatus::Ended(end) => Some(end),
             ExecutionStatus::InProgress | ExecutionStatus::Stopping => None,
         }
     }
 }
 
-/// An execution of an action, as ListActionExecutions shows it: it says of which run, and learns of an approval's end some
-/// half a minute later than the state view.
+/// An action execution, as ListActionExecutions shows it: with its pipeline execution, and some 30 s later than the state view
+/// when an approval is completed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ActionExecution {
     /// pipelineExecutionId
@@ -202,27 +196,27 @@ pub struct ActionExecution {
     pub action_name: String,
     /// The action's category, such as Approval or Build.
     pub category: String,
-    /// The token of an approval, in PARALLEL mode and once it is over.
+    /// The token of an approval, in PARALLEL mode or once it is completed.
     pub external_execution_id: Option<String>,
-    /// When it began.
-    pub started: Option<Timestamp>,
-    /// How it stands.
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// Its status.
     pub progress: ActionProgress,
 }
 
 impl ActionExecution {
-    /// Whether it is of this action.
+    /// Whether it belongs to this action.
     #[must_use]
     pub fn is_of(&self, stage: &str, action: &str) -> bool {
         self.stage_name == stage && self.action_name == action
     }
 }
 
-/// A page of a list, the newest first.
+/// A page of a list, newest first.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Page<T> {
-    /// What is on it.
+    /// Its entries.
     pub items: Vec<T>,
-    /// The token of the next, if there is one.
+    /// The token of the next page, if there is one.
     pub next: Option<String>,
 }

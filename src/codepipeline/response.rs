@@ -1,7 +1,7 @@
-//! What a response has to be to count as the service's word: of a length that it can have, and an answer to the operation
-//! that was called. What stands in between may answer in its place, and not even that need come to an end.
+//! What makes a response valid: its size is limited, and it belongs to the operation that was called. A proxy between the
+//! operator and CodePipeline can respond too, and such a response may not even end.
 
-use super::client::Operation;
+use super::operation::Operation;
 use aws_smithy_types::body::SdkBody;
 use axum::body::Bytes;
 use futures::future::ready;
@@ -11,24 +11,24 @@ use http_body_util::{BodyExt, Limited, StreamBody};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
 
-/// What a response is that is none of the service's.
+/// Why a successful response does not come from CodePipeline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum NoAnswer {
-    /// The SDK takes an empty one, and one of blanks, for an answer that leaves everything out.
-    #[error("the response is no JSON object")]
-    NoObject,
-    /// The SDK looks for the members that it knows, and is content if there are none.
-    #[error("the response is no answer to {}", .0.as_str())]
-    OfAnother(Operation),
+pub(super) enum InvalidResponse {
+    /// The SDK accepts an empty or blank body as a response without members.
+    #[error("the response is not a JSON object")]
+    NotAnObject,
+    /// The SDK reads the members that it knows, and accepts a response that has none of them.
+    #[error("the response is not a {} response", .0.as_str())]
+    WrongOperation(Operation),
 }
 
 impl Operation {
-    /// The most bytes that an answer may have.
-    const fn longest_answer(self) -> usize {
+    /// The maximum size of a response.
+    const fn max_response_bytes(self) -> usize {
         match self {
             // A time, or an exception.
             Self::PutApprovalResult => 64 * 1024,
-            // A page has a hundred entries, each with all that its action was configured with and came to.
+            // A page has a hundred entries, each with the configuration and the output of its action.
             Self::GetPipelineState
             | Self::ListPipelineExecutions
             | Self::GetPipelineExecution
@@ -36,8 +36,8 @@ impl Operation {
         }
     }
 
-    /// What an answer is about, where it leaves out nothing.
-    const fn answer_member(self) -> &'static str {
+    /// The member that a complete response has.
+    const fn response_member(self) -> &'static str {
         match self {
             Self::PutApprovalResult => "approvedAt",
             Self::GetPipelineState => "stageStates",
@@ -48,10 +48,10 @@ impl Operation {
     }
 }
 
-/// The body, which fails where it is longer than an answer can be. It comes in one piece: kept in many, each of a byte, it
-/// would take more memory by far than it is long.
-pub(super) fn bounded(body: SdkBody, operation: Operation) -> SdkBody {
-    let parts = Limited::new(body, operation.longest_answer()).into_data_stream();
+/// A body that fails once it exceeds the maximum size. It is delivered in one piece: a body of many one-byte pieces would take
+/// far more memory than its length.
+pub(super) fn limit_body(body: SdkBody, operation: Operation) -> SdkBody {
+    let parts = Limited::new(body, operation.max_response_bytes()).into_data_stream();
     let whole = parts.try_fold(Vec::new(), |mut whole, part| {
         whole.extend_from_slice(&part);
         ready(Ok(whole))
@@ -59,13 +59,14 @@ pub(super) fn bounded(body: SdkBody, operation: Operation) -> SdkBody {
     SdkBody::from_body_1_x(StreamBody::new(stream::once(whole).map_ok(|whole| Frame::data(Bytes::from(whole)))))
 }
 
-/// Sees to it that a success is an answer to the operation. Any member may be left out of one, but not in favour of others.
-pub(super) fn ensure_answer(operation: Operation, body: &[u8]) -> Result<(), NoAnswer> {
-    let text = std::str::from_utf8(body).map_err(|_| NoAnswer::NoObject)?;
-    let members: HashMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|_| NoAnswer::NoObject)?;
-    if members.is_empty() || members.contains_key(operation.answer_member()) {
+/// Checks that a successful response belongs to the operation. CodePipeline may omit any member, but a response that has
+/// other members only does not come from it.
+pub(super) fn validate_response(operation: Operation, body: &[u8]) -> Result<(), InvalidResponse> {
+    let text = std::str::from_utf8(body).map_err(|_| InvalidResponse::NotAnObject)?;
+    let members: HashMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|_| InvalidResponse::NotAnObject)?;
+    if members.is_empty() || members.contains_key(operation.response_member()) {
         Ok(())
     } else {
-        Err(NoAnswer::OfAnother(operation))
+        Err(InvalidResponse::WrongOperation(operation))
     }
 }

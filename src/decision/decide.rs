@@ -1,140 +1,75 @@
-//! What to do next about a decision, as a pure function of what was observed and the time. Everything that keeps an answer
-//! from being sent twice, or from being misreported, is decided here; the rest of the module only carries it out.
+//! The next step for a decision, as a pure function of what was observed and the time. Everything that prevents a second
+//! submission, or a wrong report about one, is decided here; the reconciliation only carries it out.
 
-mod recover;
-mod seek;
-
-use super::limits::{
-    LEAST_BACK_OFF, RECORD_LAG, Settings, believable, created, deadline, expiry, latest_start, next_attempt,
+use super::outcome::{Caveat, Intent, Outcome, PriorAttempts, UnconfirmedCause, Wait};
+use super::phase::{Phase, execution_ids};
+use super::recover::{completed, recover};
+use super::step::{Attempt, Observed, Permission, Step};
+use super::timing::{
+    Expiry, HISTORY_LAG, Settings, created_at, expiry, ignore_forged_times, next_attempt, send_deadline, soonest_retry,
+    start_attempt,
 };
-use super::outcome::{Doubt, Earlier, Expiry, Intent, Outcome, Pending};
-use super::progress::{Progress, execution_ids};
+use super::unsent::find_request;
 use crate::api::time::{later, to_millisecond};
-use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, Token};
-use crate::codepipeline::{CallError, ExecutionIds, Reading, Record, Refusal};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Submission, Token};
+use crate::codepipeline::{ApprovalRecord, CallError, ExecutionIds, Refusal};
 use jiff::Timestamp;
-use recover::{completed, recover};
-use seek::seek;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-/// What is known in a round over one decision.
-#[derive(Clone, Debug)]
-pub struct Observed<'a> {
-    /// The object, as it was watched, read or last written.
-    pub decision: &'a ApprovalDecision,
-    /// What this round has done about an answer.
-    pub attempt: &'a Attempt,
-    /// What the service's record said, if this round read it.
-    pub record: Option<&'a RecordReading>,
-    /// What can be seen of the pipeline, if this round looked.
-    pub sight: Option<&'a Sight>,
-}
-
-/// A shared look at the pipeline of a decision that is bound to a run.
-#[derive(Clone, Debug)]
-pub struct Sight {
-    /// When this decision, as it is now, was first looked at. Nothing final follows from a look that began before.
-    pub asked: Timestamp,
-    /// The newest look.
-    pub reading: Arc<Reading>,
-}
-
-/// A look at the service's record.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct RecordReading {
-    /// When it began. What the service did later may not be in it, however long it took.
-    pub begun: Timestamp,
-    /// What it came to.
-    pub result: Result<Record, CallError>,
-}
-
-impl Observed<'_> {
-    fn record(&self) -> Option<Result<&Record, &CallError>> {
-        self.record.map(|reading| reading.result.as_ref())
-    }
-}
-
-/// What a round has done about an answer.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Attempt {
-    /// Nothing.
-    None,
-    /// The client is not fit to send anything, so that no intent was written.
-    NotPrepared(Intent, CallError),
-    /// The intent stands in the object's status, and nothing was sent under it.
-    Intended(Intent),
-    /// The request was given to the client, under a written intent.
-    Answered(Intent, Result<Option<Timestamp>, CallError>),
-}
-
-/// What to do next.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Nothing, until the object changes.
-    Rest,
-    /// Nothing, until then or until the object changes.
-    WaitUntil(Timestamp),
-    /// Nothing, until something new is to be seen of the pipeline, or until then.
-    WaitForNews {
-        /// A look that begins then is wanted, whatever it shows.
-        again: Option<Timestamp>,
-        /// When the time is over.
-        until: Timestamp,
-    },
-    /// Look at the pipeline, with all who wait for a run of it; until then.
-    Look(Timestamp),
-    /// Read the service's record of the request with this token.
-    ReadRecord(Token),
-    /// Write the intent to answer.
-    Intend(Intent),
-    /// Send the request under the intent that was written.
-    Send {
-        /// What was written.
-        intent: Intent,
-        /// It leaves before then or not at all.
-        latest: Timestamp,
-    },
-    /// Write what became of the decision.
-    Settle(Outcome),
-}
+/// [`decide`], or a mutant of it that a test drives the reconciliation with.
+pub type Decide = fn(&Observed<'_>, &Settings, Timestamp) -> Step;
 
 /// Decides what to do next.
 #[must_use]
-pub fn decide(seen: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
+pub fn decide(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
     let now = to_millisecond(now);
-    match seen.attempt {
-        Attempt::NotPrepared(intent, error) => failed(seen, settings, now, intent, error),
-        Attempt::Answered(_, Ok(approved_at)) => {
-            Step::Settle(Outcome::Delivered { approved_at: *approved_at, record: None })
+    let decision = observed.decision;
+    match observed.attempt {
+        Attempt::NotPrepared(intent, error) => after_error(observed, settings, now, intent, error),
+        Attempt::Submitted(_, Ok(approved_at)) => {
+            Step::WriteStatus(Outcome::Delivered { approved_at: *approved_at, record: None })
         }
-        Attempt::Answered(intent, Err(error)) => failed(seen, settings, now, intent, error),
-        Attempt::Intended(intent) => intended(seen, settings, now, intent),
-        Attempt::None => match Progress::of(seen.decision) {
-            Progress::Over => Step::Rest,
-            Progress::Fresh => begin(seen, settings, now, None),
-            Progress::Retrying(submission) => begin(seen, settings, now, Some(&believable(submission, now))),
-            Progress::Refused(submission, exception) => again(seen, settings, now, &submission, &exception),
-            Progress::UnderWay(submission) => recover(seen, settings, now, &believable(submission, now)),
-            Progress::CompletedByOthers(submission, exception) => {
-                completed(seen, settings, now, &believable(submission, now), Earlier::NotTaken, &exception)
+        Attempt::Submitted(intent, Err(error)) => after_error(observed, settings, now, intent, error),
+        Attempt::IntentRecorded(intent) => send(observed, settings, now, intent),
+        Attempt::None => match Phase::of(decision) {
+            Phase::Done => Step::AwaitChange,
+            Phase::Fresh => start(observed, settings, now, None),
+            Phase::Retrying(last) => start(observed, settings, now, Some(&ignore_forged_times(last, now))),
+            Phase::Refused(last, exception) => match decision.spec.binding() {
+                Ok(Binding::Execution(execution)) => {
+                    let permission = permission(decision, settings, now);
+                    find_request(observed, settings, now, permission, execution, Some((&last, &exception)))
+                }
+                Ok(Binding::Token(_)) | Err(_) => start(observed, settings, now, None),
+            },
+            Phase::InFlight(submission) => {
+                let permission = permission(decision, settings, now);
+                recover(observed, settings, now, permission, &ignore_forged_times(submission, now))
+            }
+            Phase::CompletedByOthers(submission, exception) => {
+                let submission = ignore_forged_times(submission, now);
+                completed(observed, settings, now, &submission, PriorAttempts::NotApplied, &exception)
             }
         },
     }
 }
 
-/// Nothing of ours is with the service: send an answer if it may be sent.
-fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
-    let token = match (seen.decision.spec.binding(), last) {
+/// No submission of ours is in flight: starts one if it is allowed.
+fn start(observed: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
+    let decision = observed.decision;
+    let permission = permission(decision, settings, now);
+    let token = match (decision.spec.binding(), last) {
         (Ok(Binding::Token(token)), _) => token,
-        // It was chosen, and nothing was taken: the decision stays with it.
-        (Ok(Binding::Run(_)), Some(last)) => &last.token,
-        (Ok(Binding::Run(run)), None) => return seek(seen, settings, now, run, None),
-        (Err(detail), _) => return Step::Settle(Outcome::Invalid { detail }),
+        // The operator resolved this request before, and nothing was applied: the decision stays pinned to it.
+        (Ok(Binding::Execution(_)), Some(last)) => &last.token,
+        (Ok(Binding::Execution(execution)), None) => {
+            return find_request(observed, settings, now, permission, execution, None);
+        }
+        (Err(invalid), _) => return Step::WriteStatus(Outcome::Invalid(invalid)),
     };
-    let expiry = match unless_held_back(seen.decision, settings, now) {
+    let expiry = match permission {
         ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            return expired(seen, settings, now, expiry, last, token);
+            return expired(observed, settings, now, expiry, last, token);
         }
         ControlFlow::Continue(expiry) => expiry,
         ControlFlow::Break(step) => return step,
@@ -142,142 +77,128 @@ fn begin(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<
     let (attempts, ids) = match last {
         None => (1, ExecutionIds::default()),
         Some(last) => {
-            let next = next_attempt(seen.decision, last);
+            let next = next_attempt(decision, last);
             if now < next {
                 return Step::WaitUntil(next.min(expiry.at()));
             }
-            (last.attempts.saturating_add(1), execution_ids(seen.decision))
+            (last.attempts.saturating_add(1), execution_ids(decision))
         }
     };
-    let submission = attempt(settings, now, attempts, token);
-    Step::Intend(Intent { submission, ids, earlier: Earlier::NotTaken })
+    let submission = start_attempt(settings, now, attempts, token);
+    Step::RecordIntent(Intent { submission, ids, prior: PriorAttempts::NotApplied })
 }
 
-/// The service refused a token that was found: look again.
-fn again(seen: &Observed<'_>, settings: &Settings, now: Timestamp, last: &Submission, exception: &Exception) -> Step {
-    match seen.decision.spec.binding() {
-        Ok(Binding::Run(run)) => seek(seen, settings, now, run, Some((last, exception))),
-        Ok(Binding::Token(_)) | Err(_) => begin(seen, settings, now, None),
-    }
-}
-
-/// The intent is written: the object that the write returned decides whether the request may leave.
-fn intended(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
+/// The intent is recorded. The object that the write returned decides whether the request may leave.
+fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
     let submission = &intent.submission;
-    let expiry = match unless_held_back(seen.decision, settings, now) {
+    let expiry = match permission(observed.decision, settings, now) {
         ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            return expired(seen, settings, now, expiry, Some(submission), &submission.token);
+            return expired(observed, settings, now, expiry, Some(submission), &submission.token);
         }
         ControlFlow::Continue(expiry) => expiry,
         ControlFlow::Break(step) => return step,
     };
-    let latest = latest_start(settings, submission);
-    if now < latest {
-        return Step::Send { intent: intent.clone(), latest: latest.min(expiry.at()) };
+    let send_deadline = send_deadline(settings, submission);
+    if now < send_deadline {
+        return Step::Send { intent: intent.clone(), send_deadline: send_deadline.min(expiry.at()) };
     }
-    let again = attempt(settings, now, submission.attempts, &submission.token);
-    let start_time = match intent.earlier {
-        Earlier::NotTaken | Earlier::Refused => again.start_time,
-        Earlier::InDoubt => submission.start_time,
+    let renewed = start_attempt(settings, now, submission.attempts, &submission.token);
+    let start_time = match intent.prior {
+        PriorAttempts::NotApplied | PriorAttempts::Refused => renewed.start_time,
+        PriorAttempts::InDoubt => submission.start_time,
     };
-    Step::Intend(Intent { submission: Submission { start_time, ..again }, ..intent.clone() })
+    Step::RecordIntent(Intent { submission: Submission { start_time, ..renewed }, ..intent.clone() })
 }
 
-/// Until when an answer may be sent, unless the decision is held back for another reason than the time.
-fn unless_held_back(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> ControlFlow<Step, Expiry> {
+/// Until when a result may be sent, unless something other than the time forbids it.
+fn permission(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Permission {
     if decision.metadata.deletion_timestamp.is_some() {
-        // Deleting a decision must not touch the pipeline, though a finalizer may hold the object for a while.
-        return ControlFlow::Break(Step::Rest);
+        // Deleting a decision must not change the pipeline, though a finalizer may keep the object for a while.
+        return ControlFlow::Break(Step::AwaitChange);
     }
     if decision.spec.suspend {
-        return ControlFlow::Break(Step::Settle(Outcome::Suspended));
+        return ControlFlow::Break(Step::WriteStatus(Outcome::Suspended));
     }
     match expiry(decision, settings, now) {
         Ok(expiry) => ControlFlow::Continue(expiry),
-        Err(detail) => ControlFlow::Break(Step::Settle(Outcome::Invalid { detail })),
+        Err(invalid) => ControlFlow::Break(Step::WriteStatus(Outcome::Invalid(invalid))),
     }
 }
 
-/// The answer was not taken, or its response was lost.
-fn failed(seen: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent, error: &CallError) -> Step {
-    let Intent { submission, earlier, ids } = intent;
-    let unconfirmed = |doubt| {
+/// The result was not accepted, or the response was lost.
+fn after_error(
+    observed: &Observed<'_>,
+    settings: &Settings,
+    now: Timestamp,
+    intent: &Intent,
+    error: &CallError,
+) -> Step {
+    let Intent { submission, prior, ids } = intent;
+    let decision = observed.decision;
+    let unconfirmed = |cause| {
         let next = submission.deadline;
-        Step::Settle(Outcome::Unconfirmed { doubt, completed: None, ids: ids.clone(), next })
+        Step::WriteStatus(Outcome::Unconfirmed { cause, completed: None, ids: ids.clone(), next })
     };
-    let is_found = matches!(seen.decision.spec.binding(), Ok(Binding::Run(_)));
+    let is_resolved = matches!(decision.spec.binding(), Ok(Binding::Execution(_)));
     match error {
-        // The request that was found is over, or gone: its run may have come to another.
+        // The request that the operator resolved is completed or gone: the execution may have opened another one.
         CallError::Refused {
             refusal: Refusal::InvalidApprovalToken | Refusal::ApprovalAlreadyCompleted,
             exception,
-        } if is_found && *earlier == Earlier::NotTaken => Step::Settle(Outcome::Waiting {
-            pending: Pending::NewLook,
+        } if is_resolved && *prior == PriorAttempts::NotApplied => Step::WriteStatus(Outcome::Waiting {
+            wait: Wait::RequestRefused,
             exception: Some(exception.clone()),
-            again: None,
-            until: expiry(seen.decision, settings, now).map_or(now, |expiry| expiry.at()),
+            recheck_at: None,
+            until: expiry(decision, settings, now).map_or(now, |expiry| expiry.at()),
         }),
         CallError::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception } => {
-            completed(seen, settings, now, submission, *earlier, exception)
+            completed(observed, settings, now, submission, *prior, exception)
         }
         CallError::Refused { refusal, exception } => {
-            Step::Settle(Outcome::Refused { refusal: *refusal, exception: Some(exception.clone()), record: None })
+            Step::WriteStatus(Outcome::Refused { refusal: *refusal, exception: Some(exception.clone()), record: None })
         }
-        CallError::Lost { detail } => unconfirmed(Doubt::Lost(detail.clone())),
-        CallError::NotTaken { cause, exception, detail } => match earlier {
-            Earlier::InDoubt => unconfirmed(Doubt::NotAsked(detail.clone())),
-            Earlier::NotTaken | Earlier::Refused => {
-                // A failure that took its time must not be followed at once.
-                let next = next_attempt(seen.decision, submission).max(later(now, LEAST_BACK_OFF));
-                Step::Settle(Outcome::Retrying {
+        CallError::Indeterminate { detail } => unconfirmed(UnconfirmedCause::ResponseLost(detail.clone())),
+        CallError::NotApplied { cause, exception, detail } => match prior {
+            PriorAttempts::InDoubt => unconfirmed(UnconfirmedCause::RetryFailed(detail.clone())),
+            PriorAttempts::NotApplied | PriorAttempts::Refused => {
+                // A failure that took long must not be followed at once.
+                let next = next_attempt(decision, submission).max(soonest_retry(now));
+                Step::WriteStatus(Outcome::Retrying {
                     submission: submission.clone(),
                     cause: *cause,
                     exception: exception.clone(),
                     detail: detail.clone(),
-                    next: expiry(seen.decision, settings, now).map_or(next, |expiry| next.min(expiry.at())),
+                    next: expiry(decision, settings, now).map_or(next, |expiry| next.min(expiry.at())),
                 })
             }
         },
     }
 }
 
-/// The time is over. A decision that was restored from a backup was answered in an earlier life, which the record tells: one
-/// that is new here is given a minute to read it.
+/// It is too late to submit. A decision that was restored from a backup may have been delivered before, which history shows: a
+/// new object has a minute to read it.
 fn expired(
-    seen: &Observed<'_>,
+    observed: &Observed<'_>,
     settings: &Settings,
     now: Timestamp,
     expiry: Expiry,
     last: Option<&Submission>,
     token: &Token,
 ) -> Step {
-    let patience = later(created(seen.decision, now), RECORD_LAG);
-    match seen.record() {
-        None => Step::ReadRecord(token.clone()),
-        Some(Ok(Record::Finished(record))) if record.result == Some(seen.decision.spec.result.status) => {
-            Step::Settle(Outcome::AlreadyDecided { record: record.clone(), exception: None })
+    let give_up_at = later(created_at(observed.decision, now), HISTORY_LAG);
+    let caveat = match observed.record() {
+        None => return Step::ReadRecord(token.clone()),
+        Some(Ok(ApprovalRecord::Completed(record))) if record.result == Some(observed.decision.spec.result.status) => {
+            return Step::WriteStatus(Outcome::AlreadyDecided { record: record.clone(), exception: None });
         }
-        Some(Ok(_)) => Step::Settle(Outcome::Expired { expiry, unproven: None }),
-        Some(Err(_)) if last.is_none() && now < patience => {
-            Step::WaitUntil(later(now, settings.poll_interval).min(patience))
+        Some(Ok(_)) => None,
+        Some(Err(_)) if last.is_none() && now < give_up_at => {
+            return Step::WaitUntil(later(now, settings.poll_interval).min(give_up_at));
         }
-        Some(Err(error)) => {
-            let unproven = format!("CodePipeline's record of the request cannot be read ({})", error.detail());
-            Step::Settle(Outcome::Expired { expiry, unproven: Some(unproven) })
-        }
-    }
+        Some(Err(error)) => Some(Caveat::HistoryUnreadable(error.detail())),
+    };
+    Step::WriteStatus(Outcome::Expired { expiry, caveat })
 }
 
-/// An attempt that begins now.
-fn attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) -> Submission {
-    Submission { attempts, start_time: now, deadline: deadline(settings, now), token: token.clone() }
-}
-
-#[cfg(test)]
-mod histories;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 mod tests;

@@ -1,23 +1,27 @@
-//! The reconciler of `ApprovalDecision`s. A round goes observe → decide → act, one effect at a time, until nothing is left
-//! to do: [`decide`] says what comes next, with [`choose`] where the request has to be found, [`reconcile`] carries it out,
-//! and [`status`] words what came of it.
+//! The pure core: what to do about an `ApprovalDecision`, without a client, a clock or an await. A [`Reconciliation`] repeats
+//! observe → [`decide`] → act, one effect at a time, until nothing is left to do. [`resolve`] finds the request of an execution,
+//! [`phase`] reads how far a decision has come, `status` reports outcomes, and `message` words them.
 
-mod choose;
-mod context;
 mod decide;
-#[cfg(test)]
-mod fixtures;
-mod limits;
+mod message;
 mod outcome;
-mod progress;
-mod reconcile;
+pub mod phase;
+mod reconciliation;
+mod recover;
+mod resolve;
 mod status;
+mod step;
+#[cfg(test)]
+mod test_fixtures;
+pub mod timing;
+mod unsent;
 
-pub use choose::{Choice, Chosen, Missing, Place, Wait, choose};
-pub use context::Context;
-pub use decide::{Attempt, Observed, RecordReading, Sight, Step, decide};
-pub use limits::{LONGEST_AWS_TIMEOUT, Settings, expiry};
-pub use outcome::{Doubt, Earlier, Expiry, Intent, Next, Outcome, Pending};
-pub use progress::{Progress, acted_on, forget_if_answered, stands};
-pub use reconcile::{Error, name, reconcile};
-pub use status::{current_reason, event, message, status};
+pub use decide::{Decide, decide};
+pub use message::Message;
+pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
+pub use phase::{Phase, current_reason, reconcile_key, status_is_current, trim_if_delivered};
+pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
+pub use resolve::{ExecutionPosition, ExecutionWait, Missing, PendingRequest, Resolution, resolve};
+pub use status::{Announcement, Report, result_still_unrecorded, status, status_matches};
+pub use step::{Attempt, Observed, RecordObservation, Step};
+pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};

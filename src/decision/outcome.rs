@@ -1,190 +1,185 @@
-//! Where a round over a decision can come out: the one vocabulary between deciding and telling.
+//! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
-use super::choose::{Missing, Wait};
-use crate::api::v1alpha1::{Exception, Reason, Submission};
-use crate::codepipeline::{Cause, ExecutionEnd, ExecutionIds, Finished, Refusal};
+use super::resolve::{ExecutionWait, Missing};
+use super::timing::Expiry;
+use crate::api::v1alpha1::{Exception, InvalidSpec, Reason, Submission};
+use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionIds, Refusal, RetryCause};
 use jiff::Timestamp;
 
-/// What is to be told of a decision.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What to report about a decision.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {
-    /// The service took our answer.
+    /// CodePipeline accepted our result.
     Delivered {
-        /// When, as the service told.
+        /// When, according to CodePipeline.
         approved_at: Option<Timestamp>,
-        /// The record, where the answer was lost and the record told instead.
-        record: Option<Finished>,
+        /// CodePipeline's history, where the response was lost.
+        record: Option<CompletedApproval>,
     },
-    /// The request was answered before, as this decision would have it.
+    /// The approval had already received the same result.
     AlreadyDecided {
-        /// The record of it.
-        record: Finished,
-        /// What the service raised, if it was asked.
+        /// CodePipeline's history of it.
+        record: CompletedApproval,
+        /// The exception, if a result was submitted.
         exception: Option<Exception>,
     },
-    /// The service refused, or would.
+    /// CodePipeline refused the result, or would refuse it.
     Refused {
-        /// Which refusal.
+        /// Why.
         refusal: Refusal,
-        /// What the service raised, if it was asked.
+        /// The exception, if a result was submitted.
         exception: Option<Exception>,
-        /// How the request ended, where the record tells.
-        record: Option<Finished>,
+        /// How the approval was completed, where history shows it.
+        record: Option<CompletedApproval>,
     },
-    /// The pipeline has no such approval, as the state view shows it.
+    /// The state view shows that the pipeline has no such approval.
     Missing(Missing),
-    /// The run that the decision is bound to ended before its approval was answered.
+    /// The execution that the decision names ended before its approval received a response.
     ExecutionEnded {
         /// pipelineExecutionId
         execution: String,
         /// How.
         end: ExecutionEnd,
     },
-    /// The service does not know the run that the decision is bound to.
+    /// CodePipeline does not know the execution that the decision names.
     PipelineExecutionNotFound(Exception),
-    /// More than one pending request is of the source revision.
+    /// Several pending requests have the source revision.
     AmbiguousRevision {
-        /// The runs that they belong to.
+        /// Their executions.
         executions: Vec<String>,
     },
-    /// A field that the API server let pass cannot be right.
-    Invalid {
-        /// The field, what was found, and what to do.
-        detail: String,
-    },
-    /// The time for an answer is over.
+    /// The API server admitted a field that is not valid.
+    Invalid(InvalidSpec),
+    /// It is too late to submit the result.
     Expired {
-        /// Which limit passed.
+        /// The limit that passed.
         expiry: Expiry,
-        /// Why it is not certain that no answer was taken before, where it is not.
-        unproven: Option<String>,
+        /// Why an earlier result may have been accepted nevertheless.
+        caveat: Option<Caveat>,
     },
     /// The owner holds the decision back.
     Suspended,
     /// The approval is not pending yet.
     Waiting {
-        /// What is waited for.
-        pending: Pending,
-        /// What the service raised when it was answered, where that is why it is looked for anew.
+        /// What the decision waits for.
+        wait: Wait,
+        /// The exception, if CodePipeline refused a result and the operator resolves the request again.
         exception: Option<Exception>,
-        /// When to look at the pipeline again, if that is to be sooner than by itself.
-        again: Option<Timestamp>,
-        /// When there is no answer any more.
+        /// When to poll again, if that is before the next regular poll.
+        recheck_at: Option<Timestamp>,
+        /// When the wait ends.
         until: Timestamp,
     },
-    /// The pipeline cannot be read, and has not been for a while.
+    /// The operator has been unable to read the pipeline for a while.
     Unreadable {
         /// What has to change.
-        cause: Cause,
-        /// What the service raised, if it was reached.
+        cause: RetryCause,
+        /// The exception, if CodePipeline raised one.
         exception: Option<Exception>,
-        /// What was seen, for people.
+        /// What happened, for people.
         detail: String,
         /// Since when.
         since: Timestamp,
-        /// When there is no answer any more.
+        /// When the wait ends.
         until: Timestamp,
     },
-    /// An answer is about to be sent.
+    /// A result is about to be sent.
     Submitting(Intent),
-    /// What became of an answer is not known.
+    /// It is not known whether CodePipeline accepted a result.
     Unconfirmed {
         /// Why not.
-        doubt: Doubt,
-        /// Set where the request was completed by others: then no answer of ours is in doubt, only theirs.
+        cause: UnconfirmedCause,
+        /// The exception, if someone else completed the approval: then only their result is unknown.
         completed: Option<Exception>,
         /// What is known of the request.
         ids: ExecutionIds,
-        /// When to look again.
+        /// When to continue.
         next: Timestamp,
     },
-    /// The answer was not taken and is sent again.
+    /// The attempt was not applied, and the operator retries.
     Retrying {
-        /// The attempt that was not taken.
+        /// The attempt.
         submission: Submission,
         /// What has to change.
-        cause: Cause,
-        /// What the service raised, if it was reached.
+        cause: RetryCause,
+        /// The exception, if CodePipeline raised one.
         exception: Option<Exception>,
-        /// What was seen, for people.
+        /// What happened, for people.
         detail: String,
-        /// When to try again.
+        /// When to retry.
         next: Timestamp,
     },
 }
 
-/// An attempt at answering: it is written to the status before the request leaves.
+/// The intent to submit a result. It is written to the status before the request leaves.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Intent {
-    /// As it stands in the status.
+    /// As in the status.
     pub submission: Submission,
     /// What is known of the request.
     pub ids: ExecutionIds,
-    /// Whether earlier attempts may have been taken.
-    pub earlier: Earlier,
+    /// The attempts before this one.
+    pub prior: PriorAttempts,
 }
 
-/// What a decision waits for that is bound to a run.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Pending {
-    /// Its run.
-    Run(Wait),
-    /// A new look at the pipeline: the request that was found is no longer pending.
-    NewLook,
-    /// A look at the pipeline that does not fail.
-    Sight {
-        /// What was seen, for people.
+/// What a decision that names an execution waits for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Wait {
+    /// Its execution.
+    Execution(ExecutionWait),
+    /// Another poll, because CodePipeline refused the request that was found.
+    RequestRefused,
+    /// A poll that succeeds.
+    ReadablePipeline {
+        /// What happened, for people.
         detail: String,
-        /// Since when it cannot be read.
+        /// When the first poll failed.
         since: Timestamp,
     },
 }
 
-/// What is known of the attempts before this one.
+/// What is known of earlier attempts.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Earlier {
-    /// There was none, or none was taken.
-    NotTaken,
-    /// The service refused this token before, which the operator had found itself.
+pub enum PriorAttempts {
+    /// There was none, or none was applied.
+    NotApplied,
+    /// CodePipeline refused this token before. The operator had found the token itself.
     Refused,
-    /// One of them may have been taken.
+    /// CodePipeline may have accepted one of them.
     InDoubt,
 }
 
-/// Which limit on waiting comes first.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Expiry {
-    /// The decision's own.
-    NotAfter(Timestamp),
-    /// The operator's, counted from the decision's creation.
-    WaitingLimit(Timestamp),
+/// Why CodePipeline may have accepted a result of a decision that expired.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Caveat {
+    /// The history of the approval cannot be read, for this reason.
+    HistoryUnreadable(String),
+    /// An attempt was sent, and history shows no trace of it.
+    NoTraceOfAttempt,
+    /// History does not show the outcome of the approval of this execution.
+    OutcomeNotInHistory {
+        /// pipelineExecutionId
+        execution: String,
+    },
+    /// The pipeline cannot be read, for this reason.
+    PipelineUnreadable(String),
 }
 
-impl Expiry {
-    /// When it is over.
-    #[must_use]
-    pub const fn at(&self) -> Timestamp {
-        match self {
-            Self::NotAfter(at) | Self::WaitingLimit(at) => *at,
-        }
-    }
-}
-
-/// Why an answer is unconfirmed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Doubt {
-    /// No answer came, or none that can be read.
-    Lost(String),
-    /// The service's record cannot be read.
-    Unreadable(String),
-    /// The service's record does not show what became of the request yet.
-    NotInRecord,
-    /// Asking again with the same token failed.
-    NotAsked(String),
+/// Why the outcome of a submission is not known.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum UnconfirmedCause {
+    /// There was no response, or an unreadable one.
+    ResponseLost(String),
+    /// CodePipeline's history cannot be read.
+    HistoryUnreadable(String),
+    /// CodePipeline's history does not show the outcome yet.
+    NotInHistory,
+    /// A further attempt with the same token failed.
+    RetryFailed(String),
 }
 
 impl Outcome {
-    /// The reason that stands in Ready.
+    /// The reason of the Ready condition.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -192,28 +187,29 @@ impl Outcome {
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::Refused { refusal, .. } => (*refusal).into(),
             Self::Missing(Missing::Stage) => Reason::StageNotFound,
-            Self::Missing(Missing::Action | Missing::Approval(_)) => Reason::ActionNotFound,
+            Self::Missing(Missing::Action | Missing::NotAnApproval { .. }) => Reason::ActionNotFound,
             Self::ExecutionEnded { .. } => Reason::ExecutionEnded,
             Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
             Self::AmbiguousRevision { .. } => Reason::AmbiguousRevision,
-            Self::Invalid { .. } => Reason::ValidationFailed,
+            Self::Invalid(_) => Reason::ValidationFailed,
             Self::Expired { .. } => Reason::Expired,
             Self::Suspended => Reason::Suspended,
             Self::Waiting { .. } => Reason::Waiting,
-            Self::Unreadable { cause, .. } => (*cause).into(),
+            Self::Unreadable { cause, .. } | Self::Retrying { cause, .. } => (*cause).into(),
             Self::Submitting(_) => Reason::Submitting,
             Self::Unconfirmed { .. } => Reason::Unconfirmed,
-            Self::Retrying { cause, .. } => (*cause).into(),
         }
     }
 
-    /// When to begin another round over the decision.
+    /// When to reconcile the decision again.
     #[must_use]
-    pub const fn next(&self) -> Next {
+    pub const fn requeue(&self) -> Requeue {
         match self {
-            Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Next::At(*next),
-            Self::Waiting { again, until, .. } => Next::AtNews { again: *again, until: *until },
-            Self::Unreadable { until, .. } => Next::AtNews { again: None, until: *until },
+            Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Requeue::At(*next),
+            Self::Waiting { recheck_at, until, .. } => {
+                Requeue::OnPipelineChange { recheck_at: *recheck_at, until: *until }
+            }
+            Self::Unreadable { until, .. } => Requeue::OnPipelineChange { recheck_at: None, until: *until },
             Self::Delivered { .. }
             | Self::AlreadyDecided { .. }
             | Self::Refused { .. }
@@ -221,26 +217,26 @@ impl Outcome {
             | Self::ExecutionEnded { .. }
             | Self::PipelineExecutionNotFound(_)
             | Self::AmbiguousRevision { .. }
-            | Self::Invalid { .. }
+            | Self::Invalid(_)
             | Self::Expired { .. }
             | Self::Suspended
-            | Self::Submitting(_) => Next::AtChange,
+            | Self::Submitting(_) => Requeue::AwaitChange,
         }
     }
 }
 
-/// When another round over a decision begins, besides when the decision changes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Next {
+/// When to reconcile a decision again. A change of the decision always does.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Requeue {
     /// Only then.
-    AtChange,
+    AwaitChange,
     /// At this time.
     At(Timestamp),
-    /// When there is something new to see of its pipeline, or the time is over.
-    AtNews {
-        /// A look that begins then is wanted, whatever it shows.
-        again: Option<Timestamp>,
-        /// When the time is over.
+    /// When a poll of its pipeline shows something new, or the wait ends.
+    OnPipelineChange {
+        /// A poll that starts at this time or later is wanted, even if it shows nothing new.
+        recheck_at: Option<Timestamp>,
+        /// When the wait ends.
         until: Timestamp,
     },
 }

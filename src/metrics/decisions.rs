@@ -1,12 +1,12 @@
-//! What `/metrics` tells of the decisions that the cluster has now. It is counted anew at each scrape, from the cache of the
-//! watch, so it is right from the first scrape after a start, and the same on every replica.
+//! Metrics of the decisions in the cluster now. They are computed from the cache of the watch at each scrape, so they are right
+//! from the first scrape after a start, and the same on every replica.
 //!
-//! No label names a decision: there may be any number of them, and `kubectl get apd` names those that a reason counts.
+//! No label names a decision, because the number of decisions has no limit. `kubectl get apd` lists them by reason.
 
-use super::ReasonLabel;
-use crate::api::v1alpha1::{ApprovalDecision, Reason, Standing};
+use crate::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
 use crate::decision::{Settings, current_reason, expiry};
 use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -14,18 +14,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// A Unix time in seconds, as Prometheus has them.
+/// A Unix time in seconds, which is how Prometheus represents times.
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// The decisions, counted.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+/// The counts and times of all decisions.
 #[derive(Default)]
 pub(super) struct Decisions {
     counts: HashMap<&'static str, i64>,
-    /// When the newest of the Stalled became so, by reason.
+    /// When the decision that stalled last did so, by reason.
     stalled: HashMap<&'static str, Timestamp>,
-    /// When the oldest answer was sent whose result is not known.
+    /// The start of the oldest submission whose outcome is unknown.
     unconfirmed: Option<Timestamp>,
-    /// When the first of those expires that may still be answered.
+    /// When the next open decision expires.
     expiry: Option<Timestamp>,
 }
 
@@ -36,7 +41,6 @@ impl Decisions {
         now: Timestamp,
     ) -> Self {
         let mut counted = Self::default();
-        // Of one that is being deleted, nothing is expected any more.
         for decision in decisions.filter(|decision| decision.metadata.deletion_timestamp.is_none()) {
             counted.add(&decision, settings, now);
         }
@@ -48,20 +52,20 @@ impl Decisions {
         let reason = current_reason(decision).filter(|_| observed == decision.metadata.generation);
         let label = reason.map_or("Unobserved", Reason::as_str);
         *self.counts.entry(label).or_default() += 1;
-        let is_open = match reason.map(Reason::standing) {
-            Some(Standing::Settled | Standing::Suspended) => false,
-            Some(Standing::Stalled) => {
+        let is_open = match reason.map(Reason::ready_class) {
+            Some(ReadyClass::Settled | ReadyClass::Suspended) => false,
+            Some(ReadyClass::Stalled) => {
                 let newest = self.stalled.entry(label).or_default();
                 *newest = since(decision, "Stalled").map_or(*newest, |since| since.max(*newest));
                 false
             }
-            Some(Standing::UnderWay) => {
+            Some(ReadyClass::InFlight) => {
                 let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
-                let sent = submission.map(|submission| submission.start_time);
-                self.unconfirmed = self.unconfirmed.into_iter().chain(sent).min();
+                let started = submission.map(|submission| submission.start_time);
+                self.unconfirmed = self.unconfirmed.into_iter().chain(started).min();
                 true
             }
-            Some(Standing::Retrying | Standing::Waiting) => true,
+            Some(ReadyClass::Retrying | ReadyClass::Waiting) => true,
             None => !decision.spec.suspend,
         };
         if is_open {
@@ -70,17 +74,16 @@ impl Decisions {
         }
     }
 
-    /// As metrics. What there is no time of is absent.
-    pub(super) fn registry(&self) -> Registry {
-        let mut registry = Registry::with_prefix(super::PREFIX);
+    /// Registers the metrics. A time that does not exist is absent.
+    pub(super) fn register(&self, registry: &mut Registry) {
         let counts = Family::<ReasonLabel, Gauge>::default();
         for reason in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Unobserved"]) {
             counts.get_or_create(&ReasonLabel { reason }).set(self.counts.get(reason).copied().unwrap_or_default());
         }
         registry.register(
             "decisions",
-            "Decisions in the cluster now that are not being deleted, by the reason of their Ready condition; Unobserved \
-             is the queue: created or edited, and not taken up yet",
+            "Number of decisions that are not being deleted, by the reason of their Ready condition; Unobserved is the \
+             queue: created or edited, and not reconciled yet",
             counts,
         );
         let stalled = Family::<ReasonLabel, Seconds>::default();
@@ -89,21 +92,21 @@ impl Decisions {
         }
         registry.register_with_unit(
             "decision_stalled_timestamp",
-            "When the newest of the Stalled decisions became so, by reason; absent where there is none",
+            "Time at which the newest Stalled decision stalled, by reason; absent if there is none",
             Unit::Seconds,
             stalled,
         );
         for (name, help, time) in [
             (
                 "decision_unconfirmed_timestamp",
-                "When the oldest answer was sent of which it is not known whether CodePipeline took it (Submitting, \
-                 Unconfirmed); absent where there is none",
+                "Start time of the oldest submission whose outcome is unknown (Submitting, Unconfirmed); absent if there \
+                 is none",
                 self.unconfirmed,
             ),
             (
                 "decision_expiry_timestamp",
-                "When the first of the decisions expires that may still be answered, by its notAfter or by \
-                 --waiting-limit; absent where there is none",
+                "Time at which the next open decision expires, by its notAfter or --waiting-limit; absent if no decision \
+                 is open",
                 self.expiry,
             ),
         ] {
@@ -113,13 +116,12 @@ impl Decisions {
                 registry.register_with_unit(name, help, Unit::Seconds, gauge);
             }
         }
-        registry
     }
 }
 
 fn since(decision: &ApprovalDecision, r#type: &str) -> Option<Timestamp> {
-    let conditions = decision.status.as_ref().map(|status| status.conditions.iter()).into_iter().flatten();
-    conditions.filter(|condition| condition.r#type == r#type).map(|condition| condition.last_transition_time).next()
+    let mut conditions = decision.status.as_ref().map(|status| status.conditions.iter()).into_iter().flatten();
+    conditions.find(|condition| condition.r#type == r#type).map(|condition| condition.last_transition_time)
 }
 
 fn seconds(time: Timestamp) -> f64 {

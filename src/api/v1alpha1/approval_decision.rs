@@ -1,20 +1,19 @@
-//! `ApprovalDecision`: one answer to one manual approval of CodePipeline, and what became of it.
+//! `ApprovalDecision`: one result for one manual approval of CodePipeline, and its outcome.
 //!
-//! Field names are those of the service's own PutApprovalResult and its results. Every limit stands in the schema, so that
-//! the API server refuses what cannot be right before the operator ever sees it.
+//! Field names are those of PutApprovalResult and of CodePipeline's read operations. Every limit is in the schema, so that the API
+//! server refuses invalid values before the operator sees them.
 
-use super::binding::{PipelineExecutionId, SourceRevision, Token};
+use super::binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
 use crate::api::{conditions::Condition, conditions::integral, conditions::integral_option, time};
 use jiff::Timestamp;
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// The annotation that asks for a Stalled decision to be tried afresh: any new value does, a time by convention.
+/// The annotation that restarts a Stalled decision. Any new value does; by convention it is a time.
 pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
 
-/// The answer to give, and the one approval request to give it to.
+/// The result to submit, and the one approval request that it is for.
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "codepipeline.approvals.dev",
@@ -25,27 +24,27 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
     derive = "PartialEq",
     shortname = "apd",
     category = "approvals",
-    doc = "An ApprovalDecision is one answer to one manual approval of AWS CodePipeline. The operator sends it with one \
+    doc = "An ApprovalDecision is one result for one manual approval of AWS CodePipeline. The operator submits it with one \
            PutApprovalResult call and writes approvedAt, or the exception that CodePipeline raised, into the status. \
-           Deleting a decision never touches the pipeline.",
+           Deleting a decision never changes the pipeline.",
     validation = Rule::new(
         "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.conditions) || \
          !oldSelf.status.conditions.exists(c, c.type == 'Ready' && (c.reason == 'Submitting' || c.reason == 'Unconfirmed'))"
     )
-    .message("spec cannot change while an answer is under way (Ready's reason is Submitting or Unconfirmed): \
-              try again once it is settled"),
+    .message("spec cannot change while a submission is in flight (the reason of Ready is Submitting or Unconfirmed): \
+              try again after it is settled"),
     validation = Rule::new(
         "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.conditions) || \
          !oldSelf.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True')"
     )
-    .message("spec cannot change once the approval is answered (Ready is True): create another ApprovalDecision"),
+    .message("spec cannot change after the decision is settled (Ready is True): create another ApprovalDecision"),
     validation = Rule::new(
         "[has(self.spec.token), has(self.spec.pipelineExecutionId), has(self.spec.sourceRevision)].filter(x, x).size() == 1"
     )
-    .message("spec must have exactly one of token, pipelineExecutionId and sourceRevision: they name the one approval \
-              request to answer"),
+    .message("spec must have exactly one of token, pipelineExecutionId and sourceRevision: it names the approval request \
+              that the decision is for"),
     validation = Rule::new("size(self.metadata.name) <= 230")
-        .message("metadata.name must be no longer than 230 characters: the Events about it are named after it"),
+        .message("metadata.name must be no longer than 230 characters: the names of its Events start with it"),
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineName"),
     printcolumn(name = "Stage", type_ = "string", json_path = ".spec.stageName"),
     printcolumn(name = "Action", type_ = "string", json_path = ".spec.actionName"),
@@ -69,31 +68,31 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalDecisionSpec {
-    /// The pipeline that waits for the approval, in the account and region that the operator works in.
+    /// The pipeline that contains the approval, in the operator's AWS account and region.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub pipeline_name: String,
-    /// The stage that holds the approval action.
+    /// The stage that contains the approval action.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub stage_name: String,
     /// The approval action.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub action_name: String,
-    /// The token of the approval request to answer. It stands for one request of one run of the pipeline: GetPipelineState
-    /// shows it while the approval is pending, and so does the notification that the approval action sends. Exactly one of
-    /// token, pipelineExecutionId and sourceRevision is set.
+    /// The token of the approval request. It identifies one request of one execution. GetPipelineState shows it while the
+    /// approval is pending, and the notification of the approval action contains it. Exactly one of token,
+    /// pipelineExecutionId and sourceRevision is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
-    /// The run of the pipeline whose approval to answer. The decision waits until the run gets there, and ends when the run
-    /// ends before.
+    /// The execution whose approval the decision is for. The decision waits until the execution reaches the approval. It
+    /// becomes ExecutionEnded if the execution ends before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_execution_id: Option<PipelineExecutionId>,
-    /// What the run was started with whose approval to answer. The decision waits for such a run. Where several of them wait
-    /// for an approval at once, none is answered.
+    /// A source revision of the execution whose approval the decision is for. The decision waits for such an execution. If
+    /// several of them wait for the approval at the same time, nothing is submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_revision: Option<SourceRevision>,
-    /// The answer.
+    /// The result to submit.
     pub result: ApprovalResult,
-    /// Nothing is sent after this time (RFC 3339, such as 2026-01-31T17:00:00Z): the decision then becomes Expired.
+    /// Nothing is sent after this time (RFC 3339, such as 2026-01-31T17:00:00Z). The decision then becomes Expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= timestamp('2000-01-01T00:00:00Z') && self < timestamp('3000-01-01T00:00:00Z')")
         .message("must be an RFC 3339 time in a year from 2000 to 2999, such as 2026-01-31T17:00:00Z"))]
@@ -103,37 +102,28 @@ pub struct ApprovalDecisionSpec {
     pub suspend: bool,
 }
 
-/// The answer, as PutApprovalResult takes it.
+/// The result, as PutApprovalResult accepts it.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 pub struct ApprovalResult {
-    /// Whether the pipeline may go on.
+    /// Approved or Rejected.
     pub status: ApprovalStatus,
-    /// Why, in 0 to 512 characters. It is shown beside the action in the pipeline's history. An action may require it not
-    /// to be empty.
+    /// Why, in 0 to 512 characters. CodePipeline shows it beside the action in the pipeline's history. An action may require
+    /// a summary that is not empty.
     #[schemars(length(max = 512))]
     pub summary: String,
 }
 
-/// Whether the pipeline may go on: Approved or Rejected.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+/// Whether the pipeline may continue.
+#[derive(Clone, Copy, Debug, Deserialize, strum::Display, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 pub enum ApprovalStatus {
-    /// The pipeline goes on.
+    /// The pipeline continues.
     Approved,
     /// The stage fails.
     Rejected,
 }
 
-impl fmt::Display for ApprovalStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Approved => "Approved",
-            Self::Rejected => "Rejected",
-        })
-    }
-}
-
-/// A time as a user wrote it. The API server admits `date-time`s that are in no calendar, so it is read where an error
-/// can be told.
+/// A time as the user wrote it. The API server admits a `date-time` that is in no calendar, so the operator parses it where it
+/// can report an error.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct NotAfter(pub String);
 
@@ -151,12 +141,12 @@ impl JsonSchema for NotAfter {
     }
 }
 
-/// What became of the decision.
+/// The outcome of the decision so far.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct ApprovalDecisionStatus {
-    /// The metadata.generation that this status speaks of; -1 before the operator has seen the decision.
+    /// The metadata.generation that this status describes; -1 before the operator has seen the decision.
     #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Ready, and Reconciling or Stalled while they are True.
@@ -164,51 +154,51 @@ pub struct ApprovalDecisionStatus {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// When CodePipeline took the answer: from its response, or from its record where the response was lost.
+    /// When CodePipeline accepted the result: from its response, or from its history if the response was lost.
     #[serde(default, deserialize_with = "time::lenient_option", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time::schema")]
     pub approved_at: Option<Timestamp>,
     /// The exception that CodePipeline raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
-    /// The run of the pipeline that the request belongs to, once known.
+    /// The pipeline execution that the request belongs to, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub pipeline_execution_id: Option<String>,
-    /// The run of the approval action that the request belongs to, once known.
+    /// The execution of the approval action that opened the request, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub action_execution_id: Option<String>,
-    /// Who answered, as CodePipeline's record has it (lastUpdatedBy), where it was read.
+    /// Who responded to the approval, from CodePipeline's history (lastUpdatedBy), if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub decided_by: Option<String>,
-    /// The attempt at answering that is under way, or was the last one. It is written before the request leaves.
+    /// The current or last submission. The operator writes it before it sends the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<Submission>,
-    /// The value of the annotation codepipeline.approvals.dev/requestedAt that was acted on last.
+    /// The last value of the annotation codepipeline.approvals.dev/requestedAt that the operator acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub last_handled_requested_at: Option<String>,
 }
 
-/// An attempt at answering.
+/// A submission: the attempts to call PutApprovalResult for one request.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Submission {
-    /// How many attempts there were since the decision was last edited, this one included.
+    /// The number of attempts since the last edit of the decision, including this one.
     #[serde(deserialize_with = "integral")]
     #[schemars(range(min = 1))]
     pub attempts: i64,
-    /// When the attempt began; where the outcome of earlier ones is not known, when the first of them began.
+    /// When the attempt started. If the outcome of earlier attempts is not known, when the first of them started.
     #[serde(deserialize_with = "time::lenient")]
     #[schemars(schema_with = "time::schema")]
     pub start_time: Timestamp,
-    /// When the last attempt can no longer reach the service.
+    /// When the last attempt can no longer reach CodePipeline.
     #[serde(deserialize_with = "time::lenient")]
     #[schemars(schema_with = "time::schema")]
     pub deadline: Timestamp,
-    /// The token that the request carries.
+    /// The token in the request.
     pub token: Token,
 }
 
@@ -218,7 +208,39 @@ pub struct Exception {
     /// The exact name, such as InvalidApprovalTokenException.
     #[schemars(length(max = 256))]
     pub r#type: String,
-    /// The service's own words.
+    /// CodePipeline's own message.
     #[schemars(length(max = 2048))]
     pub message: String,
+}
+
+/// A spec that the operator cannot act on although the API server admitted it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum InvalidSpec {
+    /// It does not name the request in exactly one way.
+    Binding,
+    /// `spec.notAfter` is not a time. This is what was found.
+    NotAfter(String),
+}
+
+impl ApprovalDecisionSpec {
+    /// How the decision names its request.
+    ///
+    /// # Errors
+    /// When it names none or more than one, which the API server does not admit.
+    pub fn binding(&self) -> Result<Binding<'_>, InvalidSpec> {
+        match (&self.token, &self.pipeline_execution_id, &self.source_revision) {
+            (Some(token), None, None) => Ok(Binding::Token(token)),
+            (None, Some(id), None) => Ok(Binding::Execution(ExecutionBinding::PipelineExecution(id))),
+            (None, None, Some(revision)) => Ok(Binding::Execution(ExecutionBinding::SourceRevision(revision))),
+            _ => Err(InvalidSpec::Binding),
+        }
+    }
+}
+
+impl ApprovalDecision {
+    /// `namespace/name`, for the log.
+    #[must_use]
+    pub fn qualified_name(&self) -> String {
+        format!("{}/{}", self.namespace().unwrap_or_default(), self.name_any())
+    }
 }

@@ -1,13 +1,12 @@
-//! What a decision may be bound to. Each of them names one approval request and never "whatever is pending now".
+//! The three ways in which a decision names one approval request. None of them means "whatever is pending now".
 
-use super::approval_decision::ApprovalDecisionSpec;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An approval token: a lower-case UUID. Whoever holds it and may call PutApprovalResult can answer the approval, so it
-/// never shows in a log.
+/// An approval token: a lower-case UUID. Anyone who has it and may call PutApprovalResult can respond to the approval, so it
+/// never appears in a log.
 #[derive(Clone, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[schemars(inline)]
 pub struct Token(
@@ -16,7 +15,7 @@ pub struct Token(
 );
 
 impl Token {
-    /// A text as a token, if it is one. What the service calls an external execution id is not always.
+    /// The text as a token, if it has the form of one. CodePipeline's external execution ids do not always.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
         let is_hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -32,8 +31,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The id of a run of a pipeline: a UUID.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+/// The id of a pipeline execution: a UUID.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[schemars(inline)]
 pub struct PipelineExecutionId(
     #[schemars(length(equal = 36), regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]
@@ -46,49 +45,34 @@ impl fmt::Display for PipelineExecutionId {
     }
 }
 
-/// What a source action of a run came upon.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
+/// The revision that a source action of an execution provided.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRevision {
-    /// The revision in full, as ListPipelineExecutions shows it: the id of a commit, the version of an object, the digest of
-    /// an image. It is compared exactly.
+    /// The full revision id, as ListPipelineExecutions shows it: a commit id, an object version or an image digest. The
+    /// comparison is exact.
     #[schemars(length(min = 1, max = 1500))]
     pub revision_id: String,
-    /// The source action that came upon it; any, where none is named.
+    /// The source action that provided the revision. Without it, any source action matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub action_name: Option<String>,
 }
 
-/// What a decision is bound to.
+/// How a decision names its request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Binding<'a> {
-    /// The request itself, which is pending when the decision is made.
+    /// By the token of the pending request.
     Token(&'a Token),
-    /// A run, whose request there may not be yet.
-    Run(RunBinding<'a>),
+    /// By its execution, which may not have reached the approval yet.
+    Execution(ExecutionBinding<'a>),
 }
 
-/// Which run of the pipeline.
+/// How a decision names the execution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RunBinding<'a> {
-    /// The one of this id.
+pub enum ExecutionBinding<'a> {
+    /// By its id.
     PipelineExecution(&'a PipelineExecutionId),
-    /// The one of this source revision.
+    /// By a source revision.
     SourceRevision(&'a SourceRevision),
-}
-
-impl ApprovalDecisionSpec {
-    /// What the decision is bound to.
-    ///
-    /// # Errors
-    /// When it is bound to nothing or to more than one thing, which the API server does not let pass.
-    pub fn binding(&self) -> Result<Binding<'_>, String> {
-        match (&self.token, &self.pipeline_execution_id, &self.source_revision) {
-            (Some(token), None, None) => Ok(Binding::Token(token)),
-            (None, Some(id), None) => Ok(Binding::Run(RunBinding::PipelineExecution(id))),
-            (None, None, Some(revision)) => Ok(Binding::Run(RunBinding::SourceRevision(revision))),
-            _ => Err("spec must have exactly one of token, pipelineExecutionId and sourceRevision".to_owned()),
-        }
-    }
 }

@@ -1,22 +1,22 @@
-//! Version `v1alpha1`: a file a kind, and the reasons that their conditions carry.
+//! Version `v1alpha1`: one file for each kind, and the reasons of their conditions.
 
 mod approval_decision;
 mod binding;
-mod lean;
 mod reason;
+mod wire_decision;
 
 pub use approval_decision::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception,
-    NotAfter, REQUESTED_AT, Submission,
+    InvalidSpec, NotAfter, REQUESTED_AT, Submission,
 };
-pub use binding::{Binding, PipelineExecutionId, RunBinding, SourceRevision, Token};
-pub use lean::Lean;
-pub use reason::{Reason, Standing};
+pub use binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
+pub use reason::{ReadyClass, Reason};
+pub use wire_decision::WireDecision;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-/// The definitions of every kind, as `approval-operator crd` prints them.
+/// The CustomResourceDefinition of every kind, as `approval-operator crd` prints them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![ApprovalDecision::crd()]

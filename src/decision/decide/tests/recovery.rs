@@ -1,136 +1,159 @@
-//! What is done about an answer of unknown fate, and about a request that was completed before.
+//! A submission whose outcome is unknown, and a request that was completed before the result arrived.
 
 use super::*;
 
 #[test]
-fn an_answer_of_unknown_fate_is_looked_for_in_the_record() {
-    let doubt = || fresh().in_doubt();
-    let forged = || fresh().standing(Reason::Unconfirmed).submitted(1, 0, WEEK);
-    let mine = |seconds| doubt_about(doubt(), over(Approved, seconds));
-    let silent = |summary: &str| {
-        let record = Finished { summary: Some(summary.to_owned()), ..finished(Approved, 9) };
-        (Record::Finished(record.clone()), record)
+fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
+    let in_doubt = || fresh().in_doubt();
+    let forged = || fresh().with_reason(Reason::Unconfirmed).submitted(1, 0, WEEK);
+    let approved = |seconds| at_deadline(in_doubt(), completed_record(Approved, seconds));
+    let with_summary = |summary: &str| {
+        let approval = CompletedApproval { summary: Some(summary.to_owned()), ..completed_approval(Approved, 9) };
+        (ApprovalRecord::Completed(approval.clone()), approval)
     };
-    let ((other_words, other_record), (service_words, service_record)) = (silent("mine"), silent("Approved by ada"));
-    let timeless = Finished { at: None, ..finished(Approved, 9) };
+    let ((other_record, other), (own_record, own)) = (with_summary("mine"), with_summary("Approved by ada"));
+    let timeless = CompletedApproval { at: None, ..completed_approval(Approved, 9) };
     let gone = exception("PipelineNotFound");
     let completed = |record| refused(Refusal::ApprovalAlreadyCompleted, None, Some(record));
-    let not_yet = |ids, next| unconfirmed(Doubt::NotInRecord, ids, next);
+    let not_yet = |ids, next| unconfirmed(UnconfirmedCause::NotInHistory, ids, next);
+    let expired_at_20 = |caveat| write(Outcome::Expired { expiry: Expiry::NotAfter(at(20)), caveat });
     rows! {
-        "nothing is read while the request may still arrive": given(doubt(), 19) => wait(20);
-        "… even if the record was read": given(doubt(), 19).record(over(Approved, 9)) => wait(20);
-        "then the record is read": given(doubt(), 20) => Step::ReadRecord(token());
-        "a deadline that no attempt has is nothing to wait for": given(forged(), 20) => Step::ReadRecord(token());
-        "… nor is a trace of what was never sent":
-            given(forged(), 20).record(Record::Unseen) => again(2, 0, 20, unknown());
-        "a crash before the answer is no different": given(crashed(), 20) => Step::ReadRecord(token());
-        "our answer, while we asked": mine(9) => recorded(finished(Approved, 9));
-        "our answer, by a clock that is behind": mine(-5) => recorded(finished(Approved, -5));
-        "our answer, at the deadline": mine(20) => recorded(finished(Approved, 20));
-        "the same answer before we asked": mine(-6) => already_decided(finished(Approved, -6), None);
-        "the same answer after we asked": mine(21) => already_decided(finished(Approved, 21), None);
-        "other words": doubt_about(doubt(), other_words) => already_decided(other_record, None);
-        "no time in the record":
-            doubt_about(doubt(), Record::Finished(timeless.clone())) => already_decided(timeless, None);
-        "where we had no words, the service's own do not count":
-            doubt_about(doubt().answering(Approved, ""), service_words) => recorded(service_record);
+        "nothing is read while the request may still arrive": given(in_doubt(), 19) => wait(20);
+        "… even if the history was read": given(in_doubt(), 19).record(completed_record(Approved, 9)) => wait(20);
+        "then the operator reads the history": given(in_doubt(), 20) => Step::ReadRecord(token());
+        "it does not wait for a deadline that no attempt can have": given(forged(), 20) => Step::ReadRecord(token());
+        "… nor for a trace of what was never sent":
+            given(forged(), 20).record(ApprovalRecord::NotVisible) => next_after_doubt(2, 0, 20, unknown_ids());
+        "a crash before the response is the same": given(crashed(), 20) => Step::ReadRecord(token());
+        "our result, during our attempt": approved(9) => delivered_by(completed_approval(Approved, 9));
+        "our result, by a clock that is slow": approved(-5) => delivered_by(completed_approval(Approved, -5));
+        "our result, at the deadline": approved(20) => delivered_by(completed_approval(Approved, 20));
+        "the same result before our attempt": approved(-6) => already_decided(completed_approval(Approved, -6), None);
+        "the same result after our attempt": approved(21) => already_decided(completed_approval(Approved, 21), None);
+        "another summary": at_deadline(in_doubt(), other_record) => already_decided(other, None);
+        "no time in the history":
+            at_deadline(in_doubt(), ApprovalRecord::Completed(timeless.clone())) => already_decided(timeless, None);
+        "our summary is empty: CodePipeline's own summary does not count":
+            at_deadline(in_doubt().with_result(Approved, ""), own_record) => delivered_by(own);
         "… but the result does":
-            doubt_about(doubt().answering(Approved, ""), over(Rejected, 9)) => completed(finished(Rejected, 9));
-        "another result": doubt_about(doubt(), over(Rejected, 9)) => completed(finished(Rejected, 9));
-        "nobody's answer": doubt_about(doubt(), over(None, 9)) => completed(finished(None, 9));
-        "a pipeline that is gone":
-            doubt_about(doubt(), Record::PipelineNotFound(gone.clone()))
+            at_deadline(in_doubt().with_result(Approved, ""), completed_record(Rejected, 9))
+            => completed(completed_approval(Rejected, 9));
+        "another result":
+            at_deadline(in_doubt(), completed_record(Rejected, 9)) => completed(completed_approval(Rejected, 9));
+        "no response": at_deadline(in_doubt(), completed_record(None, 9)) => completed(completed_approval(None, 9));
+        "the pipeline does not exist":
+            at_deadline(in_doubt(), ApprovalRecord::PipelineNotFound(gone.clone()))
             => refused(Refusal::PipelineNotFound, Some(gone), None);
-        "still pending: asked again": doubt_about(doubt(), Record::Pending(ids())) => again(2, 0, 20, ids());
-        "unseen: looked for again": doubt_about(doubt().known(ids()), Record::Unseen) => not_yet(ids(), 35);
-        "lagging: looked for again": doubt_about(doubt(), Record::Lagging(ids())) => not_yet(ids(), 35);
+        "still pending: the result is submitted again":
+            at_deadline(in_doubt(), ApprovalRecord::Pending(ids())) => next_after_doubt(2, 0, 20, ids());
+        "not visible: the operator reads again":
+            at_deadline(in_doubt().with_ids(ids()), ApprovalRecord::NotVisible) => not_yet(ids(), 35);
+        "lagging: the operator reads again":
+            at_deadline(in_doubt(), ApprovalRecord::Lagging(ids())) => not_yet(ids(), 35);
         "… when the minute is over, if that is sooner":
-            given(doubt(), 70).record(Record::Unseen) => not_yet(unknown(), 80);
-        "unseen for a minute: asked again": given(doubt(), 80).record(Record::Unseen) => again(2, 0, 80, unknown());
-        "lagging for a minute: asked again":
-            given(doubt(), 80).record(Record::Lagging(ids())) => again(2, 0, 80, ids());
-        "what was read before the minute was over counts as of then":
-            given(doubt(), 79).record(Record::Unseen).after(60) => not_yet(unknown(), 80);
-        "unreadable: for as long as it takes":
-            given(doubt().known(ids()), WEEK + 100).unreadable() => unconfirmed(unreadable(), ids(), WEEK + 115);
-        "not asked again while it is being deleted": given(doubt().deleted(), 20).record(Record::Pending(ids())) => Step::Rest;
-        "… but what became of it is told": given(doubt().deleted(), 20).record(over(Approved, 9)) => recorded(finished(Approved, 9));
-        "not asked again past a limit":
-            given(doubt().not_after(at(20)), 20).record(Record::Pending(ids()))
-            => settle(Outcome::Expired { expiry: Expiry::NotAfter(at(20)), unproven: None });
-        "past a limit and without a trace, it is not said that nothing was taken":
-            given(doubt().not_after(at(20)), 80).record(Record::Unseen)
-            => settle(Outcome::Expired {
-                expiry: Expiry::NotAfter(at(20)),
-                unproven: Some("an answer was sent, and CodePipeline's record shows no trace of it".to_owned()),
-            });
-        "past a limit, doubt comes first":
-            given(doubt().not_after(at(20)), 20).record(over(Approved, 9)) => recorded(finished(Approved, 9));
-        "not asked again while suspended":
-            given(doubt().suspended(), 20).record(Record::Pending(ids())) => settle(Outcome::Suspended);
-        "attempts are counted to the end of numbers":
-            given(fresh().standing(Reason::Unconfirmed).submitted(i64::MAX, 0, 20), 20).record(Record::Pending(ids()))
-            => again(i64::MAX, 0, 20, ids());
+            given(in_doubt(), 70).record(ApprovalRecord::NotVisible) => not_yet(unknown_ids(), 80);
+        "not visible for a minute: the result is submitted again":
+            given(in_doubt(), 80).record(ApprovalRecord::NotVisible) => next_after_doubt(2, 0, 80, unknown_ids());
+        "lagging for a minute: the result is submitted again":
+            given(in_doubt(), 80).record(ApprovalRecord::Lagging(ids())) => next_after_doubt(2, 0, 80, ids());
+        "a read that started before the minute was over is not conclusive":
+            given(in_doubt(), 79).record(ApprovalRecord::NotVisible).after(60) => not_yet(unknown_ids(), 80);
+        "the history cannot be read: the operator reads again for as long as it takes":
+            given(in_doubt().with_ids(ids()), WEEK + 100).unreadable()
+            => unconfirmed(history_unreadable(), ids(), WEEK + 115);
+        "nothing is submitted again during a deletion":
+            given(in_doubt().deleted(), 20).record(ApprovalRecord::Pending(ids())) => Step::AwaitChange;
+        "… but the outcome is reported":
+            given(in_doubt().deleted(), 20).record(completed_record(Approved, 9))
+            => delivered_by(completed_approval(Approved, 9));
+        "nothing is submitted again after a limit":
+            given(in_doubt().not_after(at(20)), 20).record(ApprovalRecord::Pending(ids())) => expired_at_20(None);
+        "after a limit and without a trace, the outcome does not claim that no result was accepted":
+            given(in_doubt().not_after(at(20)), 80).record(ApprovalRecord::NotVisible)
+            => expired_at_20(Some(Caveat::NoTraceOfAttempt));
+        "after a limit, the history comes first":
+            given(in_doubt().not_after(at(20)), 20).record(completed_record(Approved, 9))
+            => delivered_by(completed_approval(Approved, 9));
+        "nothing is submitted again while the decision is suspended":
+            given(in_doubt().suspended(), 20).record(ApprovalRecord::Pending(ids())) => write(Outcome::Suspended);
+        "the number of attempts saturates":
+            given(fresh().with_reason(Reason::Unconfirmed).submitted(i64::MAX, 0, 20), 20)
+                .record(ApprovalRecord::Pending(ids()))
+            => next_after_doubt(i64::MAX, 0, 20, ids());
     }
 }
 
 fn crashed() -> ApprovalDecision {
-    fresh().standing(Reason::Submitting).submitted(1, 0, 20)
+    fresh().with_reason(Reason::Submitting).submitted(1, 0, 20)
 }
 
-/// As the deadline of the only attempt passes.
-fn doubt_about(decision: ApprovalDecision, record: Record) -> Seen {
+/// At the deadline of the only attempt, the history shows this.
+fn at_deadline(decision: ApprovalDecision, record: ApprovalRecord) -> Case {
     given(decision, 20).record(record)
 }
 
 #[test]
-fn a_request_that_was_completed_before_is_looked_up() {
-    let told = |earlier| answer(earlier, Err(refusal(Refusal::ApprovalAlreadyCompleted)));
-    let by = |record| refused(Refusal::ApprovalAlreadyCompleted, Some(already_completed()), record);
-    let still = |doubt, completed: Option<Exception>, ids, next| {
-        settle(Outcome::Unconfirmed { doubt, completed, ids, next: at(next) })
+fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
+    let response = |prior| response(prior, Err(refusal(Refusal::ApprovalAlreadyCompleted)));
+    let by_others = |record| refused(Refusal::ApprovalAlreadyCompleted, Some(already_completed()), record);
+    let still_unknown = |cause, completed: Option<Exception>, ids, next| {
+        write(Outcome::Unconfirmed { cause, completed, ids, next: at(next) })
     };
-    let late = |earlier, seconds| Seen { now: at(seconds), ..told(earlier) };
-    let remembered = || crashed().raised(already_completed()).known(ids());
-    let lag = || Record::Lagging(ids());
+    let response_at = |prior, seconds| Case { now: at(seconds), ..response(prior) };
+    let remembered = || crashed().raised(already_completed()).with_ids(ids());
+    let lagging = || ApprovalRecord::Lagging(ids());
+    let not_in_history = || UnconfirmedCause::NotInHistory;
     rows! {
-        "a first attempt reads the record": told(NotTaken) => Step::ReadRecord(token());
-        "so does one after doubt": told(InDoubt) => Step::ReadRecord(token());
-        "a first attempt cannot have done it":
-            told(NotTaken).record(over(Approved, 0))
-            => already_decided(finished(Approved, 0), Some(already_completed()));
-        "one before it can": told(InDoubt).record(over(Approved, 0)) => recorded(finished(Approved, 0));
-        "… unless it was before our time":
-            told(InDoubt).record(over(Approved, -6))
-            => already_decided(finished(Approved, -6), Some(already_completed()));
-        "another result": told(NotTaken).record(over(Rejected, 0)) => by(Some(finished(Rejected, 0)));
-        "another result, after doubt": told(InDoubt).record(over(Rejected, 0)) => by(Some(finished(Rejected, 0)));
-        "nobody's answer": told(NotTaken).record(over(None, 0)) => by(Some(finished(None, 0)));
-        "no trace proves nothing": told(NotTaken).record(Record::Unseen) => by(None);
-        "no trace after doubt": told(InDoubt).record(Record::Unseen) => by(None);
-        "a pipeline that is gone proves nothing":
-            told(NotTaken).record(Record::PipelineNotFound(exception("PipelineNotFound"))) => by(None);
-        "a record that lags is read again, and the exception is kept":
-            told(NotTaken).record(lag()) => still(Doubt::NotInRecord, Some(already_completed()), ids(), 16);
-        "so is one that calls it pending":
-            told(NotTaken).record(Record::Pending(ids()))
-            => still(Doubt::NotInRecord, Some(already_completed()), ids(), 16);
+        "after a first attempt the operator reads the history": response(NotApplied) => Step::ReadRecord(token());
+        "… after doubt too": response(InDoubt) => Step::ReadRecord(token());
+        "a first attempt cannot have completed it":
+            response(NotApplied).record(completed_record(Approved, 0))
+            => already_decided(completed_approval(Approved, 0), Some(already_completed()));
+        "an attempt before it can":
+            response(InDoubt).record(completed_record(Approved, 0)) => delivered_by(completed_approval(Approved, 0));
+        "… unless it was completed before our first attempt":
+            response(InDoubt).record(completed_record(Approved, -6))
+            => already_decided(completed_approval(Approved, -6), Some(already_completed()));
+        "another result":
+            response(NotApplied).record(completed_record(Rejected, 0))
+            => by_others(Some(completed_approval(Rejected, 0)));
+        "another result, after doubt":
+            response(InDoubt).record(completed_record(Rejected, 0)) => by_others(Some(completed_approval(Rejected, 0)));
+        "no response":
+            response(NotApplied).record(completed_record(None, 0)) => by_others(Some(completed_approval(None, 0)));
+        "no trace proves nothing": response(NotApplied).record(ApprovalRecord::NotVisible) => by_others(None);
+        "no trace after doubt": response(InDoubt).record(ApprovalRecord::NotVisible) => by_others(None);
+        "a pipeline that does not exist proves nothing":
+            response(NotApplied).record(ApprovalRecord::PipelineNotFound(exception("PipelineNotFound")))
+            => by_others(None);
+        "a history that lags is read again, and the exception is kept":
+            response(NotApplied).record(lagging())
+            => still_unknown(not_in_history(), Some(already_completed()), ids(), 16);
+        "so is one that shows the request as pending":
+            response(NotApplied).record(ApprovalRecord::Pending(ids()))
+            => still_unknown(not_in_history(), Some(already_completed()), ids(), 16);
         "so is one that cannot be read":
-            told(NotTaken).unreadable() => still(unreadable(), Some(already_completed()), unknown(), 16);
-        "after doubt the exception is not kept: our own answer may be what completed it":
-            told(InDoubt).record(lag()) => still(Doubt::NotInRecord, None, ids(), 16);
-        "ten minutes of contradiction past the deadline are enough": late(NotTaken, 620).record(lag()) => by(None);
-        "… after doubt too": late(InDoubt, 620).record(lag()) => by(None);
-        "… and of an unreadable record, for a first attempt": late(NotTaken, 620).unreadable() => by(None);
-        "… but not after doubt, where the record alone can tell":
-            late(InDoubt, 620).unreadable() => still(unreadable(), None, unknown(), 635);
-        "less are not":
-            late(NotTaken, 619).record(lag()) => still(Doubt::NotInRecord, Some(already_completed()), ids(), 634);
-        "in a later round the record is read at once": given(remembered(), 5) => Step::ReadRecord(token());
-        "… and by others it remains, though in our time and words":
-            given(remembered(), 5).record(over(Approved, 0))
-            => already_decided(finished(Approved, 0), Some(already_completed()));
-        "… or stays open, with what was known":
-            given(remembered(), 5).unreadable() => still(unreadable(), Some(already_completed()), ids(), 20);
+            response(NotApplied).unreadable()
+            => still_unknown(history_unreadable(), Some(already_completed()), unknown_ids(), 16);
+        "after doubt the exception is not kept, because our own result may have completed the request":
+            response(InDoubt).record(lagging()) => still_unknown(not_in_history(), None, ids(), 16);
+        "ten minutes of contradiction after the deadline are enough":
+            response_at(NotApplied, 620).record(lagging()) => by_others(None);
+        "… after doubt too": response_at(InDoubt, 620).record(lagging()) => by_others(None);
+        "… and of an unreadable history, for a first attempt":
+            response_at(NotApplied, 620).unreadable() => by_others(None);
+        "… but not after doubt, where only the history can say":
+            response_at(InDoubt, 620).unreadable() => still_unknown(history_unreadable(), None, unknown_ids(), 635);
+        "less than ten minutes are not":
+            response_at(NotApplied, 619).record(lagging())
+            => still_unknown(not_in_history(), Some(already_completed()), ids(), 634);
+        "in a later reconcile the operator reads the history at once":
+            given(remembered(), 5) => Step::ReadRecord(token());
+        "… someone else completed the request, although the time and the summary are ours":
+            given(remembered(), 5).record(completed_record(Approved, 0))
+            => already_decided(completed_approval(Approved, 0), Some(already_completed()));
+        "… or its outcome stays unknown, with the known ids":
+            given(remembered(), 5).unreadable()
+            => still_unknown(history_unreadable(), Some(already_completed()), ids(), 20);
     }
 }

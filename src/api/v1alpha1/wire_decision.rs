@@ -1,0 +1,171 @@
+//! A decision as it travels between the operator and the API server. Deserializing skips the metadata that the operator does not use:
+//! managedFields alone are larger than everything else, in each response and each watch event. Serializing writes the status and its
+//! precondition only: the API server ignores the rest of the body in a PUT of a status, but would parse and compare it.
+
+use super::approval_decision::{ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, REQUESTED_AT};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{Deserialize, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// A decision with only the metadata that the operator uses. It serializes as the body of a PUT of its status, without the spec.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "WireInput")]
+pub struct WireDecision(pub ApprovalDecision);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireOutput<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: Precondition<'a>,
+    status: Option<&'a ApprovalDecisionStatus>,
+}
+
+/// The object and its version: the API server refuses the status of any other version with 409.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Precondition<'a> {
+    name: Option<&'a str>,
+    namespace: Option<&'a str>,
+    uid: Option<&'a str>,
+    resource_version: Option<&'a str>,
+}
+
+impl Serialize for WireDecision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(ApprovalDecision { metadata, status, .. }) = self;
+        let metadata = Precondition {
+            name: metadata.name.as_deref(),
+            namespace: metadata.namespace.as_deref(),
+            uid: metadata.uid.as_deref(),
+            resource_version: metadata.resource_version.as_deref(),
+        };
+        let (api_version, kind) = (ApprovalDecision::api_version(&()), ApprovalDecision::kind(&()));
+        WireOutput { api_version, kind, metadata, status: status.as_ref() }.serialize(serializer)
+    }
+}
+
+#[derive(Deserialize)]
+struct WireInput {
+    metadata: Metadata,
+    spec: ApprovalDecisionSpec,
+    status: Option<ApprovalDecisionStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    annotations: Option<Annotations>,
+}
+
+/// The only annotation that the operator uses.
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "codepipeline.approvals.dev/requestedAt")]
+    requested_at: Option<String>,
+}
+
+impl From<WireInput> for WireDecision {
+    fn from(WireInput { metadata, spec, status }: WireInput) -> Self {
+        let requested_at = metadata.annotations.and_then(|annotations| annotations.requested_at);
+        let metadata = ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            creation_timestamp: metadata.creation_timestamp,
+            deletion_timestamp: metadata.deletion_timestamp,
+            annotations: requested_at.map(|value| BTreeMap::from([(REQUESTED_AT.to_owned(), value)])),
+            ..ObjectMeta::default()
+        };
+        Self(ApprovalDecision { metadata, spec, status })
+    }
+}
+
+/// The same resource as [`ApprovalDecision`].
+impl Resource for WireDecision {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind(type_: &()) -> Cow<'_, str> {
+        ApprovalDecision::kind(type_)
+    }
+
+    fn group(type_: &()) -> Cow<'_, str> {
+        ApprovalDecision::group(type_)
+    }
+
+    fn version(type_: &()) -> Cow<'_, str> {
+        ApprovalDecision::version(type_)
+    }
+
+    fn plural(type_: &()) -> Cow<'_, str> {
+        ApprovalDecision::plural(type_)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+            "kind": "ApprovalDecision",
+            "metadata": {
+                "name": "release", "namespace": "team", "uid": "uid-1", "resourceVersion": "7", "generation": 2,
+                "creationTimestamp": "2026-07-01T12:00:00Z", "deletionTimestamp": "2026-07-01T12:01:00Z",
+                "annotations": { REQUESTED_AT: "now" },
+            },
+            "spec": {
+                "pipelineName": "shop", "stageName": "Production", "actionName": "Approve",
+                "token": "0a1b2c3d-0000-4000-8000-00000000000a",
+                "result": { "status": "Approved", "summary": "checked" },
+            },
+            "status": { "observedGeneration": -1 },
+        })
+    }
+
+    #[test]
+    fn unused_metadata_is_skipped_and_the_rest_is_kept() {
+        let mut object_with_metadata = object();
+        object_with_metadata["metadata"]["labels"] = json!({ "team": "web" });
+        object_with_metadata["metadata"]["annotations"]["note"] = json!("keep");
+        object_with_metadata["metadata"]["managedFields"] =
+            json!([{ "manager": "kubectl", "fieldsV1": { "f:spec": {} } }]);
+        let WireDecision(decision) = serde_json::from_value(object_with_metadata).unwrap();
+        assert_eq!(serde_json::to_value(&decision).unwrap(), object());
+    }
+
+    #[test]
+    fn a_status_is_sent_with_its_precondition_and_without_the_spec() {
+        let lean: WireDecision = serde_json::from_value(object()).unwrap();
+        let sent = json!({
+            "apiVersion": "codepipeline.approvals.dev/v1alpha1",
+            "kind": "ApprovalDecision",
+            "metadata": { "name": "release", "namespace": "team", "uid": "uid-1", "resourceVersion": "7" },
+            "status": { "observedGeneration": -1 },
+        });
+        assert_eq!(serde_json::to_value(&lean).unwrap(), sent);
+    }
+}

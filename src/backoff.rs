@@ -1,0 +1,98 @@
+//! Every back-off policy of the operator, in one place: what is retried, after which delay, and why.
+
+use kube::runtime::utils::Backoff;
+use std::time::Duration;
+
+/// A delay that doubles with each failure, up to a maximum.
+#[derive(Clone, Copy, Debug)]
+pub struct ExponentialBackoff {
+    /// The delay after the first failure.
+    pub initial: Duration,
+    /// The longest delay.
+    pub max: Duration,
+}
+
+/// Between two attempts to submit a result, with full jitter.
+pub const SUBMISSION: ExponentialBackoff =
+    ExponentialBackoff { initial: Duration::from_secs(1), max: Duration::from_secs(300) };
+
+/// Between two polls of a pipeline that cannot be read. Subscribers notice within the maximum that the pipeline can be read
+/// again, and a pipeline that cannot be read costs at most one call in that time.
+pub const FAILED_POLL: ExponentialBackoff =
+    ExponentialBackoff { initial: Duration::from_secs(1), max: Duration::from_secs(60) };
+
+/// Between two writes of the outcome of a submission, which are repeated until one lands: no one else knows the outcome.
+pub const OUTCOME_WRITE: ExponentialBackoff =
+    ExponentialBackoff { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
+
+/// Between two sends of a request that the API server cannot accept now, unless it asks for a certain delay. The default of the
+/// client grows to a quarter of an hour, which would add that much to an outage. With [`API_REQUEST_RETRIES`], some 20 s.
+pub const API_REQUEST: ExponentialBackoff =
+    ExponentialBackoff { initial: Duration::from_millis(5), max: Duration::from_secs(2) };
+
+/// The number of retries before the error is reported.
+pub const API_REQUEST_RETRIES: u32 = 15;
+
+/// After a reconcile that failed because the API server could not be read or written.
+pub const FAILED_RECONCILE: Duration = Duration::from_secs(5);
+
+/// After a failed watch. It is short so that a start, or a CRD that was just installed, is noticed soon.
+pub const FAILED_WATCH: Duration = Duration::from_secs(1);
+
+/// Between two searches for an AWS region and credentials. A search takes seconds where the instance metadata service does not
+/// respond, and a call to AWS where it does.
+pub const AWS_CONFIG: Duration = Duration::from_secs(1);
+
+impl ExponentialBackoff {
+    /// The delay after this many consecutive failures, the first being 1.
+    #[must_use]
+    pub fn delay(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        self.initial.saturating_mul(1 << doublings).min(self.max)
+    }
+
+    /// A delay between the initial one and twice [`Self::delay`], drawn by `seed`: the same seed gives the same delay, so that a
+    /// restart does not change it.
+    #[must_use]
+    pub fn jittered_delay(&self, failures: u32, seed: u32) -> Duration {
+        let ceiling = self.delay(failures.saturating_add(1)).as_millis().max(1);
+        let drawn = u128::from(seed) % ceiling;
+        Duration::from_millis(u64::try_from(drawn).unwrap_or(u64::MAX)).max(self.initial)
+    }
+}
+
+/// The same delay after each failure, in the form that kube's streams take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConstantBackoff(pub Duration);
+
+impl Iterator for ConstantBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0)
+    }
+}
+
+impl Backoff for ConstantBackoff {
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_doubles_up_to_the_maximum() {
+        let seconds = (1..9).map(|failures| FAILED_POLL.delay(failures).as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(FAILED_POLL.delay(u32::MAX), FAILED_POLL.max);
+    }
+
+    #[test]
+    fn jitter_stays_between_the_initial_delay_and_the_ceiling() {
+        for seed in (0..u32::MAX).step_by(100_003) {
+            assert!((SUBMISSION.initial..Duration::from_secs(2)).contains(&SUBMISSION.jittered_delay(1, seed)));
+            assert!(SUBMISSION.jittered_delay(30, seed) < SUBMISSION.max);
+        }
+    }
+}

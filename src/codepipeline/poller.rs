@@ -1,0 +1,204 @@
+//! The poller: decisions of one pipeline share its polls. While anyone subscribes to a pipeline, one task polls it as its
+//! [`schedule`] says. A subscriber is woken when a poll shows something new, and costs nothing until then.
+
+pub mod schedule;
+
+use super::client::Client;
+use super::reader::AwsPipelineReader;
+use super::snapshot::{Query, read_snapshot};
+use jiff::Timestamp;
+use schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, info_span};
+
+/// The poller of one account and region. `K` names a subscriber.
+#[derive(Clone)]
+pub struct PipelinePoller<K> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
+    client: Client,
+    interval: Duration,
+    /// The zero of the schedules' monotonic clock.
+    epoch: Instant,
+    pipelines: Mutex<Pipelines<K>>,
+}
+
+struct Pipelines<K> {
+    polled: HashMap<Arc<str>, PolledPipeline<K>>,
+    /// Which pipeline each subscribes to, and how to wake it.
+    subscribers: HashMap<K, (Arc<str>, UnboundedSender<K>)>,
+}
+
+struct PolledPipeline<K> {
+    schedule: PollSchedule<K>,
+    /// Notified when the next poll may be due sooner.
+    rescheduled: Arc<Notify>,
+}
+
+/// A subscriber, and how to wake it.
+#[derive(Clone, Debug)]
+pub struct Subscriber<K> {
+    /// Its name.
+    pub key: K,
+    /// Receives the name when there is a poll for it.
+    pub wake: UnboundedSender<K>,
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
+    /// Polls at this interval.
+    #[must_use]
+    pub fn new(client: Client, interval: Duration) -> Self {
+        let pipelines = Mutex::new(Pipelines { polled: HashMap::new(), subscribers: HashMap::new() });
+        Self { shared: Arc::new(Shared { client, interval, epoch: Instant::now(), pipelines }) }
+    }
+
+    /// Subscribes to a pipeline until [`Self::unsubscribe`], and returns the newest poll if it meets the condition.
+    pub fn subscribe(
+        &self,
+        subscriber: &Subscriber<K>,
+        generation: u64,
+        pipeline: &str,
+        query: Query,
+        condition: WakeCondition,
+    ) -> Option<PipelineObservation> {
+        let now = self.now();
+        // A subscriber that only waits for news changes nothing about when the next poll is due.
+        let is_regular = matches!(condition, WakeCondition::NewerThan { recheck_at: None, .. });
+        let mut pipelines = self.pipelines();
+        let key = &subscriber.key;
+        if pipelines.subscribers.get(key).is_some_and(|(subscribed, _)| **subscribed != *pipeline) {
+            pipelines.unsubscribe(key);
+        }
+        let name = pipelines.polled.get_key_value(pipeline).map(|(name, _)| name.clone()).unwrap_or_else(|| {
+            let name: Arc<str> = pipeline.into();
+            tokio::spawn(self.clone().poll_loop(name.clone()));
+            name
+        });
+        pipelines.subscribers.insert(key.clone(), (name.clone(), subscriber.wake.clone()));
+        let polled = pipelines.polled.entry(name).or_insert_with(PolledPipeline::new);
+        let newest = polled.schedule.subscribe(key.clone(), generation, query, condition, now);
+        if newest.is_none() && !is_regular {
+            polled.rescheduled.notify_one();
+        }
+        newest
+    }
+
+    /// Ends a subscription.
+    pub fn unsubscribe(&self, key: &K) {
+        self.pipelines().unsubscribe(key);
+    }
+
+    /// Ends the subscriptions that the closure rejects.
+    pub fn retain(&self, mut is_kept: impl FnMut(&K) -> bool) {
+        let mut pipelines = self.pipelines();
+        let gone: Vec<K> = pipelines.subscribers.keys().filter(|key| !is_kept(key)).cloned().collect();
+        gone.iter().for_each(|key| pipelines.unsubscribe(key));
+    }
+
+    /// A result was submitted: earlier polls of the pipeline are out of date.
+    pub fn invalidate(&self, pipeline: &str) {
+        let now = self.now();
+        if let Some(polled) = self.pipelines().polled.get_mut(pipeline) {
+            polled.schedule.invalidate(now);
+            polled.rescheduled.notify_one();
+        }
+    }
+
+    /// Polls a pipeline for as long as anyone subscribes to it.
+    async fn poll_loop(self, pipeline: Arc<str>) {
+        while let Some((due, rescheduled)) = self.next_poll(&pipeline) {
+            tokio::select! {
+                () = rescheduled.notified() => {}
+                () = sleep_until(due) => self.poll_once(&pipeline).await,
+            }
+        }
+    }
+
+    /// When the next poll is due. A pipeline without subscribers is dropped.
+    fn next_poll(&self, pipeline: &str) -> Option<(Instant, Arc<Notify>)> {
+        let mut pipelines = self.pipelines();
+        let polled = pipelines.polled.get(pipeline)?;
+        if polled.schedule.is_empty() {
+            pipelines.polled.remove(pipeline);
+            return None;
+        }
+        Some((self.shared.epoch + polled.schedule.next_poll_at(), polled.rescheduled.clone()))
+    }
+
+    async fn poll_once(&self, pipeline: &str) {
+        let started = self.now();
+        let (queries, previous) = match self.pipelines().polled.get(pipeline) {
+            Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(),
+            Some(_) | None => return,
+        };
+        let reader = AwsPipelineReader { client: &self.shared.client, pipeline };
+        let span = info_span!("poll", pipeline);
+        let result = read_snapshot(&reader, started.wall, queries, previous.as_deref()).instrument(span).await;
+        if let Err(error) = &result {
+            tracing::debug!(pipeline, "could not read the pipeline: {}", error.detail());
+        }
+        self.warn_if_slow(pipeline, started);
+        let mut pipelines = self.pipelines();
+        let Pipelines { polled, subscribers } = &mut *pipelines;
+        let Some(polled) = polled.get_mut(pipeline) else { return };
+        let interval = self.shared.interval;
+        let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
+        for key in polled.schedule.publish(started.elapsed, interval, Poll::new(started.wall, result)) {
+            if let Some((_, wake)) = subscribers.get(&key) {
+                // There is no receiver during shutdown.
+                let _ = wake.send(key);
+            }
+        }
+    }
+
+    fn warn_if_slow(&self, pipeline: &str, started: Moment) {
+        let elapsed = self.now().elapsed.saturating_sub(started.elapsed);
+        if elapsed > self.shared.interval {
+            tracing::warn!(
+                pipeline,
+                seconds = elapsed.as_secs(),
+                "a poll took longer than --poll-interval: --aws-requests-per-second is too low for this number of pipelines"
+            );
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment { wall: Timestamp::now(), elapsed: self.shared.epoch.elapsed() }
+    }
+
+    fn pipelines(&self) -> MutexGuard<'_, Pipelines<K>> {
+        self.shared.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash> Pipelines<K> {
+    fn unsubscribe(&mut self, key: &K) {
+        if let Some((pipeline, _)) = self.subscribers.remove(key)
+            && let Some(polled) = self.polled.get_mut(&pipeline)
+        {
+            polled.schedule.unsubscribe(key);
+        }
+    }
+}
+
+impl<K> PolledPipeline<K> {
+    fn new() -> Self {
+        Self { schedule: PollSchedule::default(), rescheduled: Arc::default() }
+    }
+}
+
+/// The interval after the first poll of a pipeline. All pipelines are first polled when the operator starts, and would be polled
+/// together from then on.
+fn initial_jitter(pipeline: &str, interval: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    pipeline.hash(&mut hasher);
+    interval.mul_f64(f64::from(u16::try_from(hasher.finish() >> 48).unwrap_or_default()) / f64::from(u16::MAX))
+}

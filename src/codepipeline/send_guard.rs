@@ -1,0 +1,83 @@
+//! The interceptor of every call: it enforces the send deadline, records whether sending started, and rejects responses that
+//! do not come from CodePipeline.
+
+use super::error::{DeadlineExceeded, Transmission};
+use super::operation::Operation;
+use super::response::{limit_body, validate_response};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Sends a request before its deadline or not at all, and records when the connection receives it: a failure before that
+/// point proves that nothing was applied. Clones share the record.
+#[derive(Clone, Debug)]
+pub(super) struct SendGuard {
+    operation: Operation,
+    send_deadline: Timestamp,
+    started: Arc<AtomicBool>,
+}
+
+impl SendGuard {
+    /// A guard for one call.
+    pub(super) fn new(operation: Operation, send_deadline: Timestamp) -> Self {
+        Self { operation, send_deadline, started: Arc::default() }
+    }
+
+    /// Whether the connection received the request.
+    pub(super) fn transmission(&self) -> Transmission {
+        if self.started.load(Ordering::Acquire) { Transmission::Started } else { Transmission::NotStarted }
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for SendGuard {
+    fn name(&self) -> &'static str {
+        "SendGuard"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if Timestamp::now() >= self.send_deadline {
+            return Err(DeadlineExceeded(self.send_deadline).into());
+        }
+        self.started.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response_mut().body_mut();
+        *body = limit_body(std::mem::replace(body, SdkBody::taken()), self.operation);
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        match response.body().bytes() {
+            Some(body) if response.status().is_success() => Ok(validate_response(self.operation, body)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

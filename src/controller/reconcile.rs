@@ -1,0 +1,265 @@
+//! Performs the effects of a [`Reconciliation`] and reports their results, one at a time, until it is complete. Nothing is decided here.
+
+use super::context::Context;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, WireDecision};
+use crate::backoff;
+use crate::codepipeline::{
+    AwsPipelineReader, CallError, PipelineObservation, Query, RecordQuery, Subscriber, WakeCondition,
+    read_approval_record,
+};
+use crate::decision::{Announcement, Effect, Reconciliation, RecordObservation, Requeue, WriteResult, reconcile_key};
+use crate::error_chain::display_chain;
+use crate::telemetry::SPAN_TARGET;
+use jiff::Timestamp;
+use kube::api::PostParams;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
+
+/// The longest time that one call to the API server may take.
+const API_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a reconcile failed. It is retried.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or cannot be reached.
+    #[error("the Kubernetes API: {0}")]
+    Kubernetes(#[source] Box<kube::Error>),
+    /// The API server did not respond in time.
+    #[error("the Kubernetes API did not respond within {API_TIMEOUT:?}")]
+    KubernetesTimeout,
+    /// The operator is shutting down, or another replica is the leader.
+    #[error("this replica is no longer the leader")]
+    NotLeading,
+}
+
+/// Reconciles a decision.
+///
+/// # Errors
+/// When the API server could not be read or written before a request was sent. The outcome of a request that was sent is written
+/// until it lands.
+pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
+    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
+    if !context.is_leading() {
+        return Ok(Action::await_change());
+    }
+    let _timer = context.metrics.reconcile_started();
+    let span = info_span!(
+        target: SPAN_TARGET,
+        "reconcile",
+        k8s.namespace.name = decision.metadata.namespace,
+        decision = decision.metadata.name,
+        pipeline = decision.spec.pipeline_name,
+        reason = Empty,
+    );
+    // On the heap, because there are as many waiting reconciles as decisions.
+    Box::pin(Performer::new(Arc::unwrap_or_clone(decision), &context, permit).run().instrument(span)).await
+}
+
+/// What happens after a failed reconcile.
+#[allow(clippy::needless_pass_by_value, reason = "kube-runtime passes it so")]
+pub fn error_policy(decision: Arc<ApprovalDecision>, error: &Error, context: Arc<Context>) -> Action {
+    let delay = backoff::FAILED_RECONCILE;
+    if !matches!(error, Error::NotLeading) {
+        context.metrics.reconcile_failed();
+        tracing::warn!(decision = %decision.qualified_name(), "{}; retrying in {delay:?}", display_chain(error));
+    }
+    Action::requeue(delay)
+}
+
+struct Performer<'a> {
+    context: &'a Context,
+    api: Api<WireDecision>,
+    reconciliation: Reconciliation,
+    /// The request id of the last response from CodePipeline, for the log.
+    request_id: Option<String>,
+    /// Counts against `--concurrency`. It is released during a read of history, which must not delay submissions.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<'a> Performer<'a> {
+    fn new(decision: ApprovalDecision, context: &'a Context, permit: OwnedSemaphorePermit) -> Self {
+        let namespace = decision.namespace().unwrap_or_default();
+        Self {
+            context,
+            api: Api::namespaced(context.kubernetes.clone(), &namespace),
+            reconciliation: Reconciliation::new(decision),
+            request_id: None,
+            permit: Some(permit),
+        }
+    }
+
+    async fn run(mut self) -> Result<Action, Error> {
+        loop {
+            match self.reconciliation.next(&self.context.settings, Timestamp::now()) {
+                Effect::ReadPipeline(condition) => {
+                    let newest = self.subscribe(condition);
+                    self.reconciliation.on_snapshot(newest);
+                }
+                Effect::ReadRecord { token, ids } => {
+                    let query = RecordQuery { spec: &self.reconciliation.decision().spec, token: &token, ids: &ids };
+                    self.permit = None;
+                    let record = read_record(self.context, query).await;
+                    // During shutdown there are no permits, and this reconcile completes without one.
+                    self.permit = self.context.concurrency.clone().acquire_owned().await.ok();
+                    self.reconciliation.on_record(record);
+                }
+                Effect::EnsureCredentials => {
+                    let result = self.context.codepipeline.ensure_credentials().await;
+                    self.reconciliation.on_credentials(result);
+                }
+                Effect::RecordIntent(status) => {
+                    // Everything up to here, credentials included, may have taken a while.
+                    if !self.context.is_leading() {
+                        return Err(Error::NotLeading);
+                    }
+                    let result = self.write(*status).await?;
+                    self.reconciliation.on_written(result, Timestamp::now());
+                }
+                Effect::WriteStatus(status) => match self.write(*status).await {
+                    Ok(result) => self.reconciliation.on_written(result, Timestamp::now()),
+                    Err(error) => match self.reconciliation.on_write_failed() {
+                        Some(delay) => self.delay_write(&error, delay).await,
+                        None => return Err(error),
+                    },
+                },
+                Effect::Send { token, send_deadline } => {
+                    let spec = &self.reconciliation.decision().spec;
+                    let response = self.context.codepipeline.put_approval_result(spec, &token, send_deadline).await;
+                    if !matches!(response.result, Err(CallError::NotApplied { .. })) {
+                        self.context.poller.invalidate(&spec.pipeline_name);
+                    }
+                    self.request_id = response.request_id;
+                    self.reconciliation.on_response(response.result);
+                }
+                Effect::Announce(announcement) => self.announce(&announcement).await,
+                Effect::Finish(requeue) => return Ok(self.finish(requeue)),
+            }
+        }
+    }
+
+    fn key(&self) -> ObjectRef<ApprovalDecision> {
+        let decision = self.reconciliation.decision();
+        ObjectRef::new(&decision.name_any()).within(&decision.namespace().unwrap_or_default())
+    }
+
+    /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
+    fn subscribe(&self, condition: WakeCondition) -> Option<PipelineObservation> {
+        let decision = self.reconciliation.decision();
+        let query = Query::of(&decision.spec)?;
+        let mut generation = DefaultHasher::new();
+        reconcile_key(decision).hash(&mut generation);
+        let subscriber = Subscriber { key: self.key(), wake: self.context.wake.clone() };
+        let pipeline = &decision.spec.pipeline_name;
+        let newest = self.context.poller.subscribe(&subscriber, generation.finish(), pipeline, query, condition);
+        if newest.is_none() && (self.context.decisions.get(&subscriber.key).is_none() || !self.context.is_leading()) {
+            // The decision was deleted during this reconcile, or another replica became the leader. Nothing else would end the
+            // subscription.
+            self.context.poller.unsubscribe(&subscriber.key);
+        }
+        newest
+    }
+
+    /// Writes the status, with the object's resourceVersion as precondition.
+    async fn write(&self, status: ApprovalDecisionStatus) -> Result<WriteResult, Error> {
+        let result = self.replace_status(status).await;
+        if matches!(result, Ok(WriteResult::Gone)) {
+            let decision = self.reconciliation.decision().qualified_name();
+            tracing::info!(%decision, "the decision was deleted during its reconcile");
+        }
+        result
+    }
+
+    async fn replace_status(&self, status: ApprovalDecisionStatus) -> Result<WriteResult, Error> {
+        let decision = self.reconciliation.decision();
+        let object = WireDecision(ApprovalDecision { status: Some(status), ..decision.clone() });
+        let (name, parameters) = (decision.name_any(), PostParams::default());
+        match with_timeout(self.api.replace_status(&name, &parameters, &object)).await {
+            Ok(WireDecision(written)) => Ok(WriteResult::Written(Box::new(written))),
+            Err(Error::Kubernetes(error)) if code(&error) == Some(409) => self.read_after_conflict(error).await,
+            Err(Error::Kubernetes(error)) if code(&error) == Some(404) => Ok(WriteResult::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the object after a conflict. If no one wrote it, an admission webhook refused the write with 409, and an immediate retry
+    /// would never end.
+    async fn read_after_conflict(&self, conflict: Box<kube::Error>) -> Result<WriteResult, Error> {
+        let known = self.reconciliation.decision();
+        match with_timeout(self.api.get_opt(&known.name_any())).await? {
+            Some(WireDecision(live)) if live.uid() != known.uid() => Ok(WriteResult::Gone),
+            Some(WireDecision(live)) if live.resource_version() == known.resource_version() => {
+                Err(Error::Kubernetes(conflict))
+            }
+            Some(WireDecision(live)) => Ok(WriteResult::Conflict(Box::new(live))),
+            None => Ok(WriteResult::Gone),
+        }
+    }
+
+    async fn delay_write(&self, error: &Error, delay: Duration) {
+        let decision = self.reconciliation.decision().qualified_name();
+        tracing::warn!(%decision, "could not write the outcome of a submission: {}; retrying", display_chain(error));
+        sleep(delay).await;
+    }
+
+    async fn announce(&mut self, announcement: &Announcement) {
+        let decision = self.reconciliation.decision();
+        Span::current().record("reason", announcement.reason.as_str());
+        let spec = &decision.spec;
+        let execution = decision.status.as_ref().and_then(|status| status.pipeline_execution_id.as_deref());
+        tracing::info!(
+            decision = %decision.qualified_name(),
+            pipeline = spec.pipeline_name,
+            stage = spec.stage_name,
+            action = spec.action_name,
+            execution,
+            reason = announcement.reason.as_str(),
+            aws_request_id = self.request_id.take(),
+            "{}",
+            announcement.message
+        );
+        self.context.metrics.reason_changed(decision, announcement.reason);
+        self.context.events.publish(decision, announcement).await;
+    }
+
+    fn finish(&self, requeue: Requeue) -> Action {
+        let time = match requeue {
+            Requeue::OnPipelineChange { until, .. } => return requeue_at(until),
+            Requeue::AwaitChange => None,
+            Requeue::At(time) => Some(time),
+        };
+        self.context.poller.unsubscribe(&self.key());
+        time.map_or_else(Action::await_change, requeue_at)
+    }
+}
+
+async fn read_record(context: &Context, query: RecordQuery<'_>) -> RecordObservation {
+    let started_at = Timestamp::now();
+    let reader = AwsPipelineReader { client: &context.codepipeline, pipeline: &query.spec.pipeline_name };
+    RecordObservation { started_at, result: read_approval_record(&reader, query).await }
+}
+
+async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
+    match timeout(API_TIMEOUT, call).await {
+        Ok(result) => result.map_err(|error| Error::Kubernetes(Box::new(error))),
+        Err(_) => Err(Error::KubernetesTimeout),
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn requeue_at(time: Timestamp) -> Action {
+    Action::requeue(Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default())
+}

@@ -1,0 +1,345 @@
+//! One reconcile of one decision, as a state machine without I/O: [`Reconciliation::next`] says which effect to perform, and the
+//! `on_…` methods take its result. The operator, the simulation and the model checker all drive this code.
+//!
+//! A driver that loses the result of an effect is safe: a request whose response is not reported counts as in doubt, and is
+//! never sent again under the same intent.
+
+use super::decide::{Decide, decide};
+use super::outcome::{Intent, Outcome, Requeue};
+use super::phase::{current_reason, execution_ids};
+use super::status::{Announcement, Report, result_still_unrecorded};
+use super::step::{Attempt, Observed, RecordObservation, Step};
+use super::timing::Settings;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Token};
+use crate::backoff;
+use crate::codepipeline::{CallError, ExecutionIds, PipelineObservation, WakeCondition};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A reconcile in progress.
+#[derive(Clone, Debug)]
+pub struct Reconciliation {
+    decision: ApprovalDecision,
+    attempt: Attempt,
+    record: Option<RecordObservation>,
+    pipeline: Option<PipelineObservation>,
+    /// The last reason that was announced.
+    previous_reason: Option<Reason>,
+    /// What to announce once the status that was handed out is written.
+    unwritten_announcement: Option<Announcement>,
+    announcement: Option<Announcement>,
+    stage: Stage,
+}
+
+/// What a reconcile is about to do.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Stage {
+    /// Decide on the next step.
+    Decide,
+    /// Ensure that there are credentials, before the intent is recorded.
+    Prepare(Intent),
+    /// Record the intent.
+    RecordIntent(Intent),
+    /// Write the outcome.
+    Report {
+        /// The outcome.
+        outcome: Outcome,
+        /// Writes of it that failed.
+        failures: u32,
+    },
+    /// Get a poll of the pipeline, or a newer one than the reconcile knows.
+    ReadPipeline {
+        /// A poll that starts at this time or later is wanted, even if it shows nothing new.
+        recheck_at: Option<Timestamp>,
+        /// When the wait for it ends.
+        until: Timestamp,
+    },
+    /// Nothing more.
+    Finish(Requeue),
+}
+
+/// An effect to perform. Its result goes to the method in its description.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Subscribe to the pipeline, and report the newest poll if it is as wanted: [`Reconciliation::on_snapshot`].
+    ReadPipeline(WakeCondition),
+    /// Read the history of the approval: [`Reconciliation::on_record`].
+    ReadRecord {
+        /// The request's token.
+        token: Token,
+        /// What else is known of the request.
+        ids: ExecutionIds,
+    },
+    /// Ensure that the client has credentials: [`Reconciliation::on_credentials`].
+    EnsureCredentials,
+    /// Write the status with an intent, with the resourceVersion as precondition: [`Reconciliation::on_written`]. This fences
+    /// every other view of the object.
+    RecordIntent(Box<ApprovalDecisionStatus>),
+    /// Send the request, before `send_deadline` or not at all: [`Reconciliation::on_response`].
+    Send {
+        /// The request's token.
+        token: Token,
+        /// When it must have left.
+        send_deadline: Timestamp,
+    },
+    /// Write the status, with the resourceVersion as precondition: [`Reconciliation::on_written`], or
+    /// [`Reconciliation::on_write_failed`].
+    WriteStatus(Box<ApprovalDecisionStatus>),
+    /// Announce a change of reason. There is no result.
+    Announce(Announcement),
+    /// The reconcile is complete. The subscription to the pipeline ends, unless the requeue waits for it.
+    Finish(Requeue),
+}
+
+/// The result of a write with a precondition.
+#[derive(Clone, Debug)]
+pub enum WriteResult {
+    /// It landed. This is the object as it is now.
+    Written(Box<ApprovalDecision>),
+    /// Someone else wrote first. This is the object as it is now.
+    Conflict(Box<ApprovalDecision>),
+    /// The object was deleted.
+    Gone,
+}
+
+impl Reconciliation {
+    /// Starts to reconcile a decision.
+    #[must_use]
+    pub fn new(decision: ApprovalDecision) -> Self {
+        Self {
+            previous_reason: current_reason(&decision),
+            decision,
+            attempt: Attempt::None,
+            record: None,
+            pipeline: None,
+            unwritten_announcement: None,
+            announcement: None,
+            stage: Stage::Decide,
+        }
+    }
+
+    /// The object, as it was watched, read or last written.
+    #[must_use]
+    pub const fn decision(&self) -> &ApprovalDecision {
+        &self.decision
+    }
+
+    /// What this reconcile knows.
+    #[must_use]
+    pub const fn observed(&self) -> Observed<'_> {
+        Observed {
+            decision: &self.decision,
+            attempt: &self.attempt,
+            record: self.record.as_ref(),
+            pipeline: self.pipeline.as_ref(),
+        }
+    }
+
+    /// What it is about to do.
+    #[must_use]
+    pub const fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// The next effect.
+    pub fn next(&mut self, settings: &Settings, now: Timestamp) -> Effect {
+        self.next_by(decide, settings, now)
+    }
+
+    /// The next effect according to `decide`, which may be a mutant.
+    pub fn next_by(&mut self, decide: Decide, settings: &Settings, now: Timestamp) -> Effect {
+        loop {
+            if let Some(announcement) = self.announcement.take() {
+                return Effect::Announce(announcement);
+            }
+            match &self.stage {
+                Stage::Decide => {
+                    let step = decide(&self.observed(), settings, now);
+                    if let Some(effect) = self.start(step) {
+                        return effect;
+                    }
+                }
+                Stage::Prepare(_) => return Effect::EnsureCredentials,
+                Stage::RecordIntent(intent) => {
+                    let outcome = Outcome::Submitting(intent.clone());
+                    let report = Report::new(&self.decision, &outcome, self.previous_reason, now);
+                    return Effect::RecordIntent(Box::new(report.status));
+                }
+                Stage::Report { outcome, .. } => {
+                    let Report { status, announcement } =
+                        Report::new(&self.decision, outcome, self.previous_reason, now);
+                    self.unwritten_announcement = announcement;
+                    if self.decision.status.as_ref() != Some(&status) {
+                        return Effect::WriteStatus(Box::new(status));
+                    }
+                    let requeue = outcome.requeue();
+                    self.announce();
+                    match (requeue, &self.attempt) {
+                        // The write landed although it seemed to fail. This is as if it had been reported.
+                        (Requeue::AwaitChange, Attempt::Submitted(..)) => self.restart(),
+                        (requeue, _) => self.finish_or_wait(requeue),
+                    }
+                }
+                Stage::ReadPipeline { recheck_at, .. } => {
+                    return Effect::ReadPipeline(self.wake_condition(*recheck_at));
+                }
+                Stage::Finish(requeue) => return Effect::Finish(*requeue),
+            }
+        }
+    }
+
+    /// The effect that a step starts with, if it is not decided in memory alone.
+    fn start(&mut self, step: Step) -> Option<Effect> {
+        self.stage = match step {
+            Step::AwaitChange => Stage::Finish(Requeue::AwaitChange),
+            Step::WaitUntil(time) => Stage::Finish(Requeue::At(time)),
+            Step::AwaitSnapshot { recheck_at, until } => Stage::ReadPipeline { recheck_at, until },
+            Step::ReadPipeline(until) => Stage::ReadPipeline { recheck_at: None, until },
+            Step::ReadRecord(token) => {
+                return Some(Effect::ReadRecord { token, ids: execution_ids(&self.decision) });
+            }
+            Step::RecordIntent(intent) => Stage::Prepare(intent),
+            Step::Send { intent, send_deadline } => {
+                let token = intent.submission.token.clone();
+                // Until the response is reported, CodePipeline may have accepted the result.
+                let unknown = CallError::Indeterminate { detail: "the response was not reported".to_owned() };
+                self.attempt = Attempt::Submitted(intent, Err(unknown));
+                self.drop_observations();
+                return Some(Effect::Send { token, send_deadline });
+            }
+            Step::WriteStatus(outcome) => Stage::Report { outcome, failures: 0 },
+        };
+        None
+    }
+
+    /// The newest poll of the pipeline, if there is one as wanted. Otherwise a poll that is will start another reconcile.
+    pub fn on_snapshot(&mut self, newest: Option<PipelineObservation>) {
+        self.stage = match (newest, &self.stage) {
+            (None, Stage::ReadPipeline { recheck_at, until }) => {
+                Stage::Finish(Requeue::OnPipelineChange { recheck_at: *recheck_at, until: *until })
+            }
+            (newest, _) => {
+                (self.pipeline, self.record) = (newest, None);
+                Stage::Decide
+            }
+        };
+    }
+
+    /// The history of the approval.
+    pub fn on_record(&mut self, record: RecordObservation) {
+        self.record = Some(record);
+    }
+
+    /// Whether the client has credentials.
+    pub fn on_credentials(&mut self, result: Result<(), CallError>) {
+        if let Stage::Prepare(intent) = &self.stage {
+            let intent = intent.clone();
+            self.stage = match result {
+                Ok(()) => Stage::RecordIntent(intent),
+                Err(error) => {
+                    self.attempt = Attempt::NotPrepared(intent, error);
+                    self.drop_observations();
+                    Stage::Decide
+                }
+            };
+        }
+    }
+
+    /// The response to the request, or why there is none.
+    pub fn on_response(&mut self, response: Result<Option<Timestamp>, CallError>) {
+        if let Attempt::Submitted(_, result) = &mut self.attempt {
+            *result = response;
+        }
+    }
+
+    /// The result of a write.
+    pub fn on_written(&mut self, result: WriteResult, now: Timestamp) {
+        match result {
+            WriteResult::Written(decision) => {
+                self.decision = *decision;
+                match std::mem::replace(&mut self.stage, Stage::Decide) {
+                    Stage::RecordIntent(intent) => {
+                        self.attempt = Attempt::IntentRecorded(intent);
+                        self.drop_observations();
+                    }
+                    Stage::Report { outcome, .. } => {
+                        self.announce();
+                        match outcome.requeue() {
+                            // An edit or a new annotation may have arrived while the submission was in flight.
+                            Requeue::AwaitChange => self.restart(),
+                            requeue => self.finish_or_wait(requeue),
+                        }
+                    }
+                    stage => self.stage = stage,
+                }
+            }
+            WriteResult::Conflict(decision) => {
+                self.decision = *decision;
+                if !self.outcome_is_unrecorded(now) {
+                    self.restart();
+                }
+            }
+            WriteResult::Gone => self.stage = Stage::Finish(Requeue::AwaitChange),
+        }
+    }
+
+    /// A write failed, and may have landed. Returns the delay before the next try where the outcome of a request that was sent must
+    /// be written, because no one else knows it. Otherwise the reconcile fails.
+    pub fn on_write_failed(&mut self) -> Option<Duration> {
+        match (&self.attempt, &mut self.stage) {
+            (Attempt::Submitted(..), Stage::Report { failures, .. }) => {
+                *failures = failures.saturating_add(1);
+                Some(backoff::OUTCOME_WRITE.delay(*failures))
+            }
+            _ => None,
+        }
+    }
+
+    fn outcome_is_unrecorded(&self, now: Timestamp) -> bool {
+        match (&self.attempt, &self.stage) {
+            (Attempt::Submitted(intent, _), Stage::Report { outcome, .. }) => {
+                result_still_unrecorded(&self.decision, &intent.submission, outcome, now)
+            }
+            _ => false,
+        }
+    }
+
+    fn announce(&mut self) {
+        if let Some(announcement) = self.unwritten_announcement.take() {
+            self.previous_reason = Some(announcement.reason);
+            self.announcement = Some(announcement);
+        }
+    }
+
+    fn finish_or_wait(&mut self, requeue: Requeue) {
+        self.stage = match requeue {
+            Requeue::AwaitChange | Requeue::At(_) => Stage::Finish(requeue),
+            Requeue::OnPipelineChange { recheck_at, until } => {
+                self.attempt = Attempt::None;
+                Stage::ReadPipeline { recheck_at, until }
+            }
+        };
+    }
+
+    fn wake_condition(&self, recheck_at: Option<Timestamp>) -> WakeCondition {
+        match &self.pipeline {
+            Some(pipeline) => WakeCondition::NewerThan { known: pipeline.poll.clone(), recheck_at },
+            None => WakeCondition::Any,
+        }
+    }
+
+    /// Starts over with the object as it is now.
+    fn restart(&mut self) {
+        self.attempt = Attempt::None;
+        self.stage = Stage::Decide;
+        self.drop_observations();
+    }
+
+    /// What was observed before a write or a request says nothing about what follows it.
+    fn drop_observations(&mut self) {
+        (self.record, self.pipeline) = (None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests;

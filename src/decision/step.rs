@@ -1,0 +1,83 @@
+//! What goes into [`decide`](super::decide()) and what comes out: the observations of one reconcile, and the next step.
+
+use super::outcome::{Intent, Outcome};
+use super::timing::Expiry;
+use crate::api::v1alpha1::{ApprovalDecision, Token};
+use crate::codepipeline::{ApprovalRecord, CallError, PipelineObservation};
+use jiff::Timestamp;
+use std::ops::ControlFlow;
+
+/// What one reconcile knows.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The object, as it was watched, read or last written.
+    pub decision: &'a ApprovalDecision,
+    /// How far this reconcile has come with a submission.
+    pub attempt: &'a Attempt,
+    /// What CodePipeline's history said of the approval, if this reconcile read it.
+    pub record: Option<&'a RecordObservation>,
+    /// The pipeline, if this reconcile has a snapshot.
+    pub pipeline: Option<&'a PipelineObservation>,
+}
+
+impl Observed<'_> {
+    pub(super) fn record(&self) -> Option<Result<&ApprovalRecord, &CallError>> {
+        self.record.map(|observation| observation.result.as_ref())
+    }
+}
+
+/// The history of one approval, as it was read.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct RecordObservation {
+    /// When the read started. It may miss what CodePipeline did after that.
+    pub started_at: Timestamp,
+    /// What it found.
+    pub result: Result<ApprovalRecord, CallError>,
+}
+
+/// How far a reconcile has come with a submission.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Attempt {
+    /// There is none.
+    None,
+    /// The client has no credentials, so no intent was written.
+    NotPrepared(Intent, CallError),
+    /// The intent is in the status, and nothing was sent under it.
+    IntentRecorded(Intent),
+    /// The request was handed to the client under the recorded intent. This is the response.
+    Submitted(Intent, Result<Option<Timestamp>, CallError>),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Nothing until the object changes.
+    AwaitChange,
+    /// Nothing until then, or until the object changes.
+    WaitUntil(Timestamp),
+    /// Nothing until a poll shows something new, or until `until`.
+    AwaitSnapshot {
+        /// A poll that starts at this time or later is wanted, even if it shows nothing new.
+        recheck_at: Option<Timestamp>,
+        /// When the wait ends.
+        until: Timestamp,
+    },
+    /// Read the pipeline, in a poll that all its decisions share. The wait for it ends at this time.
+    ReadPipeline(Timestamp),
+    /// Read CodePipeline's history of the request with this token.
+    ReadRecord(Token),
+    /// Write the intent to submit.
+    RecordIntent(Intent),
+    /// Send the request under the recorded intent.
+    Send {
+        /// What was recorded.
+        intent: Intent,
+        /// The request leaves before this time or not at all.
+        send_deadline: Timestamp,
+    },
+    /// Write the outcome into the status.
+    WriteStatus(Outcome),
+}
+
+/// Whether a result may be sent: until this limit, or else what to do instead.
+pub(super) type Permission = ControlFlow<Step, Expiry>;

@@ -1,0 +1,118 @@
+//! The times that govern a decision: how long an attempt can be in flight, when the next one may start, and when it is too late.
+
+use crate::api::time::{earlier, later};
+use crate::api::v1alpha1::{ApprovalDecision, InvalidSpec, Submission, Token};
+use crate::backoff;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+pub use crate::codepipeline::HISTORY_LAG;
+
+/// The largest difference between the clocks of operators and of CodePipeline that the operator allows for.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+
+/// The longest time that writing an intent may take. It adds to [`CLOCK_SKEW`] so that recovery never reads history before a
+/// request that left late can be in it.
+const INTENT_WRITE_TIMEOUT: SignedDuration = SignedDuration::from_secs(5);
+
+/// The longest `--aws-timeout`.
+pub const MAX_AWS_TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long the operator reads a history that contradicts an exception again, before the exception counts.
+pub const RECORD_RETRY_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long something new may be missing from CodePipeline's lists: a retried execution, or an execution of an action. Measured: 1 s.
+pub const LIST_LAG: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a pipeline may be unreadable before its decisions say so in their reason.
+pub const UNREADABLE_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long an execution that CodePipeline does not know may be too new to be visible.
+pub const UNKNOWN_EXECUTION_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// The operator's settings that decisions depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The longest time that one call to AWS takes.
+    pub aws_timeout: SignedDuration,
+    /// How long after its creation a decision may still be submitted.
+    pub waiting_limit: SignedDuration,
+    /// The interval between polls of a pipeline, and between reads of an approval's history.
+    pub poll_interval: SignedDuration,
+}
+
+/// The limit that ends a decision.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Expiry {
+    /// The decision's own `notAfter`.
+    NotAfter(Timestamp),
+    /// The operator's `--waiting-limit`, counted from the creation of the decision.
+    WaitingLimit(Timestamp),
+}
+
+impl Expiry {
+    /// When it passes.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::NotAfter(at) | Self::WaitingLimit(at) => *at,
+        }
+    }
+}
+
+/// The limit that passes first.
+///
+/// # Errors
+/// When `spec.notAfter` is not a time.
+pub fn expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, InvalidSpec> {
+    let limit = Expiry::WaitingLimit(later(created_at(decision, now), settings.waiting_limit));
+    let Some(not_after) = &decision.spec.not_after else {
+        return Ok(limit);
+    };
+    match not_after.0.parse() {
+        Ok(at) if at < limit.at() => Ok(Expiry::NotAfter(at)),
+        Ok(_) => Ok(limit),
+        Err(_) => Err(InvalidSpec::NotAfter(not_after.0.clone())),
+    }
+}
+
+/// A submission whose attempt starts now. After its deadline, its request cannot reach CodePipeline, by any clock.
+#[must_use]
+pub fn start_attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) -> Submission {
+    let deadline = later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), CLOCK_SKEW);
+    Submission { attempts, start_time: now, deadline, token: token.clone() }
+}
+
+/// When the request of an attempt must have left, so that it cannot reach CodePipeline after the deadline.
+pub(super) fn send_deadline(settings: &Settings, submission: &Submission) -> Timestamp {
+    earlier(earlier(submission.deadline, settings.aws_timeout), CLOCK_SKEW)
+}
+
+/// The submission as it can have been written. Someone forged a time that no attempt can have yet; it would keep the decision waiting and
+/// its spec locked until then. It counts as long past, as an invalid instant does.
+pub(super) fn ignore_forged_times(submission: Submission, now: Timestamp) -> Submission {
+    let latest = later(later(later(now, INTENT_WRITE_TIMEOUT), MAX_AWS_TIMEOUT), CLOCK_SKEW * 2);
+    let possible = |time| if time <= latest { time } else { Timestamp::UNIX_EPOCH };
+    Submission { start_time: possible(submission.start_time), deadline: possible(submission.deadline), ..submission }
+}
+
+pub(super) fn created_at(decision: &ApprovalDecision, now: Timestamp) -> Timestamp {
+    decision.creation_timestamp().map_or(now, |time| time.0)
+}
+
+/// When the attempt after `last` may start. The jitter is drawn from the object and the attempt, so that a restart does not
+/// change it.
+pub(super) fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Timestamp {
+    let mut hasher = DefaultHasher::new();
+    (decision.uid(), last.attempts).hash(&mut hasher);
+    let seed = u32::try_from(hasher.finish() >> 32).unwrap_or_default();
+    let failures = u32::try_from(last.attempts.max(0)).unwrap_or(u32::MAX);
+    let delay = backoff::SUBMISSION.jittered_delay(failures, seed);
+    later(last.start_time, SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX))
+}
+
+/// The first moment at which another attempt may follow one that has just failed.
+pub(super) fn soonest_retry(now: Timestamp) -> Timestamp {
+    later(now, SignedDuration::try_from(backoff::SUBMISSION.initial).unwrap_or(SignedDuration::MAX))
+}

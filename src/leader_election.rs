@@ -1,0 +1,111 @@
+//! Leader election: the replica that holds a Lease reconciles. It keeps replicas from competing with each other. Exactly-once
+//! submission does not depend on it, but on the precondition of each intent, because a replica that was paused past the end of
+//! its Lease does not know that yet.
+
+use crate::cli;
+use k8s_controller::LeaderElection;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long after the last renewal another replica can acquire a Lease that was not released. Shorter than usual, because losing
+/// the Lease does not restart this operator.
+const LEASE_DURATION: Duration = Duration::from_secs(6);
+
+/// How long after its last renewal the leader stops reconciling: before another replica can acquire the Lease.
+const RENEW_DEADLINE: Duration = Duration::from_secs(4);
+
+/// The interval between renewals. A standby tries to acquire the Lease at this interval plus up to half of it.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest time that one API call about the Lease may take.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The state of this replica in the election.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LeaderState {
+    /// It reconciles decisions.
+    Leader,
+    /// It watches decisions and waits for the Lease.
+    Standby,
+    /// It shuts down: it starts nothing new and finishes what is in flight.
+    Stopping,
+}
+
+/// Publishes the state of this replica until `stop` resolves, and then releases the Lease. It does not wait for submissions in
+/// flight: their intents fence them, so the next leader need not wait either.
+///
+/// A replica without an election is always the leader. With one, it joins only after `synced`, so that a replica that cannot watch
+/// never becomes the leader.
+pub async fn run_election(
+    election: Option<LeaderElection>,
+    synced: impl Future<Output = ()>,
+    state: watch::Sender<LeaderState>,
+    stop: impl Future<Output = ()> + Clone,
+) {
+    if election.is_some() {
+        tokio::select! {
+            biased;
+            () = stop.clone() => {}
+            () = synced => {}
+        }
+    }
+    loop {
+        let lead = async {
+            state.send_replace(LeaderState::Leader);
+            tracing::info!("became leader, starting to reconcile");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = stop.clone() => break,
+            () = lead_until_lost(election.as_ref(), lead) => {}
+        }
+        state.send_replace(LeaderState::Standby);
+        tracing::warn!("this replica is no longer the leader");
+    }
+    state.send_replace(LeaderState::Stopping);
+    if let Some(election) = election
+        && timeout(CALL_TIMEOUT, release(&election)).await.is_err()
+    {
+        tracing::warn!(
+            "could not release the Lease in time; another replica can acquire it {LEASE_DURATION:?} after its last renewal"
+        );
+    }
+}
+
+/// A renewal in flight may land between the read and the write of the first release, which then fails.
+async fn release(election: &LeaderElection) {
+    election.release().await;
+    election.release().await;
+}
+
+/// Acquires the Lease, and returns when it is lost.
+async fn lead_until_lost(election: Option<&LeaderElection>, lead: impl Future<Output = ()>) {
+    match election {
+        Some(election) => {
+            election.with_lease(lead).await;
+        }
+        None => lead.await,
+    }
+}
+
+/// The election that the settings describe. `namespace` is the default namespace of the Lease.
+///
+/// The client must time out after [`CALL_TIMEOUT`], because a standby waits for each call.
+#[must_use]
+pub fn election(client: kube::Client, settings: &cli::LeaderElection, namespace: &str) -> LeaderElection {
+    let namespace = settings.namespace.as_deref().unwrap_or(namespace);
+    let identity = settings.identity.clone().unwrap_or_else(unique_identity);
+    LeaderElection::new(client, namespace, &settings.lease, &identity)
+        .with_lease_duration(LEASE_DURATION)
+        .with_renew_deadline(RENEW_DEADLINE)
+        .with_retry_period(RETRY_PERIOD)
+}
+
+fn unique_identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    // The keys of a RandomState are random, so no two processes get the same hash.
+    format!("{host}_{:016x}", RandomState::new().hash_one(std::process::id()))
+}
