@@ -1,0 +1,327 @@
+//! Performs the effects of the operator's own [`Reconciliation`] on the state, one effect in each step. What a reconcile does in
+//! memory alone belongs to the step before it, because no one can observe when it happens.
+
+use super::codepipeline::Reader;
+use super::loop_mutants::Defect;
+use super::state::{
+    InFlightRequest, ObservedPoll, Operator, Reconcile, State, Subscription, Version, Violation, digest,
+};
+use super::{Fault, Replica, Replicas};
+use crate::fixtures::{self, SETTINGS};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Token};
+use approval_operator::codepipeline::{
+    CallError, ExecutionIds, PipelineObservation, Poll, Query, RecordQuery, RetryCause, WakeCondition,
+    read_approval_record, read_snapshot,
+};
+use approval_operator::decision::{
+    Attempt, Effect, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, reconcile_key,
+};
+use futures::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The transition time of every condition. `decide` does not see it, and otherwise states would differ only by it.
+const TRANSITION_TIME: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// The result of a step.
+pub enum Progress {
+    /// The reconcile performed an effect, and continues.
+    Performed,
+    /// The reconcile is complete.
+    Finished(Requeue),
+    /// The reconcile failed.
+    Failed,
+}
+
+/// The result of a write.
+enum Written {
+    Result(WriteResult),
+    /// The API server did not respond.
+    NoResponse,
+}
+
+impl Replicas {
+    /// An operator continues its reconcile, or starts one from a version of the decision. None if that is not possible, or if the
+    /// fault does not apply.
+    pub fn step(&self, state: &mut State, replica: Replica, from: Option<Version>, fault: Fault) -> Option<Progress> {
+        let in_progress = state.operators[replica as usize].reconcile.take();
+        let start = || from.or_else(|| state.live.clone()).map(Reconcile::start);
+        let Reconcile { reconciliation, known, poll, .. } = in_progress.or_else(start)?;
+        let clock = self.clock(state, replica);
+        let reconciliation = reconciliation.into_value();
+        let performer =
+            Performer { model: self, state, replica, clock, fault, reconciliation, known, poll, in_flight: None };
+        performer.run()
+    }
+
+    /// The poller of an operator polls the pipeline.
+    pub fn poll(&self, state: &mut State, replica: Replica, fault: Fault) -> Option<()> {
+        let started_at = self.clock(state, replica);
+        let reader = Reader { codepipeline: &state.codepipeline, now: state.now };
+        let subscription = state.operators[replica as usize].subscription.as_mut()?;
+        let result = match fault {
+            Fault::None => {
+                let queries = HashSet::from([subscription.query.clone()]);
+                read_snapshot(&reader, started_at, queries, None).now_or_never()?
+            }
+            Fault::NotApplied => Err(fixtures::not_applied(RetryCause::Throttled)),
+            Fault::Unreachable | Fault::ResponseLost => return None,
+        };
+        let codepipeline = result.is_ok().then(|| state.codepipeline.clone());
+        let mut poll = Poll::new(started_at, result);
+        if poll.failure().is_some() {
+            let since = subscription.newest.as_ref().and_then(|newest| newest.poll.failing_since);
+            poll.failing_since = since.or(Some(started_at));
+        }
+        subscription.newest = Some(ObservedPoll { codepipeline, poll: Arc::new(poll) });
+        Some(())
+    }
+
+    /// The newest poll is out of date.
+    pub fn invalidate_poll(&self, operator: &mut Operator) {
+        if self.subject.defect != Some(Defect::FirstPollIsKept) {
+            operator.subscription.iter_mut().for_each(|subscription| subscription.newest = None);
+        }
+    }
+
+    /// A request arrives at CodePipeline.
+    pub fn arrive(&self, state: &mut State, request: &InFlightRequest) -> Result<Timestamp, CallError> {
+        let (spec, token, uid) =
+            (&request.version.decision.spec, &request.intent.submission.token, request.version.uid());
+        let at = state.codepipeline.put(state.now, token, &spec.result, uid)?;
+        let (mut times, mut named) = (0, true);
+        for (entry, execution) in state.codepipeline.accepted().filter(|(entry, _)| entry.caller == uid) {
+            times += 1;
+            named &= entry.token != token.0 || state.codepipeline.names(spec, &entry.token, &execution);
+        }
+        if !named {
+            state.violation = Some(Violation::Binding);
+        } else if times > 1 {
+            state.violation = Some(Violation::Accuracy);
+        } else if request.intent.submission.deadline < state.now {
+            state.violation = Some(Violation::Permission);
+        }
+        Ok(at)
+    }
+
+    /// An operator receives the response to its request, or learns that there is none.
+    pub fn respond(
+        &self,
+        state: &mut State,
+        replica: Replica,
+        response: Result<Timestamp, CallError>,
+    ) -> Option<InFlightRequest> {
+        let response = match (self.subject.defect, response) {
+            (Some(Defect::AcceptedIsReportedAsNotApplied), Ok(_)) => Err(fixtures::not_applied(RetryCause::Throttled)),
+            (_, response) => response.map(Some),
+        };
+        let operator = &mut state.operators[replica as usize];
+        let Reconcile { reconciliation, known, poll, in_flight } =
+            operator.reconcile.take_if(|reconcile| reconcile.in_flight.is_some())?;
+        let mut reconciliation = reconciliation.into_value();
+        if !matches!(response, Err(CallError::NotApplied { .. }))
+            && self.subject.defect != Some(Defect::PollOutlivesSubmission)
+        {
+            self.invalidate_poll(operator);
+        }
+        if self.subject.defect != Some(Defect::ResponseIsNotReported) {
+            reconciliation.on_response(response);
+        }
+        operator.reconcile = Some(Reconcile::new(reconciliation, known, poll));
+        in_flight
+    }
+
+    pub fn clock(&self, state: &State, replica: Replica) -> Timestamp {
+        state.now + SignedDuration::from_secs(self.world.clocks[replica as usize])
+    }
+}
+
+/// A step of one operator.
+struct Performer<'a> {
+    model: &'a Replicas,
+    state: &'a mut State,
+    replica: Replica,
+    clock: Timestamp,
+    fault: Fault,
+    reconciliation: Reconciliation,
+    known: Version,
+    poll: Option<ObservedPoll>,
+    in_flight: Option<InFlightRequest>,
+}
+
+impl Performer<'_> {
+    fn run(mut self) -> Option<Progress> {
+        let mut performed = false;
+        while self.in_flight.is_none() {
+            let mut next = self.reconciliation.clone();
+            match next.next_by(self.model.subject.decide, &SETTINGS, self.clock) {
+                Effect::Announce(_) => self.reconciliation = next,
+                Effect::ReadPipeline(condition) => {
+                    let newest = self.subscribe(&condition);
+                    self.reconciliation = next;
+                    self.reconciliation.on_snapshot(newest);
+                }
+                Effect::Finish(_) if !performed && self.fault != Fault::None => return None,
+                Effect::Finish(requeue) => {
+                    match requeue {
+                        Requeue::AwaitChange | Requeue::At(_) => self.operator().subscription = None,
+                        Requeue::OnPipelineChange { .. } => {}
+                    }
+                    return Some(Progress::Finished(requeue));
+                }
+                _ if performed => break,
+                effect => {
+                    let before = std::mem::replace(&mut self.reconciliation, next);
+                    performed = true;
+                    match self.perform(effect)? {
+                        Progress::Performed => {}
+                        ended => return Some(ended),
+                    }
+                    if self.in_flight.is_some() && self.model.subject.defect == Some(Defect::RequestIsSentTwice) {
+                        self.reconciliation = before;
+                    }
+                }
+            }
+        }
+        let Self { state, replica, reconciliation, known, poll, in_flight, .. } = self;
+        let reconcile = Reconcile { in_flight, ..Reconcile::new(reconciliation, known, poll) };
+        state.operators[replica as usize].reconcile = Some(reconcile);
+        Some(Progress::Performed)
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Progress> {
+        match effect {
+            Effect::ReadRecord { token, ids } => {
+                let record = self.read_record(&token, &ids)?;
+                self.reconciliation.on_record(record);
+            }
+            Effect::EnsureCredentials => {
+                let result = match self.fault {
+                    Fault::None => Ok(()),
+                    Fault::NotApplied => Err(fixtures::not_applied(RetryCause::CredentialsUnavailable)),
+                    Fault::Unreachable | Fault::ResponseLost => return None,
+                };
+                self.reconciliation.on_credentials(result);
+            }
+            Effect::RecordIntent(status) => match self.write(*status)? {
+                Written::Result(result) => self.reconciliation.on_written(result, self.clock),
+                Written::NoResponse => return Some(Progress::Failed),
+            },
+            Effect::Send { send_deadline, .. } => self.send(send_deadline)?,
+            Effect::WriteStatus(status) => match self.write(*status)? {
+                Written::Result(result) => self.reconciliation.on_written(result, self.clock),
+                Written::NoResponse if self.reconciliation.on_write_failed().is_none() => {
+                    return Some(Progress::Failed);
+                }
+                Written::NoResponse => {}
+            },
+            Effect::ReadPipeline(_) | Effect::Announce(_) | Effect::Finish(_) => {}
+        }
+        Some(Progress::Performed)
+    }
+
+    fn operator(&mut self) -> &mut Operator {
+        &mut self.state.operators[self.replica as usize]
+    }
+
+    /// Subscribes to the pipeline, and returns the newest poll if it meets the condition. Unlike the product, this returns any
+    /// other poll than the known one, although it may show nothing new.
+    fn subscribe(&mut self, condition: &WakeCondition) -> Option<PipelineObservation> {
+        let query = Query::of(&self.known.decision.spec)?;
+        let generation = digest(&reconcile_key(&self.known.decision));
+        let (clock, known_poll) = (self.clock, self.poll.clone());
+        let subscription = &mut self.operator().subscription;
+        if subscription.as_ref().is_none_or(|subscription| subscription.generation != generation) {
+            *subscription = Some(Subscription { generation, query, subscribed_at: clock, newest: None });
+        }
+        let subscription = subscription.as_ref()?;
+        let newest = subscription.newest.clone().filter(|newest| match condition {
+            WakeCondition::Any => true,
+            WakeCondition::NewerThan { .. } => known_poll.as_ref() != Some(newest),
+        })?;
+        let observation = PipelineObservation { subscribed_at: subscription.subscribed_at, poll: newest.poll.clone() };
+        self.poll = Some(newest);
+        Some(observation)
+    }
+
+    fn read_record(&self, token: &Token, ids: &ExecutionIds) -> Option<RecordObservation> {
+        let reader = Reader { codepipeline: &self.state.codepipeline, now: self.state.now };
+        let query = RecordQuery { spec: &self.known.decision.spec, token, ids };
+        let result = match self.fault {
+            Fault::None => read_approval_record(&reader, query).now_or_never()?,
+            Fault::NotApplied => Err(fixtures::not_applied(RetryCause::Throttled)),
+            Fault::Unreachable | Fault::ResponseLost => return None,
+        };
+        Some(RecordObservation { started_at: self.clock, result })
+    }
+
+    /// Hands the request to the client.
+    fn send(&mut self, send_deadline: Timestamp) -> Option<()> {
+        let Attempt::Submitted(intent, _) = self.reconciliation.observed().attempt else { return None };
+        let intent = intent.clone();
+        // The client does not send after the deadline.
+        let refused = match self.fault {
+            Fault::None => send_deadline <= self.clock,
+            Fault::NotApplied => true,
+            Fault::Unreachable | Fault::ResponseLost => return None,
+        };
+        if refused {
+            self.reconciliation.on_response(Err(fixtures::not_applied(RetryCause::Throttled)));
+            return Some(());
+        }
+        if !self.model.may_leave(self.state, &self.known, &intent, self.clock) {
+            self.state.violation = Some(Violation::Permission);
+        }
+        if !self.state.sent.insert(self.known.number) {
+            self.state.violation.get_or_insert(Violation::Accuracy);
+        }
+        let ahead = self.clock.duration_since(self.state.now);
+        let arrives_by = send_deadline + SETTINGS.aws_timeout - ahead;
+        self.in_flight = Some(InFlightRequest { version: self.known.clone(), intent, arrives_by });
+        Some(())
+    }
+
+    /// Writes a status over the version that the operator knows, or reads the decision after a conflict.
+    fn write(&mut self, mut status: ApprovalDecisionStatus) -> Option<Written> {
+        match self.fault {
+            Fault::None | Fault::ResponseLost => {}
+            Fault::Unreachable => return Some(Written::NoResponse),
+            Fault::NotApplied => return None,
+        }
+        for condition in &mut status.conditions {
+            condition.last_transition_time = TRANSITION_TIME;
+        }
+        let Some(live) = self.state.live.clone().filter(|live| live.uid() == self.known.uid()) else {
+            return Some(Written::Result(WriteResult::Gone));
+        };
+        if live.number != self.known.number {
+            match self.model.subject.defect {
+                Some(Defect::ConflictIsOverwritten) => {}
+                Some(Defect::ConflictIsReportedAsWritten) => {
+                    let known = ApprovalDecision::clone(&self.known.decision);
+                    let unwritten = ApprovalDecision { status: Some(status), ..known };
+                    self.known = Version { decision: unwritten.clone().into(), ..self.known };
+                    return Some(Written::Result(WriteResult::Written(Box::new(unwritten))));
+                }
+                Some(_) | None => {
+                    let decision = ApprovalDecision::clone(&live.decision);
+                    self.known = live;
+                    return Some(Written::Result(WriteResult::Conflict(Box::new(decision))));
+                }
+            }
+        }
+        if matches!(self.reconciliation.stage(), Stage::RecordIntent(_)) {
+            // Calls separate the attempts, so no two start within the same millisecond.
+            self.state.now += SignedDuration::from_millis(1);
+        }
+        let decision = ApprovalDecision { status: Some(status), ..ApprovalDecision::clone(&live.decision) };
+        let written = self.model.store(self.state, decision);
+        if self.fault == Fault::ResponseLost {
+            return Some(Written::NoResponse);
+        }
+        let decision = ApprovalDecision::clone(&written.decision);
+        self.known = written;
+        Some(Written::Result(WriteResult::Written(Box::new(decision))))
+    }
+}

@@ -1,0 +1,123 @@
+//! The properties that are checked in each state, and the situations that some state must reach, because otherwise the properties
+//! would hold only for lack of events.
+
+use super::state::{Reconcile, State, Version, Violation};
+use super::{Replicas, Subject, World};
+use approval_operator::api::v1alpha1::{ApprovalDecisionStatus, Reason};
+use approval_operator::decision::{Attempt, current_reason};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
+use std::time::Instant;
+
+pub const BINDING: &str = "only an approval that the decision names is completed";
+pub const ACCURACY: &str = "a result is submitted once, and the status agrees with CodePipeline";
+pub const PERMISSION: &str = "no request leaves without permission";
+pub const SETTLEMENT: &str = "the decision settles";
+
+pub const DELIVERED_BY_HISTORY: &str = "Delivered, as history shows";
+pub const OVERTAKEN: &str = "someone writes over an intent or a response that an operator still holds";
+pub const ABANDONED: &str = "an attempt is in flight while an abandoned request is";
+pub const RETRIED: &str = "the result is submitted again";
+pub const RESTORED: &str = "a restored decision is Delivered";
+
+pub fn all() -> Vec<Property<Replicas>> {
+    let mut properties = vec![
+        Property::always(BINDING, |model: &Replicas, state| model.is_free_of(state, Violation::Binding)),
+        Property::always(ACCURACY, |model: &Replicas, state| model.is_free_of(state, Violation::Accuracy)),
+        Property::always(PERMISSION, |model: &Replicas, state| model.is_free_of(state, Violation::Permission)),
+        Property::always(SETTLEMENT, |model: &Replicas, state| model.is_free_of(state, Violation::Settlement)),
+        Property::sometimes(DELIVERED_BY_HISTORY, |_, state| {
+            is(state, Reason::Delivered) && status(state).is_some_and(|status| status.decided_by.is_some())
+        }),
+        Property::sometimes(OVERTAKEN, |_, state| reconciles(state).any(|reconcile| is_overtaken(state, reconcile))),
+        Property::sometimes(ABANDONED, |_: &Replicas, state: &State| {
+            !state.abandoned.is_empty() && reconciles(state).any(is_in_flight)
+        }),
+        Property::sometimes(RETRIED, |_, state| {
+            let submission = status(state).and_then(|status| status.submission.as_ref());
+            submission.is_some_and(|submission| submission.attempts > 1)
+        }),
+        Property::sometimes(RESTORED, |_: &Replicas, state: &State| {
+            state.incarnations > 1 && is(state, Reason::Delivered)
+        }),
+    ];
+    // Stateright takes function pointers, which cannot capture a reason.
+    macro_rules! reasons {
+        ($($reason:ident),+) => {
+            properties.extend([$(Property::sometimes(stringify!($reason), |_, state| is(state, Reason::$reason))),+])
+        };
+    }
+    reasons!(Delivered, AlreadyDecided, ApprovalAlreadyCompleted, Unconfirmed, Throttled, Expired, Suspended, Waiting);
+    properties
+}
+
+fn reconciles(state: &State) -> impl Iterator<Item = &Reconcile> {
+    state.operators.iter().filter_map(|operator| operator.reconcile.as_ref())
+}
+
+fn is_overtaken(state: &State, reconcile: &Reconcile) -> bool {
+    let is_newer = |live: &Version| live.number != reconcile.known.number;
+    matches!(reconcile.reconciliation.observed().attempt, Attempt::IntentRecorded(_) | Attempt::Submitted(..))
+        && state.live.as_ref().is_some_and(is_newer)
+}
+
+fn is_in_flight(reconcile: &Reconcile) -> bool {
+    match reconcile.reconciliation.observed().attempt {
+        Attempt::NotPrepared(..) | Attempt::IntentRecorded(_) => true,
+        Attempt::None | Attempt::Submitted(..) => reconcile.in_flight.is_some(),
+    }
+}
+
+fn status(state: &State) -> Option<&ApprovalDecisionStatus> {
+    state.live.as_ref()?.decision.status.as_ref()
+}
+
+fn is(state: &State, reason: Reason) -> bool {
+    state.live.as_ref().and_then(|live| current_reason(&live.decision)) == Some(reason)
+}
+
+impl Replicas {
+    /// Whether a state has no such violation, and leads to none without further disturbances.
+    fn is_free_of(&self, state: &State, violation: Violation) -> bool {
+        state.violation.or_else(|| self.after_quiescence(state)) != Some(violation)
+    }
+}
+
+/// What a search found.
+pub struct SearchResult {
+    /// The properties that do not hold.
+    pub broken: Vec<&'static str>,
+    /// The situations that some state reaches.
+    pub reached: Vec<&'static str>,
+    /// The number of states.
+    pub states: usize,
+    /// The number of steps to the most distant state.
+    pub depth: usize,
+}
+
+/// Visits every state. One thread, because several would not find the shortest paths.
+pub fn search(world: &World, subject: Subject, until: HasDiscoveries) -> SearchResult {
+    let started = Instant::now();
+    let checker = Replicas::new(world.clone(), subject).checker().finish_when(until).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth() - 1);
+    println!(
+        "{}: {states} states, {} with repetitions, {depth} steps deep, in {:.1?}; {:?}, jumps {:?}, edits {:?}",
+        world.name,
+        checker.state_count(),
+        started.elapsed(),
+        world.budget,
+        world.time_jumps,
+        world.edits,
+    );
+    assert!(checker.is_done(), "the search ended early");
+    let (mut broken, mut reached) = (Vec::new(), Vec::new());
+    for (name, path) in checker.discoveries() {
+        match checker.model().property(name).expectation {
+            Expectation::Always | Expectation::Eventually => {
+                println!("broken: {name}, by {:?}", path.into_actions());
+                broken.push(name);
+            }
+            Expectation::Sometimes => reached.push(name),
+        }
+    }
+    SearchResult { broken, reached, states, depth }
+}

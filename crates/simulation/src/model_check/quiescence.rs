@@ -1,0 +1,125 @@
+//! Every decision settles. The checker's own `eventually` misses cycles, so this is checked in each state by its definition: from
+//! here on nothing fails and no user acts, operators do what is due, and time passes as they need it to. Then the decision settles
+//! within a bounded time.
+
+use super::operator::Progress;
+use super::state::{Budget, State, Violation, digest};
+use super::{Fault, REPLICAS, Replica, Replicas};
+use crate::fixtures::SETTINGS;
+use approval_operator::api::v1alpha1::ReadyClass;
+use approval_operator::decision::{Requeue, current_reason, status_is_current};
+use jiff::{SignedDuration, Timestamp};
+use std::sync::PoisonError;
+
+/// The most steps that operators may take.
+const MAX_STEPS: usize = 200;
+
+/// More than all timeouts together.
+const MAX_TIME: SignedDuration = SignedDuration::from_mins(30);
+
+impl Replicas {
+    /// The violation that a state leads to without further disturbances. None if the decision settles.
+    pub fn after_quiescence(&self, state: &State) -> Option<Violation> {
+        let mut state = state.clone();
+        state.left = Budget::default();
+        // A request that still arrives leads to another state, which is checked too.
+        state.abandoned.clear();
+        let end = state.now + MAX_TIME;
+        let mut path = Vec::new();
+        let mut waits: [Option<Timestamp>; 2] = [None, None];
+        let verdict = loop {
+            state = state.canonical(0, false);
+            if let Some(violation) = self.check(&state) {
+                break Some(violation);
+            }
+            if waits == [None, None] {
+                let here = digest(&state);
+                let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(verdict) = verdicts.get(&here) {
+                    break *verdict;
+                }
+                path.push(here);
+            }
+            if path.len() > MAX_STEPS || end < state.now {
+                break Some(Violation::Settlement);
+            }
+            if let Some(replica) = REPLICAS.into_iter().find(|replica| waits[*replica as usize].is_none()) {
+                waits[replica as usize] = self.act(&mut state, replica);
+                if waits[replica as usize].is_none() {
+                    waits = [None, None];
+                }
+                continue;
+            }
+            if self.is_settled(&state) {
+                break None;
+            }
+            let next = waits.into_iter().flatten().min().unwrap_or(end);
+            if next == Timestamp::MAX {
+                break Some(Violation::Settlement);
+            }
+            state.now = next.max(state.now + SignedDuration::from_secs(1));
+            for operator in &mut state.operators {
+                self.invalidate_poll(operator);
+            }
+            waits = [None, None];
+        };
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.extend(path.into_iter().map(|state| (state, verdict)));
+        verdict
+    }
+
+    /// An operator acts. If there is nothing to do, returns until when, by CodePipeline's clock.
+    fn act(&self, state: &mut State, replica: Replica) -> Option<Timestamp> {
+        let ahead = self.clock(state, replica).duration_since(state.now);
+        if self.is_waiting(state, replica) {
+            self.arrive_and_respond(state, replica, true);
+            return None;
+        }
+        let before = state.live.clone();
+        let reconcile = state.operators[replica as usize].reconcile.as_ref();
+        let is_outdated = reconcile.is_some_and(|reconcile| Some(&reconcile.known) != before.as_ref());
+        let progress = self.step(state, replica, None, Fault::None);
+        // The watch shows a change, which starts another reconcile.
+        if is_outdated || state.live != before {
+            return None;
+        }
+        match progress {
+            Some(Progress::Performed | Progress::Failed) => None,
+            Some(Progress::Finished(Requeue::At(time))) => Some(time - ahead),
+            Some(Progress::Finished(Requeue::OnPipelineChange { until, .. })) => {
+                let subscription = state.operators[replica as usize].subscription.as_ref()?;
+                if subscription.newest.is_none() {
+                    return self.poll(state, replica, Fault::None).and(None);
+                }
+                Some((until - ahead).min(state.now + SETTINGS.poll_interval))
+            }
+            Some(Progress::Finished(Requeue::AwaitChange)) | None => Some(Timestamp::MAX),
+        }
+    }
+
+    /// Whether nothing is left to do for the decision.
+    fn is_settled(&self, state: &State) -> bool {
+        let Some(live) = &state.live else { return true };
+        let (decision, spec) = (&live.decision, &live.decision.spec);
+        if decision.metadata.deletion_timestamp.is_some() {
+            return true;
+        }
+        match current_reason(decision).map(|reason| reason.ready_class()) {
+            Some(ReadyClass::Settled) => true,
+            Some(ReadyClass::Stalled | ReadyClass::Suspended) => status_is_current(decision),
+            // Its approval is not pending yet, or it is completed and another execution of the revision may come.
+            Some(ReadyClass::Waiting) => {
+                let codepipeline = &state.codepipeline;
+                let is_pending = codepipeline
+                    .pending()
+                    .iter()
+                    .any(|pending| codepipeline.names(spec, &pending.token.0, &pending.execution));
+                let is_completed = codepipeline
+                    .accepted()
+                    .any(|(entry, execution)| codepipeline.names(spec, &entry.token, &execution));
+                status_is_current(decision) && !is_pending && !is_completed
+            }
+            Some(ReadyClass::Retrying | ReadyClass::InFlight) | None => false,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A state of the search. States are small and compared by digests. A state does not depend on the path that led to it: versions
+//! are renumbered in each state, and operators whose clocks agree are interchangeable.
+
+use super::codepipeline::CodePipeline;
+use approval_operator::api::v1alpha1::ApprovalDecision;
+use approval_operator::codepipeline::{Poll, Query};
+use approval_operator::decision::{Intent, Reconciliation, reconcile_key};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// An immutable value that is compared by its digest, which is computed once.
+#[derive(Debug)]
+pub struct Digested<T> {
+    value: Arc<T>,
+    digest: u64,
+}
+
+pub fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl<T> Digested<T> {
+    /// `identity` is everything that distinguishes the value from others.
+    pub fn new(value: T, identity: &impl Hash) -> Self {
+        Self { value: Arc::new(value), digest: digest(identity) }
+    }
+}
+
+impl<T: Clone> Digested<T> {
+    pub fn into_value(self) -> T {
+        Arc::unwrap_or_clone(self.value)
+    }
+}
+
+impl<T> Clone for Digested<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), digest: self.digest }
+    }
+}
+
+impl<T> Deref for Digested<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> PartialEq for Digested<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl<T> Hash for Digested<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl From<ApprovalDecision> for Digested<ApprovalDecision> {
+    fn from(decision: ApprovalDecision) -> Self {
+        let metadata = &decision.metadata;
+        let times = [&metadata.creation_timestamp, &metadata.deletion_timestamp].map(|time| time.as_ref().map(|t| t.0));
+        let identity = digest(&(reconcile_key(&decision), times, &decision.spec, &decision.status));
+        Self::new(decision, &identity)
+    }
+}
+
+/// A version of the decision at the API server.
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub struct Version {
+    /// Its resourceVersion.
+    pub number: usize,
+    pub decision: Digested<ApprovalDecision>,
+}
+
+impl Version {
+    pub fn uid(&self) -> &str {
+        self.decision.metadata.uid.as_deref().unwrap_or_default()
+    }
+}
+
+/// A request in flight.
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub struct InFlightRequest {
+    /// The decision as the write of the intent returned it.
+    pub version: Version,
+    pub intent: Intent,
+    /// It arrives by then or never.
+    pub arrives_by: Timestamp,
+}
+
+/// A poll of the pipeline.
+#[derive(Clone, Debug)]
+pub struct ObservedPoll {
+    /// CodePipeline during the poll; none if the poll failed.
+    pub codepipeline: Option<CodePipeline>,
+    /// The result, which follows from the other fields and the query.
+    pub poll: Arc<Poll>,
+}
+
+impl ObservedPoll {
+    fn identity(&self) -> (&Option<CodePipeline>, Timestamp, Option<Timestamp>) {
+        (&self.codepipeline, self.poll.started_at, self.poll.failing_since)
+    }
+}
+
+impl PartialEq for ObservedPoll {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Hash for ObservedPoll {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
+}
+
+/// An operator's subscription to the pipeline, and the newest poll.
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub struct Subscription {
+    /// Identifies the edit of the decision that subscribed.
+    pub generation: u64,
+    pub query: Query,
+    pub subscribed_at: Timestamp,
+    pub newest: Option<ObservedPoll>,
+}
+
+/// A reconcile in progress.
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub struct Reconcile {
+    /// Compared without the reasons that it announced, which `decide` does not see.
+    pub reconciliation: Digested<Reconciliation>,
+    /// The version that it knows.
+    pub known: Version,
+    /// The poll that it observed.
+    pub poll: Option<ObservedPoll>,
+    /// The request whose response it waits for.
+    pub in_flight: Option<InFlightRequest>,
+}
+
+impl Reconcile {
+    pub fn start(known: Version) -> Self {
+        Self::new(Reconciliation::new(ApprovalDecision::clone(&known.decision)), known, None)
+    }
+
+    pub fn new(reconciliation: Reconciliation, known: Version, poll: Option<ObservedPoll>) -> Self {
+        let observed = reconciliation.observed();
+        let subscribed_at = observed.pipeline.map(|pipeline| pipeline.subscribed_at);
+        let poll = poll.filter(|_| subscribed_at.is_some());
+        let identity = digest(&(observed.attempt, observed.record, subscribed_at, reconciliation.stage()));
+        Self { reconciliation: Digested::new(reconciliation, &identity), known, poll, in_flight: None }
+    }
+}
+
+/// What an operator has in memory.
+#[derive(Clone, Debug, Default, Hash, PartialEq)]
+pub struct Operator {
+    pub reconcile: Option<Reconcile>,
+    pub subscription: Option<Subscription>,
+}
+
+/// How often each kind of disturbance may still happen.
+#[derive(Clone, Copy, Debug, Default, Hash, PartialEq)]
+pub struct Budget {
+    /// An operator loses everything in its memory.
+    pub crashes: u8,
+    /// A call is refused, does not arrive, or its response is lost.
+    pub faults: u8,
+    /// A reconcile starts from an older version of the decision.
+    pub old_views: u8,
+    /// The owner of the decision does something.
+    pub edits: u8,
+    /// Someone else completes an approval.
+    pub other_results: u8,
+    /// Time passes.
+    pub time_jumps: u8,
+}
+
+/// A broken property.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Violation {
+    Binding,
+    Accuracy,
+    Permission,
+    Settlement,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub struct State {
+    /// By CodePipeline's clock.
+    pub now: Timestamp,
+    pub codepipeline: CodePipeline,
+    pub live: Option<Version>,
+    /// The earlier versions that a watch may still show, newest first.
+    pub past: Vec<Version>,
+    /// How many objects with this name have existed.
+    pub incarnations: u8,
+    pub operators: [Operator; 2],
+    /// Requests in flight whose senders no longer wait for a response.
+    pub abandoned: Vec<InFlightRequest>,
+    /// The versions whose intent a request was sent under.
+    pub sent: BTreeSet<usize>,
+    pub left: Budget,
+    pub violation: Option<Violation>,
+}
+
+impl State {
+    /// Stores a new version.
+    pub fn store(&mut self, decision: ApprovalDecision) -> Version {
+        let version =
+            Version { number: self.numbers().max().map_or(0, |number| number + 1), decision: decision.into() };
+        self.past.splice(0..0, self.live.replace(version.clone()));
+        version
+    }
+
+    fn versions(&mut self) -> impl Iterator<Item = &mut Version> {
+        let reconciles = self.operators.iter_mut().filter_map(|operator| operator.reconcile.as_mut());
+        let known = reconciles.flat_map(|reconcile| {
+            let in_flight = reconcile.in_flight.iter_mut().map(|request| &mut request.version);
+            std::iter::once(&mut reconcile.known).chain(in_flight)
+        });
+        let abandoned = self.abandoned.iter_mut().map(|request| &mut request.version);
+        self.live.iter_mut().chain(&mut self.past).chain(known).chain(abandoned)
+    }
+
+    fn numbers(&mut self) -> impl Iterator<Item = usize> {
+        self.versions().map(|version| version.number)
+    }
+
+    /// Drops what depends on the path that led here.
+    pub fn canonical(mut self, past_versions: usize, clocks_agree: bool) -> Self {
+        self.past.truncate(if self.left.old_views > 0 { past_versions } else { 0 });
+        let numbers: BTreeSet<usize> = self.numbers().collect();
+        let renumbered = |number: usize| numbers.iter().position(|known| *known == number);
+        self.sent = self.sent.iter().filter_map(|number| renumbered(*number)).collect();
+        for version in self.versions() {
+            version.number = renumbered(version.number).unwrap_or_default();
+        }
+        if clocks_agree {
+            self.operators.sort_by_key(digest);
+        }
+        self.abandoned.sort_by_key(digest);
+        self
+    }
+}

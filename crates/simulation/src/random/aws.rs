@@ -1,0 +1,382 @@
+//! CodePipeline: the model with its clock, the requests that are on their way to it, and the timeline of its true states, which
+//! the operators never see.
+
+use super::actual_state::{ActualState, Execution, Request};
+use super::{PipelineChange, Scenario, Shape, ShipAction, Summary, seconds};
+use crate::fixtures;
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, SourceRevision, Token};
+use approval_operator::codepipeline::CallError;
+use jiff::{SignedDuration, Timestamp};
+use local_codepipeline::api::{self, PutApprovalResultInput};
+use local_codepipeline::model::{
+    Account, ActionDefinition, ActionDuration, Behaviour, Category, Lags, Name, PipelineDefinition,
+    PipelineExecutionId, RetryMode, Service, StageDefinition, StopMode,
+};
+use std::collections::HashMap;
+
+pub const PIPELINE: &str = "shop";
+pub const STAGE: &str = "Production";
+pub const APPROVAL: &str = "Approve";
+pub const SOURCES: [&str; 2] = ["Git", "Image"];
+/// The actions other than the approval that may be in progress, and their stages.
+const OTHER_ACTIONS: [(&str, &str); 4] = [("Build", "Compile"), (STAGE, "Check"), (STAGE, "Ship"), ("Ship", "Ship")];
+
+pub fn revision(number: usize) -> String {
+    format!("revision-{}", number % 3)
+}
+
+/// A PutApprovalResult request on its way to CodePipeline, and the decision as it was when the request left.
+#[derive(Clone)]
+pub struct InFlightRequest {
+    pub uid: String,
+    pub spec: ApprovalDecisionSpec,
+    pub token: Token,
+}
+
+pub struct Aws {
+    pub now: Timestamp,
+    pub service: Service,
+    scenario: Scenario,
+    /// Slow requests, and when they arrive.
+    slow: Vec<(Timestamp, InFlightRequest)>,
+    /// The true states of the pipeline, newest last.
+    pub timeline: Vec<ActualState>,
+    /// The tokens of action executions that were pending when a state was recorded.
+    tokens: HashMap<String, String>,
+    pub log: Vec<String>,
+    /// The first thing that happened and must not happen.
+    pub violation: Option<String>,
+}
+
+fn millis(number: i64) -> SignedDuration {
+    SignedDuration::from_millis(number)
+}
+
+fn action(name: &str) -> ActionDefinition {
+    ActionDefinition::new(name, Category::Build).expect("a name").duration(ActionDuration::UntilCompleted)
+}
+
+fn definition(scenario: &Scenario, shape: Shape) -> PipelineDefinition {
+    let stage = |name: &str, actions| StageDefinition::new(name, actions).expect("a name");
+    let sources = SOURCES.map(|name| {
+        let duration = ActionDuration::Fixed(SignedDuration::from_secs(scenario.source_seconds));
+        ActionDefinition::new(name, Category::Source).expect("a name").duration(duration)
+    });
+    let mut stages = vec![stage("Source", sources.to_vec())];
+    if scenario.build {
+        stages.push(stage("Build", vec![action("Compile")]));
+    }
+    let approval = ActionDefinition::new(APPROVAL, Category::Approval).expect("a name");
+    let mut approval = approval.timeout_in_minutes(scenario.timeout_minutes).run_order(2);
+    if scenario.summary_required {
+        approval = approval.summary_required();
+    }
+    let mut actions = vec![ActionDefinition::new("Prepare", Category::Build).expect("a name")];
+    if shape == Shape::Whole {
+        actions.push(approval);
+    }
+    if scenario.check {
+        actions.push(action("Check").run_order(2));
+    }
+    if scenario.ship == Some(ShipAction::InTheSameStage) {
+        actions.push(action("Ship").run_order(3));
+    }
+    if shape != Shape::WithoutStage {
+        stages.push(stage(STAGE, actions));
+    }
+    if scenario.ship == Some(ShipAction::InALaterStage) || stages.len() < 2 {
+        stages.push(stage("Ship", vec![action("Ship")]));
+    }
+    PipelineDefinition { name: Name::new(PIPELINE).expect("a name"), execution_mode: scenario.mode, stages }
+}
+
+impl Aws {
+    pub fn new(scenario: &Scenario) -> Self {
+        let [token, start, decision, cancellation] = scenario.lags.map(millis);
+        let lags = Lags { token, start, decision, cancellation };
+        let behaviour = Behaviour { lags, tokens: scenario.tokens };
+        let now = fixtures::at(0);
+        let mut service = Service::new(Account::default(), behaviour, Default::default());
+        service.put_pipeline(now, definition(scenario, Shape::Whole)).expect("a pipeline");
+        Self {
+            now,
+            service,
+            scenario: scenario.clone(),
+            slow: Vec::new(),
+            timeline: Vec::new(),
+            tokens: HashMap::new(),
+            log: Vec::new(),
+            violation: None,
+        }
+    }
+
+    pub fn note(&mut self, text: impl std::fmt::Display) {
+        self.log.push(format!("{:>8} s  {text}", seconds(self.now)));
+    }
+
+    /// Lets time pass. Slow requests arrive during it.
+    pub fn advance(&mut self, time: SignedDuration) {
+        let end = self.now + time;
+        while self.slow.first().is_some_and(|(arrival, _)| *arrival <= end) {
+            let (arrival, request) = self.slow.remove(0);
+            self.advance_to(arrival);
+            self.receive(&request).ok();
+        }
+        self.advance_to(end);
+    }
+
+    /// Performs what CodePipeline does automatically until then.
+    fn advance_to(&mut self, until: Timestamp) {
+        while let Some(due) = self.service.next_due().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.service.advance_to(self.now);
+            self.record_state();
+        }
+        self.now = until;
+    }
+
+    /// A slow request arrives that many milliseconds later.
+    pub fn receive_later(&mut self, milliseconds: i64, request: InFlightRequest) {
+        self.slow.push((self.now + millis(milliseconds), request));
+        self.slow.sort_by_key(|(arrival, _)| *arrival);
+    }
+
+    /// A request of a decision arrives.
+    pub fn receive(&mut self, request: &InFlightRequest) -> Result<Timestamp, CallError> {
+        let InFlightRequest { uid, spec, token } = request;
+        self.record_state();
+        let is_named = self.newest().and_then(|state| Some(state.names(spec, state.request_of(&token.0)?)));
+        if is_named == Some(false) {
+            self.report_violation(format!("{uid} responds to a request that it does not name"));
+        }
+        let had_accepted = self.service.ledger().iter().any(|entry| entry.caller == *uid && entry.is_accepted());
+        let action = (spec.stage_name.as_str(), spec.action_name.as_str());
+        let response = self.put_approval_result(action, token, spec.result.status, (&spec.result.summary, uid));
+        match &response {
+            Err(error) => self.note(format_args!("CodePipeline refuses {uid} with {}", error.detail())),
+            Ok(_) => {
+                let (execution, beside) = (self.execution_of(token), self.other_requests(token));
+                let result = spec.result.status;
+                self.note(format_args!("CodePipeline accepts {result} of {uid} for execution {execution}{beside}"));
+                if had_accepted {
+                    self.report_violation(format!("CodePipeline accepted two results of {uid}"));
+                }
+                if is_named.is_none() {
+                    self.report_violation(format!("CodePipeline accepted a result of {uid} for an unknown request"));
+                }
+            }
+        }
+        response
+    }
+
+    fn report_violation(&mut self, text: String) {
+        self.violation.get_or_insert(text);
+    }
+
+    fn execution_of(&self, token: &Token) -> String {
+        let request = self.newest().and_then(|state| state.request_of(&token.0));
+        request.map(|request| short(&request.execution)).unwrap_or_default()
+    }
+
+    /// Says which other requests the request of a token could be confused with.
+    fn other_requests(&self, token: &Token) -> &'static str {
+        let requests = self.newest().map(|state| state.requests.as_slice()).unwrap_or_default();
+        let Some(accepted) = requests.iter().find(|request| request.token.as_ref() == Some(&token.0)) else {
+            return "";
+        };
+        let is_other = |request: &&Request| request.token != accepted.token;
+        if requests.iter().filter(is_other).any(|request| request.execution == accepted.execution) {
+            ", which opened more than one request"
+        } else if requests.iter().filter(is_other).any(|request| request.completion.is_none()) {
+            " while another request is pending"
+        } else {
+            ""
+        }
+    }
+
+    fn put_approval_result(
+        &mut self,
+        action: (&str, &str),
+        token: &Token,
+        result: ApprovalStatus,
+        (summary, by): (&str, &str),
+    ) -> Result<Timestamp, CallError> {
+        let response = put_approval_result(&mut self.service, self.now, action, token, result, (summary, by));
+        self.record_state();
+        response
+    }
+
+    /// Starts an execution. No two executions start at the same time.
+    pub fn start(&mut self, revisions: [usize; 2]) {
+        self.advance(millis(1));
+        let revisions = [0, 1].map(|source| local_codepipeline::model::SourceRevision {
+            action_name: Name::new(SOURCES[source]).expect("a name"),
+            revision_id: revision(revisions[source]),
+        });
+        if let Ok(execution) = self.service.start_execution(self.now, PIPELINE, &revisions) {
+            let [git, image] = revisions.map(|revision| revision.revision_id);
+            self.note(format_args!("execution {} starts with {git} and {image}", short(&execution.to_string())));
+        }
+    }
+
+    /// Changes the pipeline, if that is possible.
+    pub fn apply(&mut self, change: &PipelineChange) {
+        self.record_state();
+        let now = self.now;
+        let applied = match *change {
+            PipelineChange::Start(revisions) => {
+                self.start(revisions);
+                None
+            }
+            PipelineChange::Complete { execution, succeeded } => self.execution(execution).and_then(|id| {
+                let (_, action) = OTHER_ACTIONS
+                    .iter()
+                    .find(|action| self.service.complete_action(now, PIPELINE, id, **action, succeeded).is_ok())?;
+                Some(format!("{action} of execution {} succeeds: {succeeded}", short(&id.to_string())))
+            }),
+            PipelineChange::Retry { execution, all } => self.execution(execution).and_then(|id| {
+                let mode = if all { RetryMode::AllActions } else { RetryMode::FailedActions };
+                let stages = ["Build", STAGE, "Ship"];
+                let stage =
+                    stages.iter().find(|stage| self.service.retry_stage(now, PIPELINE, stage, id, mode).is_ok())?;
+                Some(format!("someone retries stage {stage} of execution {}", short(&id.to_string())))
+            }),
+            PipelineChange::Stop { execution, abandon } => self.execution(execution).and_then(|id| {
+                let mode = if abandon { StopMode::Abandon } else { StopMode::Wait };
+                self.service.stop_execution(now, PIPELINE, id, mode, "no longer needed").ok()?;
+                Some(format!("someone stops execution {} ({mode:?})", short(&id.to_string())))
+            }),
+            PipelineChange::Respond { request, result, summary } => self.pending(request).and_then(|token| {
+                self.put_approval_result((STAGE, APPROVAL), &token, result, (summary.text(), "ada")).ok()?;
+                let execution = self.execution_of(&token);
+                Some(format!("someone else responds {result} to execution {execution} (summary: {summary:?})"))
+            }),
+            PipelineChange::Save => {
+                self.service.edit_pipeline(now, PIPELINE).ok().map(|()| "someone saves the pipeline".to_owned())
+            }
+            PipelineChange::Redefine(shape) => self.service.edit_pipeline(now, PIPELINE).ok().map(|()| {
+                self.service.put_pipeline(now, definition(&self.scenario, shape)).expect("a pipeline");
+                format!("someone edits the pipeline: {shape:?}")
+            }),
+            PipelineChange::Delete => {
+                self.service.delete_pipeline(now, PIPELINE).ok().map(|()| "someone deletes the pipeline".to_owned())
+            }
+        };
+        if let Some(text) = applied {
+            self.note(text);
+        }
+        self.record_state();
+    }
+
+    /// The execution with this number. The newest is 0.
+    pub fn execution(&mut self, number: usize) -> Option<PipelineExecutionId> {
+        self.record_state();
+        let executions = &self.newest()?.executions;
+        executions.get(number % executions.len().max(1))?.id.parse().ok()
+    }
+
+    /// The token of a pending request.
+    pub fn pending(&mut self, number: usize) -> Option<Token> {
+        let pending = self.service.pending_approvals(self.now, PIPELINE).ok()?;
+        Some(Token(pending.get(number % pending.len().max(1))?.approval.token.to_string()))
+    }
+
+    pub fn newest(&self) -> Option<&ActualState> {
+        self.timeline.last()
+    }
+
+    /// Adds the true state to the timeline, if it changed.
+    pub fn record_state(&mut self) {
+        let behaviour = self.service.behaviour().clone();
+        let none = SignedDuration::ZERO;
+        let lags = Lags { token: none, start: none, decision: none, cancellation: none };
+        self.service.set_behaviour(Behaviour { lags, tokens: behaviour.tokens });
+        let state = self.state();
+        self.service.set_behaviour(behaviour);
+        let state = state.unwrap_or_else(|| ActualState { exists: false, ..ActualState::empty(self.now) });
+        if self.newest().is_none_or(|newest| !newest.is_same(&state)) {
+            self.timeline.push(state);
+        }
+    }
+
+    fn state(&mut self) -> Option<ActualState> {
+        let now = self.now;
+        for pending in self.service.pending_approvals(now, PIPELINE).ok()? {
+            let approval = pending.approval;
+            self.tokens.insert(approval.action_execution_id.to_string(), approval.token.to_string());
+        }
+        let pipeline_name = Some(PIPELINE.to_owned());
+        let name = pipeline_name.clone();
+        let state = self.service.get_pipeline_state(now, &api::GetPipelineStateInput { name }).ok()?;
+        let stages = state.stage_states.into_iter();
+        let stages = stages.map(|stage| {
+            let actions = stage.action_states.iter().map(|action| action.action_name.to_string()).collect();
+            (stage.stage_name.to_string(), actions)
+        });
+        let input = api::ListPipelineExecutionsInput { pipeline_name: pipeline_name.clone(), ..Default::default() };
+        let executions = self.service.list_pipeline_executions(now, &input).ok()?.pipeline_execution_summaries;
+        let input = api::ListActionExecutionsInput { pipeline_name, ..Default::default() };
+        let entries = self.service.list_action_executions(now, &input).ok()?.action_execution_details;
+        Some(ActualState {
+            at: now,
+            exists: true,
+            stages: stages.collect(),
+            executions: executions.into_iter().map(Execution::of).collect(),
+            requests: entries
+                .into_iter()
+                .filter(|entry| entry.input.action_type_id.category == Category::Approval)
+                .map(|entry| {
+                    let id = entry.action_execution_id.to_string();
+                    let token = entry.output.execution_result.external_execution_id.clone();
+                    if let Some(token) = token {
+                        self.tokens.insert(id.clone(), token);
+                    }
+                    Request::of(&entry, self.tokens.get(&id).cloned())
+                })
+                .collect(),
+        })
+    }
+}
+
+impl Summary {
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Ours => fixtures::SUMMARY,
+            Self::Other => "looks good to me",
+            Self::Empty => "",
+        }
+    }
+}
+
+/// Someone responds to a request of the pipeline.
+pub fn put_approval_result(
+    service: &mut Service,
+    now: Timestamp,
+    (stage, action): (&str, &str),
+    token: &Token,
+    result: ApprovalStatus,
+    (summary, by): (&str, &str),
+) -> Result<Timestamp, CallError> {
+    let status = match result {
+        ApprovalStatus::Approved => api::ApprovalStatus::Approved,
+        ApprovalStatus::Rejected => api::ApprovalStatus::Rejected,
+    };
+    let input = PutApprovalResultInput::new(PIPELINE, stage, action, &token.0, status, summary);
+    let response = service.put_approval_result(now, by, &input);
+    response.map(|response| response.approved_at.0).map_err(|exception| super::reader::call_error(&exception))
+}
+
+pub fn source_revisions(revisions: Vec<api::SourceRevisionOutput>) -> Vec<SourceRevision> {
+    revisions
+        .into_iter()
+        .map(|found| SourceRevision {
+            revision_id: found.revision_id,
+            action_name: Some(found.action_name.to_string()),
+        })
+        .collect()
+}
+
+/// Enough of an id to recognize it in a log.
+pub fn short(id: &str) -> String {
+    id.chars().take(6).collect()
+}
