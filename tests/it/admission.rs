@@ -1,26 +1,26 @@
-//! What the API server lets in: the schema refuses what cannot be right with a message that says so, and whatever it does
-//! let in ends in a reason, never in a crash, a loop or a call that should not be.
+//! Admission: the schema refuses invalid manifests with clear messages. Every decision that it admits reaches a reason, and
+//! never causes a crash, a loop or a call that must not happen.
 
 mod manifests;
 
-use crate::support::{Case, Cluster, for_revision, reason, spec};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, REQUESTED_AT, Reason, Token};
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
-use manifests::{binding, bound, malformed, odd, with, without};
+use manifests::{binding, invalid, unusual, with, with_only_binding, without};
 use serde_json::json;
 use std::time::Duration;
+use test_support::{Cluster, TestEnv, for_revision, reason, spec};
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_manifests_end_in_a_refusal_or_in_a_reason() {
-    let case = Case::new().await;
-    let operator = case.operator().start();
-    operator.until_ready().await;
-    let raw = case.raw();
-    let (malformed, odd) = (malformed(), odd());
-    assert!(malformed.len() + odd.len() >= 200, "{}", malformed.len() + odd.len());
-    for manifest in malformed {
+async fn hostile_manifests_are_refused_or_get_a_reason() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    operator.wait_until_ready().await;
+    let raw = env.raw_decisions();
+    let (invalid, unusual) = (invalid(), unusual());
+    assert!(invalid.len() + unusual.len() >= 200, "{}", invalid.len() + unusual.len());
+    for manifest in invalid {
         let text: String = manifest.to_string().chars().take(400).collect();
         let Ok(object) = serde_json::from_value(manifest) else {
             continue;
@@ -32,13 +32,13 @@ async fn hostile_manifests_end_in_a_refusal_or_in_a_reason() {
         }
     }
     let mut names = Vec::new();
-    for manifest in odd {
+    for manifest in unusual {
         let object = serde_json::from_value(manifest).unwrap();
         names.push(raw.create(&PostParams::default(), &object).await.unwrap().metadata.name.unwrap());
     }
     for name in &names {
-        let decision = case
-            .until(name, "settled", |decision| reason(decision).is_some_and(|reason| reason != Reason::Submitting))
+        let decision = env
+            .wait_until(name, "settled", |decision| reason(decision).is_some_and(|reason| reason != Reason::Submitting))
             .await;
         assert!(
             matches!(reason(&decision), Some(Reason::PipelineNotFound | Reason::Expired | Reason::Suspended)),
@@ -46,19 +46,19 @@ async fn hostile_manifests_end_in_a_refusal_or_in_a_reason() {
             decision
         );
     }
-    let calls = case.service.requests(Operation::PutApprovalResult);
+    let calls = env.codepipeline.request_count(Operation::PutApprovalResult);
     assert!(calls <= names.len() as u64, "{calls} calls for {} decisions", names.len());
-    case.approve("web").await;
-    case.until_reason("web", Reason::Delivered).await;
+    env.open_and_approve("web").await;
+    env.wait_for_reason("web", Reason::Delivered).await;
     assert_eq!(operator.metric("approval_operator_reconcile_errors_total").await, 0.0, "{}", operator.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_status_stops_nobody() {
-    let case = Case::new().await;
-    let mut held = spec("web", &case.open("web"));
-    held.suspend = true;
-    case.create("web", held.clone()).await;
+async fn a_forged_status_does_not_stop_other_decisions() {
+    let env = TestEnv::new().await;
+    let mut suspended = spec("web", &env.open_approval("web"));
+    suspended.suspend = true;
+    env.create("web", suspended.clone()).await;
     let ready = |status: &str, reason: &str, time: &str| json!([{ "type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": time }]);
     let token = "11111111-2222-4333-8444-555555555555";
     let statuses = [
@@ -71,7 +71,7 @@ async fn a_forged_status_stops_nobody() {
         json!({ "submission": { "attempts": 1.0, "startTime": "0000-01-01T00:00:00Z", "deadline": "9999-12-31T23:59:59Z", "token": token },
             "conditions": ready("False", "Throttled", "2026-01-01T00:00:00Z") }),
     ];
-    // The API server takes an array for a date-time.
+    // The API server accepts an array as a date-time.
     let statuses = statuses.into_iter().chain([
         json!({ "approvedAt": [], "conditions": [{ "type": "Ready", "status": "False", "reason": "Throttled", "message": "", "lastTransitionTime": [{}] }] }),
         json!({ "submission": { "attempts": 1, "startTime": ["a"], "deadline": [], "token": token },
@@ -80,86 +80,92 @@ async fn a_forged_status_stops_nobody() {
     let mut admitted = 0;
     for (number, status) in statuses.enumerate() {
         let name = format!("forged-{number}");
-        case.create(&name, ApprovalDecisionSpec { pipeline_name: "none".to_owned(), ..held.clone() }).await;
-        admitted += u32::from(case.forge(&name, status).await.is_ok());
+        env.create(&name, ApprovalDecisionSpec { pipeline_name: "none".to_owned(), ..suspended.clone() }).await;
+        admitted += u32::from(env.forge_status(&name, status).await.is_ok());
     }
-    assert!(admitted >= 6, "only {admitted} were admitted: the test shows little");
-    let operator = case.operator().start();
-    operator.until_ready().await;
-    case.patch("web", json!({ "spec": { "suspend": false } })).await.unwrap();
-    case.until_reason("web", Reason::Delivered).await;
-    let listed = case.decisions.list(&ListParams::default()).await.unwrap();
+    assert!(admitted >= 6, "only {admitted} statuses were admitted, too few for this test");
+    let operator = env.operator().start();
+    operator.wait_until_ready().await;
+    env.patch("web", json!({ "spec": { "suspend": false } })).await.unwrap();
+    env.wait_for_reason("web", Reason::Delivered).await;
+    let listed = env.decisions.list(&ListParams::default()).await.unwrap();
     assert_eq!(listed.items.len(), 9);
-    assert_eq!(case.service.requests_of(Operation::PutApprovalResult, "none"), 0, "all of them are suspended");
+    assert_eq!(
+        env.codepipeline.request_count_for(Operation::PutApprovalResult, "none"),
+        0,
+        "all of them are suspended"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_that_is_forged_when_all_is_over_does_not_stand() {
-    let case = Case::new().await;
-    case.open("web");
-    let stale = case.open("other");
-    let operator = case.operator().start();
-    case.create("web", spec("web", &stale)).await;
-    case.until_reason("web", Reason::InvalidApprovalToken).await;
+async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_settled() {
+    let env = TestEnv::new().await;
+    env.open_approval("web");
+    let stale = env.open_approval("other");
+    let operator = env.operator().start();
+    env.create("web", spec("web", &stale)).await;
+    env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
     let forever = "9999-12-31T23:59:59Z";
     let ready = json!([{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": forever }]);
     let submission = json!({ "attempts": 1, "startTime": forever, "deadline": forever, "token": stale.token });
-    // The last would lock the spec for as long as it says.
+    // The last status would lock the spec until its deadline.
     for status in
         [json!({ "conditions": [] }), json!({ "conditions": ready, "submission": submission, "exception": null })]
     {
-        case.forge("web", status).await.unwrap();
-        let told = timeout(Duration::from_secs(20), case.until_reason("web", Reason::InvalidApprovalToken)).await;
-        assert!(told.is_ok(), "{}", operator.log());
+        env.forge_status("web", status).await.unwrap();
+        let corrected =
+            timeout(Duration::from_secs(20), env.wait_for_reason("web", Reason::InvalidApprovalToken)).await;
+        assert!(corrected.is_ok(), "{}", operator.log());
     }
-    assert_eq!(case.accepted("web"), 0);
+    assert_eq!(env.accepted_count("web"), 0);
 }
 
-/// Of an answered decision the operator keeps little in memory, and an annotation or an edit does nothing any more.
+/// The operator keeps little of a delivered decision in memory, and ignores annotations and edits of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_that_is_forged_over_an_answer_does_not_stand_though_the_decision_was_touched() {
-    let case = Case::new().await;
-    let approval = case.open("web");
-    let operator = case.operator().start();
-    case.create("web", spec("web", &approval)).await;
-    case.until_reason("web", Reason::Delivered).await;
-    case.patch("web", json!({ "metadata": { "annotations": { REQUESTED_AT: "again" } } })).await.unwrap();
+async fn the_operator_corrects_a_forged_status_of_a_delivered_decision_that_was_annotated() {
+    let env = TestEnv::new().await;
+    let approval = env.open_approval("web");
+    let operator = env.operator().start();
+    env.create("web", spec("web", &approval)).await;
+    env.wait_for_reason("web", Reason::Delivered).await;
+    env.patch("web", json!({ "metadata": { "annotations": { REQUESTED_AT: "later" } } })).await.unwrap();
     let ready = json!([{ "type": "Ready", "status": "Unknown", "reason": "ValidationFailed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
-    case.forge("web", json!({ "conditions": ready, "observedGeneration": 9 })).await.unwrap();
-    let is_true_again =
+    env.forge_status("web", json!({ "conditions": ready, "observedGeneration": 9 })).await.unwrap();
+    let is_corrected =
         |decision: &ApprovalDecision| matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided));
-    let told = timeout(Duration::from_secs(20), case.until("web", "told anew", is_true_again)).await;
-    assert!(told.is_ok(), "{}", operator.log());
-    assert_eq!(case.accepted("web"), 1);
+    let corrected = timeout(Duration::from_secs(20), env.wait_until("web", "its real reason", is_corrected)).await;
+    assert!(corrected.is_ok(), "{}", operator.log());
+    assert_eq!(env.accepted_count("web"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forged_attempt_does_not_send_a_token_that_the_spec_does_not_name() {
-    let case = Case::new().await;
-    let approval = case.open("web");
+async fn the_operator_does_not_send_the_token_of_a_forged_submission() {
+    let env = TestEnv::new().await;
+    let approval = env.open_approval("web");
     let mut forged = spec("web", &approval);
     forged.token = Some(Token("00000000-0000-4000-8000-000000000000".to_owned()));
-    case.create("web", forged).await;
+    env.create("web", forged).await;
     let past = "2026-01-01T00:00:00Z";
     let status = json!({
         "observedGeneration": 1,
         "submission": { "attempts": 1, "startTime": past, "deadline": past, "token": approval.token },
         "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": past }],
     });
-    case.forge("web", status).await.unwrap();
-    let _operator = case.operator().start();
-    case.until_reason("web", Reason::InvalidApprovalToken).await;
-    assert_eq!(case.accepted("web"), 0);
+    env.forge_status("web", status).await.unwrap();
+    let _operator = env.operator().start();
+    env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
+    assert_eq!(env.accepted_count("web"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_words_that_a_person_understands() {
-    let case = Case::new().await;
+async fn the_api_server_explains_each_refusal() {
+    let env = TestEnv::new().await;
     let control_plane = &Cluster::shared().control_plane;
-    let one_binding = "spec must have exactly one of token, pipelineExecutionId and sourceRevision: they name the one";
-    let mut two_runs = bound("sourceRevision", binding("sourceRevision"));
-    two_runs["spec"]["pipelineExecutionId"] = binding("pipelineExecutionId");
-    let mut three = two_runs.clone();
+    let one_binding =
+        "spec must have exactly one of token, pipelineExecutionId and sourceRevision: it names the approval request";
+    let mut two = with_only_binding("sourceRevision", binding("sourceRevision"));
+    two["spec"]["pipelineExecutionId"] = binding("pipelineExecutionId");
+    let mut three = two.clone();
     three["spec"]["token"] = binding("token");
     let rows = [
         (with("/spec/pipelineName", json!("a/b")), "spec.pipelineName in body should match '^[A-Za-z0-9.@_-]+$'"),
@@ -171,12 +177,12 @@ async fn refusals_are_words_that_a_person_understands() {
         (without("/spec/token"), one_binding),
         (with("/spec/pipelineExecutionId", binding("pipelineExecutionId")), one_binding),
         (with("/spec/sourceRevision", binding("sourceRevision")), one_binding),
-        (two_runs, one_binding),
+        (two, one_binding),
         (three, one_binding),
-        (bound("pipelineExecutionId", json!("X")), "spec.pipelineExecutionId in body should"),
-        (bound("sourceRevision", json!({ "revisionId": "a".repeat(1501) })), "may not be more than 1500"),
+        (with_only_binding("pipelineExecutionId", json!("X")), "spec.pipelineExecutionId in body should"),
+        (with_only_binding("sourceRevision", json!({ "revisionId": "a".repeat(1501) })), "may not be more than 1500"),
         (
-            bound("sourceRevision", json!({ "revisionId": "a", "actionName": "a/b" })),
+            with_only_binding("sourceRevision", json!({ "revisionId": "a", "actionName": "a/b" })),
             "spec.sourceRevision.actionName in body should match '^[A-Za-z0-9.@_-]+$'",
         ),
     ];
@@ -185,7 +191,7 @@ async fn refusals_are_words_that_a_person_understands() {
         std::fs::write(file.path(), manifest.to_string()).unwrap();
         let mut kubectl = control_plane.kubectl();
         let output =
-            kubectl.args(["create", "--namespace", &case.namespace, "--filename"]).arg(file.path()).output().unwrap();
+            kubectl.args(["create", "--namespace", &env.namespace, "--filename"]).arg(file.path()).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && error.contains(expected), "{manifest}: {error}");
     }
@@ -193,10 +199,10 @@ async fn refusals_are_words_that_a_person_understands() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_explains_every_field_and_shows_the_columns() {
-    let case = Case::new().await;
-    let _operator = case.operator().start();
-    case.approve("web").await;
-    case.until_reason("web", Reason::Delivered).await;
+    let env = TestEnv::new().await;
+    let _operator = env.operator().start();
+    env.open_and_approve("web").await;
+    env.wait_for_reason("web", Reason::Delivered).await;
     let kubectl = |arguments: &[&str]| {
         let output = Cluster::shared().control_plane.kubectl().args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -210,22 +216,22 @@ async fn kubectl_explains_every_field_and_shows_the_columns() {
     }
     assert!(kubectl(&["explain", "apd.spec.token"]).contains("GetPipelineState"));
     assert!(kubectl(&["api-resources", "--categories=approvals"]).contains("approvaldecisions"));
-    let table = kubectl(&["get", "apd", "--namespace", &case.namespace]);
+    let table = kubectl(&["get", "apd", "--namespace", &env.namespace]);
     let columns: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(columns, ["NAME", "PIPELINE", "STAGE", "ACTION", "DECISION", "READY", "REASON", "APPROVEDAT", "AGE"]);
-    let wide = kubectl(&["get", "apd", "--namespace", &case.namespace, "--output=wide"]);
+    let wide = kubectl(&["get", "apd", "--namespace", &env.namespace, "--output=wide"]);
     assert!(wide.lines().next().unwrap().trim_end().ends_with("MESSAGE"), "{wide}");
-    case.create("waiting", for_revision("web", "v2")).await;
-    case.until_reason("waiting", Reason::Waiting).await;
-    let wide = kubectl(&["get", "apd", "waiting", "--namespace", &case.namespace, "--output=wide"]);
-    assert!(wide.contains("No run of web has the source revision v2 yet"), "{wide}");
+    env.create("waiting", for_revision("web", "v2")).await;
+    env.wait_for_reason("waiting", Reason::Waiting).await;
+    let wide = kubectl(&["get", "apd", "waiting", "--namespace", &env.namespace, "--output=wide"]);
+    assert!(wide.contains("No execution of pipeline web has the source revision v2 yet"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_decision_does_not_look_settled() {
-    let case = Case::new().await;
-    let decision = case.create("web", spec("web", &case.open("web"))).await;
-    let live = case.decisions.get("web").await.unwrap();
+async fn a_new_decision_does_not_look_settled() {
+    let env = TestEnv::new().await;
+    let decision = env.create("web", spec("web", &env.open_approval("web"))).await;
+    let live = env.decisions.get("web").await.unwrap();
     assert_eq!(live.status.unwrap().observed_generation, Some(-1));
     assert_eq!(decision.metadata.generation, Some(1));
 }

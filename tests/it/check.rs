@@ -1,15 +1,15 @@
-//! `approval-operator check`, which the chart's test runs.
+//! `approval-operator check`, which the Helm test of the chart runs.
 
-use crate::support::{Case, Cluster};
-use control_plane::User;
 use kube::api::ListParams;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use test_control_plane::User;
+use test_support::{Cluster, TestEnv};
 
-/// Whether it found all well, and what it printed.
-fn check(case: &Case, kubeconfig: &Path, health_url: &str) -> (bool, String) {
+/// Runs the check. Returns whether it succeeded, and its output.
+fn check(env: &TestEnv, kubeconfig: &Path, health_url: &str) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator"))
-        .args(["check", "--namespace", &case.namespace, "--health-url", health_url])
+        .args(["check", "--namespace", &env.namespace, "--health-url", health_url])
         .env_clear()
         .env("KUBECONFIG", kubeconfig)
         .output()
@@ -22,36 +22,45 @@ fn administrator() -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_well_and_nothing_is_left_behind() {
-    let case = Case::new().await;
-    let operator = case.operator().start();
-    operator.until_ready().await;
-    let (is_well, text) = check(&case, &administrator(), &operator.url());
-    assert!(is_well, "{text}");
-    assert!(text.contains("is admitted (server-side dry run)") && text.contains("/readyz says: ok"), "{text}");
-    assert!(case.decisions.list(&ListParams::default()).await.unwrap().items.is_empty());
+async fn a_check_that_succeeds_leaves_no_objects_behind() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    operator.wait_until_ready().await;
+    let (succeeded, text) = check(&env, &administrator(), &operator.url());
+    assert!(succeeded, "{text}");
+    let created = format!("an ApprovalDecision can be created in namespace {} (server-side dry run)", env.namespace);
+    assert!(text.contains(&created) && text.contains("/readyz returned: ok"), "{text}");
+    assert!(env.decisions.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_amiss_is_named() {
-    let case = Case::new().await;
-    let (is_well, text) = check(&case, &case.kubeconfig, "http://127.0.0.1:1");
+async fn a_check_that_fails_says_why() {
+    let env = TestEnv::new().await;
+    let (succeeded, text) = check(&env, &env.kubeconfig, "http://127.0.0.1:1");
     assert!(
-        !is_well && text.contains("is not admitted: approvaldecisions.codepipeline.approvals.dev is forbidden"),
+        !succeeded
+            && text.contains(&format!(
+                "cannot be created in namespace {}: approvaldecisions.codepipeline.approvals.dev is forbidden",
+                env.namespace
+            )),
         "{text}"
     );
-    let (is_well, text) = check(&case, &administrator(), "http://127.0.0.1:1");
+    let (succeeded, text) = check(&env, &administrator(), "http://127.0.0.1:1");
     assert!(
-        !is_well && text.contains("http://127.0.0.1:1/readyz says:") && text.contains("Connection refused"),
+        !succeeded
+            && text.contains("the operator is not ready: http://127.0.0.1:1/readyz: ")
+            && text.contains("Connection refused"),
         "{text}"
     );
-    let (is_well, text) = check(&case, &administrator(), "127.0.0.1:8080");
-    assert!(!is_well && text.contains("write where the operator's --http-address is reached"), "{text}");
-    let blind = case.operator().argument("--watch-label-selector=shard in a").start();
-    blind.until_log("started").await;
-    let (is_well, text) = check(&case, &administrator(), &blind.url());
+    let (succeeded, text) = check(&env, &administrator(), "127.0.0.1:8080");
+    assert!(!succeeded && text.contains("use the URL of the operator's --http-address, such as"), "{text}");
+    // A developer is not allowed to watch decisions, so this operator never becomes ready.
+    let developer = Cluster::shared().control_plane.kubeconfig(User::Developer);
+    let unready = env.operator_via(&developer).start();
+    unready.wait_for_log("started").await;
+    let (succeeded, text) = check(&env, &administrator(), &unready.url());
     assert!(
-        !is_well && text.contains("503 Service Unavailable: the watch on ApprovalDecisions has not synced"),
+        !succeeded && text.contains("503 Service Unavailable: the watch on ApprovalDecisions has not synced"),
         "{text}"
     );
 }

@@ -1,10 +1,10 @@
-//! What would find the promise broken: crashes and cuts at every request, a view that lies, and operators that race. Each test is
-//! quick in `make test` and exhaustive in `make faults`; docs/reliability.md says what they show.
+//! Fault injection: crashes and disconnects at every request, an API server that is stale, wrong or unavailable, and competing
+//! operators. `make test` runs a quick part of each test, and `make faults` runs all of it; docs/reliability.md shows the results.
 
-mod books;
+mod api_server;
 mod every_request;
 mod load;
-mod onlooker;
+mod observer;
+mod request_log;
 mod soak;
 mod two_operators;
-mod views;

@@ -1,9 +1,10 @@
-//! Files that are made from the code are as the code would make them. `make generate` writes them.
+//! The generated files are up to date. `make generate` writes them.
 
-use approval_operator::api::v1alpha1::{ApprovalDecision, Reason, Standing, crds};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason, crds};
 use approval_operator::cli::Cli;
+use approval_operator::codepipeline::CallMetrics;
 use approval_operator::decision::Settings;
-use approval_operator::leadership::Role;
+use approval_operator::leader_election::LeaderState;
 use approval_operator::metrics::Metrics;
 use clap::CommandFactory;
 use jiff::SignedDuration;
@@ -15,17 +16,17 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-fn check(file: &str, made: &str) {
+fn check(file: &str, generated: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("GENERATE").is_some() {
-        std::fs::write(&path, made).unwrap();
+        std::fs::write(&path, generated).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == made, "{file} is stale: run `make generate` and commit what it changes");
+    assert!(found == generated, "{file} is stale: run `make generate` and commit the changes");
 }
 
 #[test]
-fn crds_are_what_the_program_prints_and_what_the_types_say() {
+fn the_crds_match_the_types_and_the_output_of_the_program() {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).arg("crd").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     check("crds/codepipeline.approvals.dev_approvaldecisions.yaml", &printed);
@@ -35,30 +36,30 @@ fn crds_are_what_the_program_prints_and_what_the_types_say() {
 
 /// Uninstalling the chart must not delete the CRDs, and with them every decision.
 #[test]
-fn the_chart_has_the_crds_of_the_program_and_keeps_them() {
+fn the_chart_contains_the_crds_of_the_program_and_keeps_them() {
     let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/approval-operator-crds/templates");
-    let made = crds().into_iter().map(|mut crd| {
+    let generated = crds().into_iter().map(|mut crd| {
         let file = format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural);
         let keep = ("helm.sh/resource-policy".to_owned(), "keep".to_owned());
         crd.metadata.annotations.get_or_insert_default().extend([keep]);
-        // What Helm would take for a template is told to be none.
+        // Helm must not interpret braces in the CRD as templates.
         let text = serde_saphyr::to_string(&crd).unwrap().replace("{{", r#"{{ "{{" }}"#);
         check(
             &format!("charts/approval-operator-crds/templates/{file}"),
-            &format!("# Made from the code by `make generate`.\n{}\n", text.trim_end()),
+            &format!("# Generated from the code by `make generate`.\n{}\n", text.trim_end()),
         );
         file
     });
-    let mut made: Vec<_> = made.collect();
+    let mut generated: Vec<_> = generated.collect();
     let found = std::fs::read_dir(charts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut found: Vec<_> = found.collect();
-    made.sort();
+    generated.sort();
     found.sort();
-    assert_eq!(found, made, "what is not a CRD of the program has no place in this folder");
+    assert_eq!(found, generated, "this folder contains only the CRDs of the program");
 }
 
 #[test]
-fn the_charts_are_of_the_version_of_the_program() {
+fn the_charts_have_the_version_of_the_program() {
     for chart in ["approval-operator", "approval-operator-crds"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts").join(chart).join("Chart.yaml");
         let text = std::fs::read_to_string(path).unwrap();
@@ -69,22 +70,22 @@ fn the_charts_are_of_the_version_of_the_program() {
     }
 }
 
-/// The chart's README is made from values.yaml: what only the schema had could be set, and nobody would know. What the schema let
-/// pass could be misspelt, and nobody would know either.
+/// The chart's README is generated from values.yaml, so a value that is only in the schema would not be documented. A value that
+/// the schema does not list must be refused, because it may be misspelt.
 #[test]
-fn the_chart_takes_the_values_that_are_documented_and_no_others() {
+fn the_chart_accepts_exactly_the_documented_values() {
     let read = |file: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/approval-operator").join(file);
         serde_saphyr::from_str::<serde_json::Value>(&std::fs::read_to_string(path).unwrap()).unwrap()
     };
     fn compare(path: &str, schema: &serde_json::Value, values: &serde_json::Value) {
-        assert_eq!(schema["additionalProperties"], false, "values.schema.json takes anything in {path:?}");
-        let taken = schema["properties"].as_object().unwrap().iter().filter(|(name, _)| *name != "global");
-        for (name, schema) in taken {
+        assert_eq!(schema["additionalProperties"], false, "values.schema.json accepts any value in {path:?}");
+        let accepted = schema["properties"].as_object().unwrap().iter().filter(|(name, _)| *name != "global");
+        for (name, schema) in accepted {
             let path = format!("{path}.{name}");
             let value =
-                values.get(name).unwrap_or_else(|| panic!("values.schema.json has {path}, and values.yaml has not"));
-            // What has a description is documented as a whole.
+                values.get(name).unwrap_or_else(|| panic!("values.schema.json has {path}, and values.yaml does not"));
+            // A value with a description is documented as a whole.
             if schema.get("properties").is_some() && schema.get("description").is_none() {
                 compare(&path, schema, value);
             }
@@ -95,47 +96,48 @@ fn the_chart_takes_the_values_that_are_documented_and_no_others() {
 
 #[test]
 fn every_reason_is_documented() {
-    let mut made = String::from(
+    let mut page = String::from(
         "# Reasons\n\n\
-         <!-- Made from src/api/v1alpha1/reason.rs by `make generate`. -->\n\n\
-         The `reason` of a decision's `Ready` condition says how it stands. Each change of it is a line in the log and, but \
-         for `Submitting`, which lasts a moment, a Kubernetes Event. `kubectl get apd -o wide` and `kubectl describe apd` \
-         show the message beside it.\n\n\
-         A decision that is **Stalled** is tried afresh when its spec is edited, or when the annotation \
+         <!-- Generated from src/api/v1alpha1/reason.rs by `make generate`. -->\n\n\
+         The `reason` of the `Ready` condition shows the state of a decision. For each change of reason, the operator writes a \
+         log line and a Kubernetes Event. `Submitting` lasts only a moment and has neither. `kubectl get apd -o wide` and \
+         `kubectl describe apd` show the message of the condition.\n\n\
+         The operator restarts a **Stalled** decision when its spec is edited, or when the annotation \
          `codepipeline.approvals.dev/requestedAt` gets a new value:\n\n\
          ```sh\n\
          kubectl annotate apd NAME --overwrite codepipeline.approvals.dev/requestedAt=\"$(date)\"\n\
          ```\n",
     );
-    let mut standings: Vec<Standing> = Vec::new();
-    for standing in Reason::ALL.iter().map(|reason| reason.standing()) {
-        if !standings.contains(&standing) {
-            standings.push(standing);
+    let mut classes: Vec<ReadyClass> = Vec::new();
+    for class in Reason::ALL.iter().map(|reason| reason.ready_class()) {
+        if !classes.contains(&class) {
+            classes.push(class);
         }
     }
-    for standing in standings {
-        let title = match standing {
-            Standing::Settled => "Settled: Ready is True",
-            Standing::Stalled => "Stalled: Ready is False, and it stays so until somebody acts",
-            Standing::Retrying => "Retrying: Ready is False, Reconciling is True",
-            Standing::Waiting => "Waiting: Ready is Unknown, Reconciling is True",
-            Standing::UnderWay => "Under way: Ready is Unknown, Reconciling is True, and the spec is locked",
-            Standing::Suspended => "Suspended: Ready is False",
+    for class in classes {
+        let title = match class {
+            ReadyClass::Settled => "Settled (Ready is True)",
+            ReadyClass::Stalled => "Stalled (Ready is False, Stalled is True)",
+            ReadyClass::Retrying => "Retrying (Ready is False, Reconciling is True)",
+            ReadyClass::Waiting => "Waiting (Ready is Unknown, Reconciling is True)",
+            ReadyClass::InFlight => "In flight (Ready is Unknown, Reconciling is True, and the spec is locked)",
+            ReadyClass::Suspended => "Suspended (Ready is False)",
         };
-        write!(made, "\n## {title}\n\n| reason | what happened | what to do |\n|---|---|---|\n").unwrap();
-        for reason in Reason::ALL.iter().filter(|reason| reason.standing() == standing) {
-            writeln!(made, "| `{}` | {} | {} |", reason.as_str(), reason.meaning().trim(), reason.remedy()).unwrap();
+        write!(page, "\n## {title}\n\n| Reason | Meaning | What to do |\n|---|---|---|\n").unwrap();
+        for reason in Reason::ALL.iter().filter(|reason| reason.ready_class() == class) {
+            let meaning = reason.meaning().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            writeln!(page, "| `{}` | {meaning} | {} |", reason.as_str(), reason.remedy()).unwrap();
         }
     }
-    check("docs/reasons.md", &made);
+    check("docs/reasons.md", &page);
 }
 
 #[test]
 fn every_flag_field_and_metric_is_documented() {
-    let mut made = String::from(
-        "# Reference\n\n<!-- Made from the code by `make generate`. -->\n\n## Flags of `approval-operator run`\n\n",
+    let mut page = String::from(
+        "# Reference\n\n<!-- Generated from the code by `make generate`. -->\n\n## Flags of `approval-operator run`\n\n",
     );
-    made.push_str("| flag | environment | default | meaning |\n|---|---|---|---|\n");
+    page.push_str("| Flag | Environment variable | Default | Description |\n|---|---|---|---|\n");
     let mut cli = Cli::command();
     cli.build();
     let run = cli.find_subcommand("run").unwrap();
@@ -145,24 +147,26 @@ fn every_flag_field_and_metric_is_documented() {
         let values = if values.is_empty() { String::new() } else { format!(" ({})", values.join(", ")) };
         let environment = flag.get_env().and_then(|name| name.to_str()).unwrap();
         let (name, help) = (flag.get_long().unwrap(), flag.get_help().unwrap());
-        writeln!(made, "| `--{name}` | `{environment}` | {} | {help}{values} |", default.join(", ")).unwrap();
+        writeln!(page, "| `--{name}` | `{environment}` | {} | {help}{values} |", default.join(", ")).unwrap();
     }
-    made.push_str("\n## Fields of `ApprovalDecision`\n\n| field | type | limits | meaning |\n|---|---|---|---|\n");
+    page.push_str("\n## Fields of `ApprovalDecision`\n\n| Field | Type | Limits | Description |\n|---|---|---|---|\n");
     let crd = ApprovalDecision::crd();
     let root = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
-    fields(&mut made, "", root);
-    made.push_str("\nBeside these, the API server checks:\n\n");
+    fields(&mut page, "", root);
+    page.push_str("\nThe API server also checks these rules:\n\n");
     for rule in root.x_kubernetes_validations.iter().flatten() {
-        writeln!(made, "- {}", rule.message.as_deref().unwrap()).unwrap();
+        writeln!(page, "- {}", rule.message.as_deref().unwrap()).unwrap();
     }
-    made.push_str("\n## Metrics\n\nServed at `/metrics` of `--http-address`, in the OpenMetrics text format.\n\n");
-    made.push_str("| metric | type | meaning |\n|---|---|---|\n");
+    page.push_str("\n## Metrics\n\nThe operator serves them at `/metrics` on `--http-address`, in the OpenMetrics text format.\n\n");
+    page.push_str("| Metric | Type | Description |\n|---|---|---|\n");
     let settings = Settings {
         aws_timeout: SignedDuration::from_secs(10),
         waiting_limit: SignedDuration::from_hours(24),
         poll_interval: SignedDuration::from_secs(15),
     };
-    let text = Metrics::default().encode(one_of_each().into_iter(), &settings, Role::Leader).unwrap();
+    let text = Metrics::new(&CallMetrics::default())
+        .encode(example_decisions().into_iter(), &settings, LeaderState::Leader)
+        .unwrap();
     let mut help = "";
     for line in text.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();
@@ -170,17 +174,17 @@ fn every_flag_field_and_metric_is_documented() {
             ["#", "HELP", _, meaning] => help = meaning,
             ["#", "TYPE", name, kind] => {
                 let suffix = if *kind == "counter" { "_total" } else { "" };
-                writeln!(made, "| `{name}{suffix}` | {kind} | {} |", help.trim_end_matches('.')).unwrap();
+                writeln!(page, "| `{name}{suffix}` | {kind} | {} |", help.trim_end_matches('.')).unwrap();
             }
             _ => {}
         }
     }
-    check("docs/reference.md", &made);
+    check("docs/reference.md", &page);
 }
 
-/// Decisions for which everything is shown that depends on there being one.
-fn one_of_each() -> Vec<Arc<ApprovalDecision>> {
-    let decision = |reason: Reason, companion: &str| {
+/// Decisions that cause every metric about decisions to appear.
+fn example_decisions() -> Vec<Arc<ApprovalDecision>> {
+    let decision = |reason: Reason, secondary_condition: &str| {
         let condition = |kind: &str| {
             json!({
                 "type": kind, "status": "True", "reason": reason.as_str(), "message": "",
@@ -200,7 +204,7 @@ fn one_of_each() -> Vec<Arc<ApprovalDecision>> {
             },
             "status": {
                 "observedGeneration": 1, "submission": submission,
-                "conditions": [condition("Ready"), condition(companion)],
+                "conditions": [condition("Ready"), condition(secondary_condition)],
             },
         });
         Arc::new(serde_json::from_value(decision).unwrap())
@@ -208,7 +212,7 @@ fn one_of_each() -> Vec<Arc<ApprovalDecision>> {
     vec![decision(Reason::Unconfirmed, "Reconciling"), decision(Reason::Expired, "Stalled")]
 }
 
-fn fields(made: &mut String, path: &str, schema: &JSONSchemaProps) {
+fn fields(page: &mut String, path: &str, schema: &JSONSchemaProps) {
     for (name, field) in schema.properties.iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let (schema, path) = match field.items.as_ref() {
@@ -233,7 +237,7 @@ fn fields(made: &mut String, path: &str, schema: &JSONSchemaProps) {
         limits.extend(field.x_kubernetes_validations.iter().flatten().filter_map(|rule| rule.message.clone()));
         let kind = field.format.clone().or_else(|| field.type_.clone()).unwrap();
         let description = field.description.clone().unwrap_or_default().replace('\n', " ");
-        writeln!(made, "| `{path}` | {kind} | {} | {description} |", limits.join("; ")).unwrap();
-        fields(made, &path, schema);
+        writeln!(page, "| `{path}` | {kind} | {} | {description} |", limits.join("; ")).unwrap();
+        fields(page, &path, schema);
     }
 }

@@ -1,28 +1,28 @@
-//! What Argo CD and Flux make of decisions, by the health checks of `examples/gitops` and the evaluators of these tools,
-//! which `tests/health-checks` holds.
+//! The health of decisions in Argo CD and Flux: `hack/health-checks` evaluates the health checks of `examples/gitops` with the
+//! code of these tools.
 
-use crate::support::Cluster;
 use approval_operator::api::conditions::{Condition, ConditionStatus};
-use approval_operator::api::v1alpha1::{ApprovalDecisionStatus, Reason, Standing};
+use approval_operator::api::v1alpha1::{ApprovalDecisionStatus, ReadyClass, Reason};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use test_support::Cluster;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gitops");
 
-/// What is shown for an object: by Argo CD, by Flux, and by Flux without the expressions.
-type Shown = [&'static str; 3];
+/// The health of an object in Argo CD, in Flux, and in Flux without the expressions.
+type Health = [&'static str; 3];
 
-const IN_PROGRESS: Shown = ["Progressing", "InProgress", "InProgress"];
+const IN_PROGRESS: Health = ["Progressing", "InProgress", "InProgress"];
 
-fn expected(standing: Standing) -> Shown {
-    match standing {
-        Standing::Settled => ["Healthy", "Current", "Current"],
-        Standing::Stalled => ["Degraded", "Failed", "Failed"],
-        Standing::Retrying | Standing::UnderWay => IN_PROGRESS,
-        Standing::Waiting | Standing::Suspended => ["Suspended", "Current", "InProgress"],
+fn expected(class: ReadyClass) -> Health {
+    match class {
+        ReadyClass::Settled => ["Healthy", "Current", "Current"],
+        ReadyClass::Stalled => ["Degraded", "Failed", "Failed"],
+        ReadyClass::Retrying | ReadyClass::InFlight => IN_PROGRESS,
+        ReadyClass::Waiting | ReadyClass::Suspended => ["Suspended", "Current", "InProgress"],
     }
 }
 
@@ -35,7 +35,7 @@ fn object(generation: i64, status: &Value) -> Value {
     })
 }
 
-/// The status of an object whose generation 2 the operator has seen.
+/// The status of an object of which the operator has observed generation 2.
 fn status(reason: Reason) -> Value {
     let condition = |r#type: &str, status| Condition {
         r#type: r#type.to_owned(),
@@ -45,14 +45,16 @@ fn status(reason: Reason) -> Value {
         reason: reason.as_str().to_owned(),
         message: format!("It is {}", reason.as_str()),
     };
-    let companion = reason.standing().companion().map(|r#type| condition(r#type, ConditionStatus::True));
-    let conditions = std::iter::once(condition("Ready", reason.standing().ready())).chain(companion).collect();
+    let secondary_condition =
+        reason.ready_class().secondary_condition().map(|r#type| condition(r#type, ConditionStatus::True));
+    let conditions =
+        std::iter::once(condition("Ready", reason.ready_class().ready())).chain(secondary_condition).collect();
     json!(ApprovalDecisionStatus { observed_generation: Some(2), conditions, ..ApprovalDecisionStatus::default() })
 }
 
-fn shown(objects: &[Value]) -> Vec<Value> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/health-checks/bin/health-checks");
-    assert!(program.is_file(), "no {}: run `make health-checks`, which builds it", program.display());
+fn evaluate(objects: &[Value]) -> Vec<Value> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/health-checks/bin/health-checks");
+    assert!(program.is_file(), "{} is missing; build it with `make health-checks`", program.display());
     let mut process = Command::new(program)
         .args([format!("{EXAMPLES}/argocd-cm.yaml"), format!("{EXAMPLES}/flux-kustomization.yaml")])
         .stdin(Stdio::piped())
@@ -67,42 +69,42 @@ fn shown(objects: &[Value]) -> Vec<Value> {
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output.status);
     let text = String::from_utf8(output.stdout).unwrap();
-    let shown: Vec<_> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(shown.len(), objects.len());
-    shown
+    let results: Vec<_> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(results.len(), objects.len());
+    results
 }
 
 #[test]
-fn argo_cd_and_flux_show_how_a_decision_of_every_reason_stands() {
+fn argo_cd_and_flux_show_the_health_of_every_reason() {
     let objects: Vec<_> = Reason::ALL.iter().map(|reason| object(2, &status(*reason))).collect();
-    for (reason, shown) in Reason::ALL.iter().zip(shown(&objects)) {
-        let [argo, flux, kstatus] = expected(reason.standing());
+    for (reason, health) in Reason::ALL.iter().zip(evaluate(&objects)) {
+        let [argo, flux, kstatus] = expected(reason.ready_class());
         let argo = json!({ "status": argo, "message": format!("It is {}", reason.as_str()) });
-        assert_eq!(shown, json!({ "argo": argo, "flux": flux, "kstatus": kstatus }), "{reason:?}");
+        assert_eq!(health, json!({ "argo": argo, "flux": flux, "kstatus": kstatus }), "{reason:?}");
     }
 }
 
 #[test]
-fn argo_cd_and_flux_wait_for_the_operator_to_see_a_decision_and_every_edit_of_it() {
+fn argo_cd_and_flux_wait_until_the_operator_observes_a_new_or_edited_decision() {
     let fresh = object(1, &json!({ "observedGeneration": -1 }));
     let edited = Reason::ALL.iter().map(|reason| object(3, &status(*reason)));
     let objects: Vec<_> = std::iter::once(fresh).chain(edited).collect();
-    for (object, shown) in objects.iter().zip(shown(&objects)) {
-        let statuses = [&shown["argo"]["status"], &shown["flux"], &shown["kstatus"]];
+    for (object, health) in objects.iter().zip(evaluate(&objects)) {
+        let statuses = [&health["argo"]["status"], &health["flux"], &health["kstatus"]];
         assert_eq!(statuses, IN_PROGRESS, "{object}");
-        assert_eq!(shown["argo"]["message"], "The operator has not taken up this version yet");
+        assert_eq!(health["argo"]["message"], "The operator has not observed this generation yet");
     }
 }
 
 #[test]
-fn the_api_server_takes_the_decisions_of_the_examples() {
+fn the_api_server_admits_the_example_decisions() {
     let kubectl = |arguments: &[&str]| {
         let output = Cluster::shared().control_plane.kubectl().args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
     let folder = format!("{EXAMPLES}/decisions");
-    let taken =
+    let admitted =
         kubectl(&["apply", "--dry-run=server", "--validate=strict", "--output=name", "--recursive", "-f", &folder]);
-    assert!(taken.starts_with("approvaldecision.codepipeline.approvals.dev/"), "{taken}");
+    assert!(admitted.starts_with("approvaldecision.codepipeline.approvals.dev/"), "{admitted}");
 }

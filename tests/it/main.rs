@@ -1,34 +1,34 @@
-//! The operator's binary against a real Kubernetes API server and an endpoint that speaks CodePipeline's protocol.
+//! Runs the operator's binary against a real kube-apiserver and local-codepipeline.
 
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test ends by them"
+    reason = "a test fails by panicking"
 )]
 
 mod admission;
 mod alerts;
-mod answers;
 mod bindings;
 mod check;
 mod crash;
 mod faults;
+mod fuzz;
 mod generated;
 mod gitops;
-mod histories;
 mod identity;
+mod layers;
 mod lifecycle;
 mod observability;
 mod outcomes;
 mod policy;
+mod random_operations;
+mod rbac;
 mod replicas;
 mod requests;
-mod rights;
+mod responses;
 mod start;
-mod support;
 mod traces;
-mod unruly;
 mod waiting;
 mod watch;

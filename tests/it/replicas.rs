@@ -1,69 +1,66 @@
-//! Several replicas, of which the holder of a Lease acts: who follows whom, how soon, and that no approval is answered twice
-//! meanwhile. Shards too, which are operators that each have a part of the decisions.
+//! Several replicas, of which the leader reconciles: who takes over, how soon, and that no approval gets two results meanwhile.
 
-use crate::support::{Case, Link, Operator, for_run, reason, spec, with_build};
-use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
+use approval_operator::api::v1alpha1::Reason;
+use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
-use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use test_support::proxy::{ProxiedRequest, Proxy, Response, status_response};
+use test_support::{Operator, Partition, TestEnv, for_execution, pipeline_with_build};
 use tokio::time::{interval, interval_at};
 
-/// After so long a crashed leader has been followed.
-const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);
+/// The longest time until a standby takes over from a crashed leader.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(15);
 
-/// Far less than a Lease lasts: who leads after so short a time was given the Lease.
-const HANDED_OVER_WITHIN: Duration = Duration::from_secs(4);
+/// Much shorter than a Lease lasts: a replica that becomes leader so soon did not wait for a Lease to expire.
+const HANDOVER_WITHIN: Duration = Duration::from_secs(4);
 
-const LEADING: &str = "leading: decisions are taken up";
-const NO_LONGER_LEADING: &str = "no longer leading";
+const BECAME_LEADER: &str = "became leader, starting to reconcile";
+const NO_LONGER_LEADER: &str = "this replica is no longer the leader";
 
-impl Case {
-    fn replica(&self, identity: &str) -> Operator {
-        self.operator().replica(identity, &self.namespace).start()
-    }
+fn replica(env: &TestEnv, identity: &str) -> Operator {
+    env.operator().replica(identity, &env.namespace).start()
+}
 
-    async fn leader(&self) -> Option<String> {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
-        leases.get_opt("approval-operator").await.unwrap()?.spec?.holder_identity
-    }
+async fn leader(env: &TestEnv) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(env.client.clone(), &env.namespace);
+    leases.get_opt("approval-operator").await.unwrap()?.spec?.holder_identity
+}
 
-    /// Two replicas, the first of which leads.
-    async fn pair(&self) -> (Operator, Operator) {
-        let first = self.replica("first");
-        first.until_log(LEADING).await;
-        let second = self.replica("second");
-        second.until_ready().await;
-        (first, second)
-    }
+/// Two replicas, of which the first is the leader.
+async fn leader_and_standby(env: &TestEnv) -> (Operator, Operator) {
+    let first = replica(env, "first");
+    first.wait_for_log(BECAME_LEADER).await;
+    let second = replica(env, "second");
+    second.wait_until_ready().await;
+    (first, second)
+}
 
-    async fn until_delivered_once(&self, pipeline: &str) {
-        self.until_reason(pipeline, Reason::Delivered).await;
-        assert_eq!(self.accepted(pipeline), 1, "{pipeline}");
-    }
+async fn wait_until_delivered_once(env: &TestEnv, pipeline: &str) {
+    env.wait_for_reason(pipeline, Reason::Delivered).await;
+    assert_eq!(env.accepted_count(pipeline), 1, "{pipeline}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_standby_is_ready_and_leaves_the_decisions_and_the_service_to_the_leader() {
-    let case = Case::new().await;
-    let (first, second) = case.pair().await;
-    case.put(with_build("later"));
-    let run = case.start("later", "r1");
-    case.create("later", for_run("later", run)).await;
-    case.until_reason("later", Reason::Waiting).await;
+async fn the_standby_is_ready_and_leaves_decisions_and_codepipeline_to_the_leader() {
+    let env = TestEnv::new().await;
+    let (first, second) = leader_and_standby(&env).await;
+    env.put_pipeline(pipeline_with_build("later"));
+    let execution = env.start_execution("later", "r1");
+    env.create("later", for_execution("later", execution)).await;
+    env.wait_for_reason("later", Reason::Waiting).await;
     for number in 0..10 {
-        case.approve(&format!("p{number}")).await;
+        env.open_and_approve(&format!("p{number}")).await;
     }
     for number in 0..10 {
-        case.until_delivered_once(&format!("p{number}")).await;
+        wait_until_delivered_once(&env, &format!("p{number}")).await;
     }
-    case.looks("later", 2).await;
-    assert_eq!(case.leader().await.as_deref(), Some("first"));
+    env.wait_for_polls("later", 2).await;
+    assert_eq!(leader(&env).await.as_deref(), Some("first"));
     assert!(
         first.metric(r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="OK"}"#).await > 0.0
     );
@@ -74,145 +71,148 @@ async fn the_standby_is_ready_and_leaves_the_decisions_and_the_service_to_the_le
         (first.metric("approval_operator_leader").await, second.metric("approval_operator_leader").await),
         (1.0, 0.0)
     );
-    assert!(metrics.contains(r#"approval_operator_decisions{reason="Delivered"} 10"#), "its cache is warm: {metrics}");
+    let delivered = r#"approval_operator_decisions{reason="Delivered"} 10"#;
+    assert!(metrics.contains(delivered), "the standby's cache is not up to date: {metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_hands_the_lease_over_before_the_answer_under_way_is_finished() {
-    let case = Case::new().await;
-    let (mut first, second) = case.pair().await;
-    // As long as the first may take to end.
-    case.service.fault(Fault::late().delay_after(Duration::from_millis(900)).pipeline("under-way"));
-    case.approve("under-way").await;
-    case.until_asked("under-way", 1).await;
-    let told = Instant::now();
+async fn sigterm_releases_the_lease_before_the_submission_in_flight_completes() {
+    let env = TestEnv::new().await;
+    let (mut first, second) = leader_and_standby(&env).await;
+    // Almost as long as the operator waits for submissions before it exits.
+    env.codepipeline.inject(Fault::delayed().delay_after(Duration::from_millis(900)).pipeline("in-flight"));
+    env.open_and_approve("in-flight").await;
+    env.wait_for_submissions("in-flight", 1).await;
+    let stopped_at = Instant::now();
     first.signal("TERM");
-    case.approve("next").await;
-    second.until_log(LEADING).await;
-    assert!(told.elapsed() < HANDED_OVER_WITHIN, "{:?}", told.elapsed());
-    case.until_delivered_once("next").await;
-    println!("from SIGTERM to the next delivery: {:?}", told.elapsed());
-    assert!(first.ended().await.success(), "{}", first.log());
-    case.until_delivered_once("under-way").await;
-    assert_eq!(case.service.requests_of(Operation::PutApprovalResult, "under-way"), 1, "{}", second.log());
+    env.open_and_approve("next").await;
+    second.wait_for_log(BECAME_LEADER).await;
+    assert!(stopped_at.elapsed() < HANDOVER_WITHIN, "{:?}", stopped_at.elapsed());
+    wait_until_delivered_once(&env, "next").await;
+    println!("from SIGTERM to the next delivery: {:?}", stopped_at.elapsed());
+    assert!(first.wait_for_exit().await.success(), "{}", first.log());
+    wait_until_delivered_once(&env, "in-flight").await;
+    let submissions = env.codepipeline.request_count_for(Operation::PutApprovalResult, "in-flight");
+    assert_eq!(submissions, 1, "{}", second.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crashed_leader_is_followed_and_one_that_restarts_under_its_name_leads_at_once() {
-    let case = Case::new().await;
-    let (first, second) = case.pair().await;
-    let killed = Instant::now();
+async fn a_standby_takes_over_after_a_crash_and_a_leader_restarted_with_its_identity_leads_at_once() {
+    let env = TestEnv::new().await;
+    let (first, second) = leader_and_standby(&env).await;
+    let killed_at = Instant::now();
     first.kill();
-    case.approve("after-a-crash").await;
-    case.until_delivered_once("after-a-crash").await;
-    println!("from a crash to the next delivery: {:?}", killed.elapsed());
-    assert!(killed.elapsed() < FOLLOWED_WITHIN, "{:?}", killed.elapsed());
-    assert_eq!(case.leader().await.as_deref(), Some("second"));
+    env.open_and_approve("after-a-crash").await;
+    wait_until_delivered_once(&env, "after-a-crash").await;
+    println!("from a crash to the next delivery: {:?}", killed_at.elapsed());
+    assert!(killed_at.elapsed() < TAKEOVER_WITHIN, "{:?}", killed_at.elapsed());
+    assert_eq!(leader(&env).await.as_deref(), Some("second"));
 
-    let killed = Instant::now();
+    let killed_at = Instant::now();
     second.kill();
-    let _restarted = case.replica("second");
-    case.approve("after-a-restart").await;
-    case.until_delivered_once("after-a-restart").await;
-    assert!(killed.elapsed() < HANDED_OVER_WITHIN, "{:?}", killed.elapsed());
+    let _restarted = replica(&env, "second");
+    env.open_and_approve("after-a-restart").await;
+    wait_until_delivered_once(&env, "after-a-restart").await;
+    assert!(killed_at.elapsed() < HANDOVER_WITHIN, "{:?}", killed_at.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cut_off_stops_acting_before_another_begins() {
-    let case = Case::new().await;
-    let link = Link::to(&case.kubeconfig).await;
-    let first = case.operator_by(link.kubeconfig()).replica("first", &case.namespace).start();
-    first.until_log(LEADING).await;
-    let second = case.replica("second");
-    second.until_ready().await;
-    link.cut();
-    second.until_log(LEADING).await;
-    assert!(first.log().contains(NO_LONGER_LEADING), "both lead:\n{}", first.log());
+async fn a_leader_behind_a_partition_stops_before_another_replica_starts() {
+    let env = TestEnv::new().await;
+    let partition = Partition::to(&env.kubeconfig).await;
+    let first = env.operator_via(partition.kubeconfig()).replica("first", &env.namespace).start();
+    first.wait_for_log(BECAME_LEADER).await;
+    let second = replica(&env, "second");
+    second.wait_until_ready().await;
+    partition.cut();
+    second.wait_for_log(BECAME_LEADER).await;
+    assert!(first.log().contains(NO_LONGER_LEADER), "both are leaders:\n{}", first.log());
     for number in 0..5 {
-        case.approve(&format!("p{number}")).await;
-        case.until_delivered_once(&format!("p{number}")).await;
+        env.open_and_approve(&format!("p{number}")).await;
+        wait_until_delivered_once(&env, &format!("p{number}")).await;
     }
-    link.renew();
-    // It is as good a standby as any.
+    partition.heal();
+    // The former leader can take over again.
     second.kill();
-    case.approve("again").await;
-    case.until_delivered_once("again").await;
-    first.until_log(LEADING).await;
+    env.open_and_approve("again").await;
+    wait_until_delivered_once(&env, "again").await;
+    first.wait_for_log(BECAME_LEADER).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_whose_watch_has_gone_silent_hears_of_new_decisions_before_long() {
-    let case = Case::new().await;
-    let link = Link::to(&case.kubeconfig).await;
-    let leader = case.operator_by(link.kubeconfig()).replica("first", &case.namespace).start();
-    leader.until_log(LEADING).await;
-    link.renew();
-    let silent = Instant::now();
-    case.approve("web").await;
-    case.until_delivered_once("web").await;
-    // By itself a watch lasts five minutes.
-    assert!(silent.elapsed() < Duration::from_secs(90), "{:?}", silent.elapsed());
-    println!("from a silent watch to the delivery: {:?}", silent.elapsed());
+async fn a_leader_replaces_a_watch_that_went_silent() {
+    let env = TestEnv::new().await;
+    let partition = Partition::to(&env.kubeconfig).await;
+    let leader = env.operator_via(partition.kubeconfig()).replica("first", &env.namespace).start();
+    leader.wait_for_log(BECAME_LEADER).await;
+    // Only new connections work from now on.
+    partition.heal();
+    let silent_since = Instant::now();
+    env.open_and_approve("web").await;
+    wait_until_delivered_once(&env, "web").await;
+    // A watch lasts five minutes unless the operator ends it.
+    assert!(silent_since.elapsed() < Duration::from_secs(90), "{:?}", silent_since.elapsed());
+    println!("from a silent watch to the delivery: {:?}", silent_since.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_paused_past_its_lease_does_no_harm_when_it_resumes() {
-    let case = Case::new().await;
-    let (first, second) = case.pair().await;
-    case.put(with_build("later"));
-    case.create("later", for_run("later", case.start("later", "r1"))).await;
-    case.until_reason("later", Reason::Waiting).await;
-    // Slow enough that the pause finds answers on every side of being sent, taken and recorded.
-    let slow = Duration::from_millis(30);
-    case.service.fault(Fault::late().delay_before(slow).delay_after(slow).always());
+    let env = TestEnv::new().await;
+    let (first, second) = leader_and_standby(&env).await;
+    env.put_pipeline(pipeline_with_build("later"));
+    env.create("later", for_execution("later", env.start_execution("later", "r1"))).await;
+    env.wait_for_reason("later", Reason::Waiting).await;
+    // Slow enough that the pause meets submissions before they are sent, before they are applied, and before they are recorded.
+    let delay = Duration::from_millis(30);
+    env.codepipeline.inject(Fault::delayed().delay_before(delay).delay_after(delay).always());
     for number in 0..60 {
-        case.approve(&format!("p{number}")).await;
+        env.open_and_approve(&format!("p{number}")).await;
         if number == 30 {
             first.signal("STOP");
         }
     }
-    second.until_log(LEADING).await;
-    case.until_delivered_once("p59").await;
+    second.wait_for_log(BECAME_LEADER).await;
+    wait_until_delivered_once(&env, "p59").await;
     first.signal("CONT");
-    first.until_log(NO_LONGER_LEADING).await;
+    first.wait_for_log(NO_LONGER_LEADER).await;
     for number in 0..60 {
-        case.until_delivered_once(&format!("p{number}")).await;
+        wait_until_delivered_once(&env, &format!("p{number}")).await;
     }
-    assert_eq!(case.leader().await.as_deref(), Some("second"));
-    // What it had an eye on is the other's now.
-    let read = async || {
+    assert_eq!(leader(&env).await.as_deref(), Some("second"));
+    // The former leader no longer polls.
+    let polls = async || {
         first.metric(r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="OK"}"#).await
     };
-    case.looks("later", 1).await;
-    let before = read().await;
-    case.looks("later", 3).await;
-    assert!(before > 0.0 && before == read().await, "{}", first.log());
-    // It is as good a standby as any.
+    env.wait_for_polls("later", 1).await;
+    let before = polls().await;
+    env.wait_for_polls("later", 3).await;
+    assert!(before > 0.0 && before == polls().await, "{}", first.log());
+    // The former leader can take over again.
     second.kill();
-    case.approve("again").await;
-    case.until_delivered_once("again").await;
+    env.open_and_approve("again").await;
+    wait_until_delivered_once(&env, "again").await;
 }
 
-/// How often the leader is killed in a stream of decisions, and how many times.
+/// The interval between kills of the leader, and how many there are.
 const KILL_EVERY: Duration = Duration::from_secs(10);
 const KILLS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_decisions_is_answered_once_each_while_leaders_are_killed() {
-    let case = Case::new().await;
-    // Slow enough that each kill finds answers under way.
-    let slow = Duration::from_millis(100);
-    case.service.fault(Fault::late().delay_before(slow).delay_after(slow).always());
-    let (first, second) = case.pair().await;
+async fn each_decision_of_a_stream_is_delivered_once_while_leaders_are_killed() {
+    let env = TestEnv::new().await;
+    // Slow enough that each kill meets submissions in flight.
+    let delay = Duration::from_millis(100);
+    env.codepipeline.inject(Fault::delayed().delay_before(delay).delay_after(delay).always());
+    let (first, second) = leader_and_standby(&env).await;
     let mut replicas = HashMap::from([("first".to_owned(), first), ("second".to_owned(), second)]);
     let is_over = AtomicBool::new(false);
     let stream = async {
         let mut pipelines = Vec::new();
-        let mut pace = interval(Duration::from_millis(200));
+        let mut ticks = interval(Duration::from_millis(200));
         while !is_over.load(Ordering::Relaxed) {
-            pace.tick().await;
+            ticks.tick().await;
             let pipeline = format!("p{}", pipelines.len());
-            case.approve(&pipeline).await;
+            env.open_and_approve(&pipeline).await;
             pipelines.push(pipeline);
         }
         pipelines
@@ -221,97 +221,45 @@ async fn a_stream_of_decisions_is_answered_once_each_while_leaders_are_killed() 
         let mut kills = interval_at(tokio::time::Instant::now() + KILL_EVERY, KILL_EVERY);
         for number in 0..KILLS {
             kills.tick().await;
-            let leader = case.leader().await.and_then(|leader| replicas.remove(&leader));
-            leader.expect("nobody has taken up the Lease since the last kill").kill();
-            // A pod that replaces another has a name of its own.
+            let leader = leader(&env).await.and_then(|leader| replicas.remove(&leader));
+            leader.expect("no replica has taken over since the last kill").kill();
+            // The pod that replaces it has another name.
             let next = format!("next-{number}");
-            replicas.insert(next.clone(), case.replica(&next));
+            replicas.insert(next.clone(), replica(&env, &next));
         }
-        // The last of them is followed too.
+        // Time to take over from the last one.
         kills.tick().await;
         is_over.store(true, Ordering::Relaxed);
     };
     let (pipelines, ()) = tokio::join!(stream, kills);
     for pipeline in &pipelines {
-        case.until_delivered_once(pipeline).await;
+        wait_until_delivered_once(&env, pipeline).await;
     }
-    let mut answered: Vec<_> = case.service.ledger().iter().map(|entry| entry.at).collect();
-    answered.sort();
-    let gaps = answered.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+    let mut submitted: Vec<_> = env.codepipeline.ledger().iter().map(|entry| entry.at).collect();
+    submitted.sort();
+    let gaps = submitted.windows(2).map(|pair| pair[1].duration_since(pair[0]));
     let longest = gaps.max().unwrap();
-    println!("{} decisions, {KILLS} leaders killed: at most {longest:#} without an answer", pipelines.len());
-    assert!(longest.unsigned_abs() < FOLLOWED_WITHIN, "{longest:#}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_shard_answers_its_own_decisions_under_a_lease_of_its_own() {
-    let case = Case::new().await;
-    let labelled = async |pipeline: &str, shard: &str| {
-        let mut decision = ApprovalDecision::new(pipeline, spec(pipeline, &case.open(pipeline)));
-        decision.metadata.labels = Some([("shard".to_owned(), shard.to_owned())].into());
-        case.decisions.create(&PostParams::default(), &decision).await.unwrap();
-    };
-    labelled("a1", "a").await;
-    labelled("b1", "b").await;
-    labelled("c1", "c").await;
-    let shard = |name: &str| {
-        case.operator()
-            .replica("only", &case.namespace)
-            .argument(&format!("--leader-elect-lease=shard-{name}"))
-            .argument(&format!("--watch-label-selector=shard={name}"))
-            .start()
-    };
-    let a = shard("a");
-    case.until_delivered_once("a1").await;
-    assert!(reason(&case.decisions.get("b1").await.unwrap()).is_none(), "{}", a.log());
-    let _b = shard("b");
-    case.until_delivered_once("b1").await;
-    case.patch("c1", json!({ "metadata": { "labels": { "shard": "a" } } })).await.unwrap();
-    case.until_delivered_once("c1").await;
-    let leases: Api<Lease> = Api::namespaced(case.client.clone(), &case.namespace);
-    let leases = leases.list(&ListParams::default()).await.unwrap();
-    assert_eq!(leases.items.len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_leaves_a_shard_and_comes_back_is_answered() {
-    let case = Case::new().await;
-    case.put(with_build("web"));
-    let run = case.start("web", "r1");
-    case.create("web", for_run("web", run)).await;
-    let label = async |shard: Value| {
-        case.patch("web", json!({ "metadata": { "labels": { "shard": shard } } })).await.unwrap();
-    };
-    label(json!("a")).await;
-    let operator = case.operator().argument("--watch-label-selector=shard=a").start();
-    case.until_reason("web", Reason::Waiting).await;
-    let watched = async |number: &str| {
-        let (_, metrics) = operator.get("/metrics").await.unwrap();
-        metrics.contains(&format!("approval_operator_decisions{{reason=\"Waiting\"}} {number}\n"))
-    };
-    label(Value::Null).await;
-    operator.eventually("it has left", async || watched("0").await).await;
-    label(json!("a")).await;
-    operator.eventually("it is back", async || watched("1").await).await;
-    case.built("web", run, true);
-    case.until_delivered_once("web").await;
+    println!("{} decisions, {KILLS} leaders killed: at most {longest:#} without a submission", pipelines.len());
+    assert!(longest.unsigned_abs() < TAKEOVER_WITHIN, "{longest:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_cannot_watch_leaves_the_lease_to_one_that_can() {
-    let case = Case::new().await;
-    let blind = case.operator().replica("blind", &case.namespace).argument("--watch-label-selector=shard in a").start();
-    blind.until_log("--watch-label-selector is not a label selector").await;
-    let _sighted = case.replica("sighted");
-    case.approve("web").await;
-    case.until_delivered_once("web").await;
-    assert_eq!(case.leader().await.as_deref(), Some("sighted"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_selector_that_is_none_is_named() {
-    let case = Case::new().await;
-    let operator = case.operator().argument("--watch-label-selector=shard in a").start();
-    operator.until_log("--watch-label-selector is not a label selector").await;
-    assert_eq!(operator.get("/readyz").await.map(|(status, _)| status), Some(503));
+    let env = TestEnv::new().await;
+    let forbid_lists = |request: ProxiedRequest| -> BoxFuture<'static, Option<Response>> {
+        Box::pin(async move {
+            if request.name.kind == "LIST approvaldecisions" {
+                return Some(status_response(403, "Forbidden", "approvaldecisions is forbidden"));
+            }
+            request.forward().await
+        })
+    };
+    let (_proxy, kubeconfig) = Proxy::to_api_server(&env.kubeconfig, forbid_lists).await;
+    let without_watch = env.operator_via(kubeconfig.path()).replica("without-watch", &env.namespace).start();
+    without_watch.wait_for_log("the operator is not allowed to list and watch").await;
+    assert_eq!(without_watch.get("/readyz").await.map(|(status, _)| status), Some(503));
+    let _with_watch = replica(&env, "with-watch");
+    env.open_and_approve("web").await;
+    wait_until_delivered_once(&env, "web").await;
+    assert_eq!(leader(&env).await.as_deref(), Some("with-watch"));
 }

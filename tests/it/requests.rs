@@ -1,12 +1,12 @@
-//! What a decision costs, counted by the servers that are asked.
+//! The number of requests per decision, counted by the servers.
 
-use crate::support::{Case, Cluster, spec};
 use approval_operator::api::v1alpha1::Reason;
-use control_plane::ControlPlane;
 use local_codepipeline::api::Operation;
 use std::collections::BTreeMap;
+use test_control_plane::ControlPlane;
+use test_support::{Cluster, TestEnv, spec};
 
-/// How often each kind of request about decisions and Events reached the API server, reads of the tests' own left out.
+/// The number of requests to the API server, by verb and resource.
 pub fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
     let output = control_plane.kubectl().args(["get", "--raw", "/metrics"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -26,28 +26,28 @@ pub fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_goes_well_costs_one_call_two_status_writes_and_an_event() {
+async fn a_delivered_decision_costs_one_call_two_status_writes_and_one_event() {
     let cluster = Cluster::start_empty();
-    crate::support::install_crds(&cluster.control_plane);
-    let case = Case::on(&cluster).await;
-    let operator = case.operator().start();
-    operator.until_ready().await;
+    test_support::install_crds(&cluster.control_plane);
+    let env = TestEnv::in_cluster(&cluster).await;
+    let operator = env.operator().start();
+    operator.wait_until_ready().await;
     let before = requests(&cluster.control_plane);
     for pipeline in ["one", "two", "three"] {
-        case.approve(pipeline).await;
+        env.open_and_approve(pipeline).await;
     }
     for pipeline in ["one", "two", "three"] {
-        case.until_reason(pipeline, Reason::Delivered).await;
-        case.until_events(pipeline, &["Delivered"]).await;
+        env.wait_for_reason(pipeline, Reason::Delivered).await;
+        env.wait_for_events(pipeline, &["Delivered"]).await;
     }
-    // A label changes nothing that the operator reads, and a restart finds everything as it should be.
-    case.patch("one", serde_json::json!({ "metadata": { "labels": { "team": "web" } } })).await.unwrap();
+    // Neither a label nor a restart causes further requests.
+    env.patch("one", serde_json::json!({ "metadata": { "labels": { "team": "web" } } })).await.unwrap();
     drop(operator);
-    let operator = case.operator().start();
-    operator.until_ready().await;
-    case.approve("last").await;
-    case.until_reason("last", Reason::Delivered).await;
-    case.until_events("last", &["Delivered"]).await;
+    let operator = env.operator().start();
+    operator.wait_until_ready().await;
+    env.open_and_approve("last").await;
+    env.wait_for_reason("last", Reason::Delivered).await;
+    env.wait_for_events("last", &["Delivered"]).await;
     let after = requests(&cluster.control_plane);
     let since = |key: &str| after.get(key).unwrap_or(&0) - before.get(key).unwrap_or(&0);
     assert_eq!(since("PUT approvaldecisions/status"), 2 * 4, "{after:#?}");
@@ -56,22 +56,22 @@ async fn a_decision_that_goes_well_costs_one_call_two_status_writes_and_an_event
     {
         assert_eq!(since(other), 0, "{other}");
     }
-    assert_eq!(case.service.requests(Operation::PutApprovalResult), 4);
-    assert_eq!(case.service.requests(Operation::GetPipelineState), 0);
-    assert_eq!(case.service.requests(Operation::ListActionExecutions), 0);
+    assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 4);
+    assert_eq!(env.codepipeline.request_count(Operation::GetPipelineState), 0);
+    assert_eq!(env.codepipeline.request_count(Operation::ListActionExecutions), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_write_leaves_labels_annotations_and_owners_alone() {
-    let case = Case::new().await;
-    let approval = case.open("web");
+async fn a_status_write_does_not_change_labels_annotations_or_finalizers() {
+    let env = TestEnv::new().await;
+    let approval = env.open_approval("web");
     let mut decision = approval_operator::api::v1alpha1::ApprovalDecision::new("web", spec("web", &approval));
     decision.metadata.labels = Some(BTreeMap::from([("team".to_owned(), "web".to_owned())]));
     decision.metadata.annotations = Some(BTreeMap::from([("note".to_owned(), "keep".to_owned())]));
     decision.metadata.finalizers = Some(vec!["example.com/keep".to_owned()]);
-    case.decisions.create(&kube::api::PostParams::default(), &decision).await.unwrap();
-    let operator = case.operator().start();
-    let after = case.until_reason("web", Reason::Delivered).await;
+    env.decisions.create(&kube::api::PostParams::default(), &decision).await.unwrap();
+    let operator = env.operator().start();
+    let after = env.wait_for_reason("web", Reason::Delivered).await;
     assert_eq!(after.metadata.labels, decision.metadata.labels);
     assert_eq!(after.metadata.annotations, decision.metadata.annotations);
     assert_eq!(after.metadata.finalizers, decision.metadata.finalizers);

@@ -1,10 +1,13 @@
-//! Starting where something is missing or wrong: the operator says what, and goes on by itself where it can.
+//! Starts with a missing or invalid configuration: the operator says what is wrong, and retries where it can.
 
-use crate::support::{Case, Cluster, install_crds, reason, spec};
 use approval_operator::api::v1alpha1::Reason;
 use local_codepipeline::api::Operation;
-use serde_json::json;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use test_support::{Cluster, TestEnv, install_crds, reason, spec};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
@@ -13,19 +16,22 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn what_cannot_be_right_ends_with_one_clear_line() {
+fn an_invalid_configuration_ends_the_start_with_one_clear_line() {
     for (arguments, expected) in [
-        (vec!["run", "--poll-interval=0s"], "write a duration of at least 100ms, such as 15s, 2m or 7d"),
+        (vec!["run", "--poll-interval=0s"], "use a duration of at least 100ms, such as 15s, 2m or 7d"),
         (vec!["run", "--aws-timeout=soon"], "such as 15s, 2m or 7d"),
-        (vec!["run", "--aws-timeout=6m"], "it is at most 5m"),
-        (vec!["run", "--poll-interval=2h"], "it is at most 1h"),
+        (vec!["run", "--aws-timeout=6m"], "the maximum is 5m"),
+        (vec!["run", "--poll-interval=2h"], "the maximum is 1h"),
         (vec!["run", "--waiting-limit=1000000000d"], "such as 15s, 2m or 7d"),
         (vec!["run", "--concurrency=0"], "0 is not in 1..=65535"),
-        (vec!["run", "--namespace=Team_A"], "a namespace is 1 to 63 of a-z, 0-9 and -"),
+        (vec!["run", "--namespace=Team_A"], "a namespace has 1 to 63 characters of a-z, 0-9 and -"),
         (vec!["run", "--http-address=nowhere"], "invalid socket address"),
-        (vec!["run", "--http-address=192.0.2.1:80"], "--http-address 192.0.2.1:80 cannot be served"),
+        (vec!["run", "--http-address=192.0.2.1:80"], "cannot listen on --http-address 192.0.2.1:80"),
         (vec!["run", "--http-address=127.0.0.1:0"], "no Kubernetes cluster is configured"),
-        (vec!["run", "--leader-elect-lease=Foo_Bar"], "a Lease's name is 1 to 253 of a-z, 0-9, - and ."),
+        (
+            vec!["run", "--leader-elect-lease=Foo_Bar"],
+            "the name of a Lease has 1 to 253 characters of a-z, 0-9, - and .",
+        ),
         (vec!["run", "--leader-elect-identity="], "a value is required for '--leader-elect-identity"),
         (vec!["run", "--otlp-endpoint=http://me:pw@collector:4318"], "set OTEL_EXPORTER_OTLP_HEADERS"),
         (vec!["run", "--otlp-endpoint=collector:4318"], "such as http://collector:4318"),
@@ -33,43 +39,23 @@ fn what_cannot_be_right_ends_with_one_clear_line() {
     ] {
         let (code, error) = run(&arguments);
         assert_ne!(code, Some(0), "{arguments:?}");
-        assert!(error.contains(expected), "{arguments:?} said: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
 }
 
 #[test]
-fn without_authorities_to_trust_it_does_not_start() {
+fn the_operator_does_not_start_without_ca_certificates() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
     let command = command.args(["run", "--http-address=127.0.0.1:0"]).env_clear().env("SSL_CERT_FILE", "/dev/null");
     let output = command.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(error.contains("no certificates of authorities were found; SSL_CERT_FILE names a file"), "{error}");
+    assert!(error.contains("no CA certificates found; set SSL_CERT_FILE to a CA bundle"), "{error}");
 }
 
 #[test]
-fn a_proxy_to_the_api_server_is_refused_without_its_password() {
-    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-    let cluster = json!({ "server": "https://192.0.2.1", "proxy-url": "http://me:secret@proxy.example:3128" });
-    let text = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "one",
-        "clusters": [{ "name": "one", "cluster": cluster }],
-        "contexts": [{ "name": "one", "context": { "cluster": "one", "user": "one" } }],
-        "users": [{ "name": "one", "user": { "token": "token" } }],
-    });
-    std::fs::write(kubeconfig.path(), text.to_string()).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
-    let output =
-        command.args(["run", "--http-address=127.0.0.1:0"]).env("KUBECONFIG", kubeconfig.path()).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success());
-    assert!(error.contains("a proxy is configured (proxy.example)") && error.contains("take proxy-url out"), "{error}");
-    assert!(!error.contains("secret"), "{error}");
-}
-
-#[test]
-fn every_flag_is_explained() {
+fn the_help_explains_every_flag() {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     for flag in [
@@ -87,66 +73,140 @@ fn every_flag_is_explained() {
     }
 }
 
+/// Starts an HTTP proxy that opens tunnels for the user `me` with the password `secret`. Returns its address, and the number of
+/// tunnels that it has opened.
+async fn start_http_proxy() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tunnels) = (listener.local_addr().unwrap().to_string(), Arc::new(AtomicUsize::new(0)));
+    let opened = tunnels.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let opened = opened.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+                assert!(head.contains("Basic bWU6c2VjcmV0\r\n"), "{head}");
+                let mut server = TcpStream::connect(target).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                opened.fetch_add(1, Ordering::Relaxed);
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, tunnels)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_crd_and_without_the_api_server_it_waits_and_says_so() {
+async fn the_operator_uses_a_proxy_to_the_api_server_and_never_logs_its_password() {
+    for is_in_kubeconfig in [true, false] {
+        let env = TestEnv::new().await;
+        let (address, tunnels) = start_http_proxy().await;
+        let url = format!("http://me:secret@{address}");
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        let text = std::fs::read_to_string(&env.kubeconfig).unwrap();
+        let operator = if is_in_kubeconfig {
+            std::fs::write(kubeconfig.path(), text.replace("{server:", &format!("{{proxy-url: \"{url}\", server:")))
+                .unwrap();
+            env.operator_via(kubeconfig.path())
+        } else {
+            env.operator().env("HTTPS_PROXY", &url)
+        };
+        let operator = operator.env("RUST_LOG", "trace").start();
+        env.open_and_approve("web").await;
+        env.wait_for_reason("web", Reason::Delivered).await;
+        assert!(tunnels.load(Ordering::Relaxed) > 0, "in the kubeconfig: {is_in_kubeconfig}");
+        for secret in ["secret@", "bWU6c2VjcmV0"] {
+            let leak = operator.log().lines().find(|line| line.contains(secret)).map(str::to_owned);
+            assert_eq!(leak, None, "in the kubeconfig: {is_in_kubeconfig}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_is_not_supported_is_refused_without_its_password() {
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    let cluster = r#"{ server: "https://192.0.2.1", proxy-url: "socks5://me:secret@proxy.example:1080" }"#;
+    let text = format!(
+        "{{ apiVersion: v1, kind: Config, current-context: one, clusters: [{{ name: one, cluster: {cluster} }}], \
+         contexts: [{{ name: one, context: {{ cluster: one, user: one }} }}], \
+         users: [{{ name: one, user: {{ token: token }} }}] }}"
+    );
+    std::fs::write(kubeconfig.path(), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_approval-operator"));
+    let output =
+        command.args(["run", "--http-address=127.0.0.1:0"]).env("KUBECONFIG", kubeconfig.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(error.contains(r#"has the scheme "socks5", which is not supported"#), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_waits_for_the_api_server_and_the_crd_and_says_so() {
     let mut cluster = Cluster::start_empty();
-    let case = Case::on(&cluster).await;
+    let env = TestEnv::in_cluster(&cluster).await;
     cluster.control_plane.stop_api_server();
-    let operator = case.operator().start();
-    operator.until_log("waiting for the API server at https://127.0.0.1").await;
+    let operator = env.operator().start();
+    operator.wait_for_log("waiting for the API server at https://127.0.0.1").await;
     assert_eq!(operator.get("/readyz").await.map(|(status, _)| status), Some(503));
     assert_eq!(operator.get("/healthz").await, Some((200, "ok\n".to_owned())));
     cluster.control_plane.start_api_server().unwrap();
-    operator.until_log("approval-operator crd | kubectl apply --server-side -f -").await;
+    operator.wait_for_log("approval-operator crd | kubectl apply --server-side -f -").await;
     install_crds(&cluster.control_plane);
-    case.approve("web").await;
-    case.until_reason("web", Reason::Delivered).await;
-    operator.until_ready().await;
+    env.open_and_approve("web").await;
+    env.wait_for_reason("web", Reason::Delivered).await;
+    operator.wait_until_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_rights_it_says_which_are_missing() {
-    let case = Case::new().await;
-    let developer = Cluster::shared().control_plane.kubeconfig(control_plane::User::Developer);
-    let operator = case.operator().set("KUBECONFIG", &developer.display().to_string()).start();
-    operator.until_log("not allowed to list and watch approvaldecisions.codepipeline.approvals.dev").await;
+async fn the_operator_says_which_permissions_are_missing() {
+    let env = TestEnv::new().await;
+    let developer = Cluster::shared().control_plane.kubeconfig(test_control_plane::User::Developer);
+    let operator = env.operator().env("KUBECONFIG", &developer.display().to_string()).start();
+    operator.wait_for_log("not allowed to list and watch approvaldecisions.codepipeline.approvals.dev").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_region_or_credentials_a_decision_says_so_and_recovers_by_itself() {
-    let case = Case::new().await;
+async fn a_decision_reports_a_missing_region_or_credentials_and_recovers_automatically() {
+    let env = TestEnv::new().await;
     let folder = tempfile::tempdir().unwrap();
     let (config, credentials) = (folder.path().join("config"), folder.path().join("credentials"));
-    case.approve("web").await;
-    let operator = case
+    env.open_and_approve("web").await;
+    let operator = env
         .operator()
-        .configured_by(&config)
-        .set("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap())
+        .aws_config_file(&config)
+        .env("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().unwrap())
         .start();
     let message = |decision: &approval_operator::api::v1alpha1::ApprovalDecision| {
         decision.status.as_ref().unwrap().conditions[0].message.clone()
     };
-    let decision = case.until_reason("web", Reason::CredentialsUnavailable).await;
+    let decision = env.wait_for_reason("web", Reason::CredentialsUnavailable).await;
     assert!(message(&decision).contains("no AWS region"), "{}", message(&decision));
     std::fs::write(&config, "[default]\nregion = eu-west-1\n").unwrap();
-    let decision = case.until("web", "past its region", |decision| !message(decision).contains("no AWS region")).await;
+    let decision = env
+        .wait_until("web", "a message about credentials", |decision| !message(decision).contains("no AWS region"))
+        .await;
     assert!(message(&decision).contains("credential"), "{}", message(&decision));
-    assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);
+    assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 0);
     std::fs::write(&credentials, "[default]\naws_access_key_id = FILE\naws_secret_access_key = secret\n").unwrap();
-    case.until_reason("web", Reason::Delivered).await;
-    assert!(case.service.ledger()[0].caller.ends_with("/FILE"), "{}", operator.log());
+    env.wait_for_reason("web", Reason::Delivered).await;
+    assert!(env.codepipeline.ledger()[0].caller.ends_with("/FILE"), "{}", operator.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_watches_the_namespaces_that_it_is_told_and_no_other() {
-    let (one, two, other) = (Case::new().await, Case::new().await, Case::new().await);
+async fn the_operator_watches_only_the_given_namespaces() {
+    let (one, two, other) = (TestEnv::new().await, TestEnv::new().await, TestEnv::new().await);
     let operator = one.operator().namespace(&two.namespace).start();
-    operator.until_ready().await;
-    for (case, pipeline) in [(&other, "other"), (&one, "one"), (&two, "two")] {
-        let approval = one.open(pipeline);
-        case.create(pipeline, spec(pipeline, &approval)).await;
+    operator.wait_until_ready().await;
+    for (env, pipeline) in [(&other, "other"), (&one, "one"), (&two, "two")] {
+        let approval = one.open_approval(pipeline);
+        env.create(pipeline, spec(pipeline, &approval)).await;
     }
-    one.until_reason("one", Reason::Delivered).await;
-    two.until_reason("two", Reason::Delivered).await;
+    one.wait_for_reason("one", Reason::Delivered).await;
+    two.wait_for_reason("two", Reason::Delivered).await;
     assert_eq!(reason(&other.decisions.get("other").await.unwrap()), None);
 }

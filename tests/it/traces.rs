@@ -1,7 +1,5 @@
-//! What a collector of traces gets: the rounds, looks and calls to CodePipeline, with the ids under which AWS finds these, and
-//! never a token.
+//! Traces that a collector receives: reconciles, polls and calls to CodePipeline with their AWS request ids, and never a token.
 
-use crate::support::{Case, Operator, for_run, spec, with_build};
 use approval_operator::api::v1alpha1::Reason;
 use axum::Router;
 use axum::body::Bytes;
@@ -16,22 +14,23 @@ use prost::Message;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use test_support::{Operator, TestEnv, for_execution, pipeline_with_build, spec};
 
-/// Takes traces over OTLP, and keeps them as they came.
+/// An OTLP collector that keeps the requests as it received them.
 #[derive(Clone, Default)]
 struct Collector {
     requests: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Collector {
-    /// Starts it, and tells where it is.
+    /// Starts the collector and returns its URL.
     async fn start(&self) -> String {
         let requests = self.requests.clone();
-        let take = post(async move |headers: HeaderMap, body: Bytes| {
+        let receive = post(async move |headers: HeaderMap, body: Bytes| {
             assert_eq!(headers["x-tenant"], "releases");
             requests.lock().unwrap().push(body);
         });
-        serve(Router::new().route("/v1/traces", take)).await
+        serve(Router::new().route("/v1/traces", receive)).await
     }
 
     fn resources(&self) -> Vec<ResourceSpans> {
@@ -49,11 +48,11 @@ async fn serve(router: Router) -> String {
 }
 
 fn attribute<'a>(span: &'a Span, name: &str) -> &'a str {
-    words(&span.attributes, name)
+    text(&span.attributes, name)
 }
 
-/// An attribute in words; empty where it is not there.
-fn words<'a>(attributes: &'a [KeyValue], name: &str) -> &'a str {
+/// The value of a text attribute; empty if there is none.
+fn text<'a>(attributes: &'a [KeyValue], name: &str) -> &'a str {
     use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
     let attribute = attributes.iter().find(|attribute| attribute.key == name);
     match attribute.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
@@ -66,10 +65,10 @@ fn is_error(span: &Span) -> bool {
     span.status.as_ref().is_some_and(|status| status.code == i32::from(StatusCode::Error))
 }
 
-/// The request ids that the log has of a decision.
+/// The request ids of a decision in the log.
 fn logged(operator: &Operator, decision: &str) -> Vec<String> {
     let log = operator.log();
-    // The last may be half written.
+    // The last line may be incomplete.
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
         .filter(|line| line["decision"] == decision)
@@ -78,58 +77,55 @@ fn logged(operator: &Operator, decision: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_gets_each_round_and_call_with_the_id_of_the_request_and_no_token() {
-    let (case, collector) = (Case::new().await, Collector::default());
-    let denied = case.open("denied");
-    let quoting = format!("User is not authorized to answer {}", denied.token);
+async fn a_collector_receives_each_reconcile_and_call_with_its_request_id_and_no_token() {
+    let (env, collector) = (TestEnv::new().await, Collector::default());
+    let denied = env.open_approval("denied");
+    let quoting = format!("User is not authorized to respond to {}", denied.token);
     let put = Operation::PutApprovalResult;
-    case.service.fault(Fault::error(400, "AccessDeniedException", &quoting).on(put).pipeline("denied"));
-    let mut operator = case
+    env.codepipeline.inject(Fault::error(400, "AccessDeniedException", &quoting).on(put).pipeline("denied"));
+    let mut operator = env
         .operator()
-        .argument("--log-format=json")
-        .argument(&format!("--otlp-endpoint={}", collector.start().await))
-        .set("RUST_LOG", "trace")
-        // Until the end nothing is sent but what fills a batch.
-        .set("OTEL_BSP_SCHEDULE_DELAY", "600000")
-        .set("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=releases")
-        .set("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=one")
+        .arg("--log-format=json")
+        .arg(&format!("--otlp-endpoint={}", collector.start().await))
+        .env("RUST_LOG", "trace")
+        // Before the shutdown, only full batches are exported.
+        .env("OTEL_BSP_SCHEDULE_DELAY", "600000")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=releases")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=one")
         .start();
-    let web = case.approve("web").await;
-    case.create("denied", spec("denied", &denied)).await;
-    case.put(with_build("shop"));
-    let run = case.start("shop", "rev");
-    case.create("shop", for_run("shop", run)).await;
-    case.until_reason("shop", Reason::Waiting).await;
-    case.built("shop", run, true);
+    let web = env.open_and_approve("web").await;
+    env.create("denied", spec("denied", &denied)).await;
+    env.put_pipeline(pipeline_with_build("shop"));
+    let execution = env.start_execution("shop", "rev");
+    env.create("shop", for_execution("shop", execution)).await;
+    env.wait_for_reason("shop", Reason::Waiting).await;
+    env.complete_build("shop", execution, true);
     for name in ["web", "denied", "shop"] {
-        case.until_reason(name, Reason::Delivered).await;
+        env.wait_for_reason(name, Reason::Delivered).await;
     }
-    // The log hears of a status a moment after this test does.
-    let decision = |name: &str| format!("{}/{name}", case.namespace);
+    // The operator logs a reason after it has written the status.
+    let decision = |name: &str| format!("{}/{name}", env.namespace);
     let rows = [("web", vec!["OK"]), ("denied", vec!["AccessDenied", "OK"]), ("shop", vec!["OK"])];
     for (name, outcomes) in &rows {
         let is_logged = async || logged(&operator, &decision(name)).len() == outcomes.len();
         operator.eventually(&format!("{name} is in the log"), is_logged).await;
     }
     operator.signal("TERM");
-    assert!(operator.ended().await.success());
+    assert!(operator.wait_for_exit().await.success());
 
     let resources = collector.resources();
     for resource in &resources {
         let attributes = &resource.resource.as_ref().unwrap().attributes;
-        assert_eq!(
-            (words(attributes, "service.name"), words(attributes, "k8s.pod.name")),
-            ("approval-operator", "one")
-        );
+        assert_eq!((text(attributes, "service.name"), text(attributes, "k8s.pod.name")), ("approval-operator", "one"));
     }
     let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
     let spans: Vec<Span> = scopes.flat_map(|scope| scope.spans).collect();
-    let called = |operation: &'static str| {
+    let calls_of = |operation: &'static str| {
         spans.iter().filter(move |span| span.name.strip_prefix("CodePipeline/") == Some(operation))
     };
     let parent = |span: &Span| spans.iter().find(|other| other.span_id == span.parent_span_id).unwrap();
     for (name, outcomes) in rows {
-        let calls = called("PutApprovalResult").filter(|span| attribute(parent(span), "decision") == name);
+        let calls = calls_of("PutApprovalResult").filter(|span| attribute(parent(span), "decision") == name);
         let calls: Vec<_> = calls.collect();
         let found: Vec<_> = calls.iter().map(|span| attribute(span, "outcome")).collect();
         assert_eq!(found, outcomes, "{name}");
@@ -139,18 +135,18 @@ async fn a_collector_gets_each_round_and_call_with_the_id_of_the_request_and_no_
             assert_eq!(call.kind, i32::from(SpanKind::Client));
             assert_eq!(is_error(call), attribute(call, "outcome") != "OK");
             assert_eq!(attribute(call, "rpc.method"), "PutApprovalResult");
-            assert_eq!(attribute(parent(call), "k8s.namespace.name"), case.namespace);
+            assert_eq!(attribute(parent(call), "k8s.namespace.name"), env.namespace);
         }
         let reason = attribute(parent(calls.last().unwrap()), "reason");
         assert_eq!(reason, "Delivered", "{name}");
     }
-    for call in called("GetPipelineState").chain(called("ListActionExecutions")) {
-        assert_eq!((parent(call).name.as_str(), attribute(parent(call), "pipeline")), ("look", "shop"));
+    for call in calls_of("GetPipelineState").chain(calls_of("ListActionExecutions")) {
+        assert_eq!((parent(call).name.as_str(), attribute(parent(call), "pipeline")), ("poll", "shop"));
         assert_ne!(attribute(call, "aws.request_id"), "");
     }
     let names: std::collections::BTreeSet<_> = spans.iter().map(|span| span.name.split('/').next().unwrap()).collect();
-    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["CodePipeline", "look", "reconcile"]);
-    let shop = case.decisions.get("shop").await.unwrap().status.unwrap().submission.unwrap().token.0;
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["CodePipeline", "poll", "reconcile"]);
+    let shop = env.decisions.get("shop").await.unwrap().status.unwrap().submission.unwrap().token.0;
     for token in [web.token.to_string(), denied.token.to_string(), shop] {
         for body in collector.requests.lock().unwrap().iter() {
             assert!(!body.windows(token.len()).any(|bytes| bytes == token.as_bytes()), "a token is in the traces");
@@ -159,17 +155,17 @@ async fn a_collector_gets_each_round_and_call_with_the_id_of_the_request_and_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_never_answers_or_is_not_there_holds_up_nothing() {
+async fn a_collector_that_does_not_respond_or_does_not_exist_delays_nothing() {
     let silent = Router::new().route("/v1/traces", post(async || std::future::pending::<()>().await));
     for url in [serve(silent).await, "http://127.0.0.1:1".to_owned()] {
-        let case = Case::new().await;
-        let mut operator = case.operator().argument(&format!("--otlp-endpoint={url}")).start();
-        case.approve("web").await;
-        case.until_reason("web", Reason::Delivered).await;
+        let env = TestEnv::new().await;
+        let mut operator = env.operator().arg(&format!("--otlp-endpoint={url}")).start();
+        env.open_and_approve("web").await;
+        env.wait_for_reason("web", Reason::Delivered).await;
         operator.signal("TERM");
-        let begun = Instant::now();
-        assert!(operator.ended().await.success());
-        assert!(begun.elapsed() < Duration::from_secs(8), "{url}: {:?}", begun.elapsed());
+        let started_at = Instant::now();
+        assert!(operator.wait_for_exit().await.success());
+        assert!(started_at.elapsed() < Duration::from_secs(8), "{url}: {:?}", started_at.elapsed());
         let log = operator.log();
         assert!(log.contains("--otlp-endpoint"), "{url}: {log}");
     }

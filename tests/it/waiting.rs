@@ -1,6 +1,6 @@
-//! What waiting for a run costs, what ends it, and what becomes of it where the pipeline cannot be read.
+//! Decisions that wait for an execution: how many reads they cost, what ends the wait, and what happens when the pipeline
+//! cannot be read.
 
-use crate::support::{Case, Operator, for_revision, for_run, message, ready, reason, spec, with_build};
 use approval_operator::api::conditions::ConditionStatus;
 use approval_operator::api::v1alpha1::{NotAfter, Reason};
 use jiff::{SignedDuration, Timestamp};
@@ -8,225 +8,231 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
-use local_codepipeline::model::PipelineExecutionId as RunId;
+use local_codepipeline::model::PipelineExecutionId as ExecutionId;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use test_support::{Operator, TestEnv, for_execution, for_revision, message, pipeline_with_build, ready, reason, spec};
 
 const STATE: Operation = Operation::GetPipelineState;
 
-/// A run that builds, and its pipeline.
-fn building(case: &Case, pipeline: &str) -> RunId {
-    case.put(with_build(pipeline));
-    case.start(pipeline, "v1")
+/// Creates a pipeline and starts an execution of it, which is building.
+fn building(env: &TestEnv, pipeline: &str) -> ExecutionId {
+    env.put_pipeline(pipeline_with_build(pipeline));
+    env.start_execution(pipeline, "v1")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_ends_within_a_second_of_not_after_and_of_the_waiting_limit() {
-    let case = Case::new().await;
-    // No look falls into these times by itself.
-    let _operator = case.operator().argument("--waiting-limit=9s").argument("--poll-interval=1h").start();
-    let [bounded, limited] = ["bounded", "limited"].map(|pipeline| (pipeline, building(&case, pipeline)));
-    case.create("limited", for_run("limited", limited.1)).await;
+    let env = TestEnv::new().await;
+    // With this interval, no poll happens at the limits.
+    let _operator = env.operator().arg("--waiting-limit=9s").arg("--poll-interval=1h").start();
+    let [bounded, limited] = ["bounded", "limited"].map(|pipeline| (pipeline, building(&env, pipeline)));
+    env.create("limited", for_execution("limited", limited.1)).await;
     let not_after = Timestamp::now() + SignedDuration::from_secs(6);
-    let mut until = for_revision("bounded", "v1");
-    until.not_after = Some(NotAfter(not_after.to_string()));
-    case.create("bounded", until).await;
+    let mut spec = for_revision("bounded", "v1");
+    spec.not_after = Some(NotAfter(not_after.to_string()));
+    env.create("bounded", spec).await;
     for name in ["bounded", "limited"] {
-        case.until_reason(name, Reason::Waiting).await;
+        env.wait_for_reason(name, Reason::Waiting).await;
     }
-    for (name, run) in [bounded, limited] {
-        let decision = case.until_reason(name, Reason::Expired).await;
+    for (name, execution) in [bounded, limited] {
+        let decision = env.wait_for_reason(name, Reason::Expired).await;
         let created = decision.metadata.creation_timestamp.as_ref().unwrap().0;
         let limit = if name == "bounded" { not_after } else { created + SignedDuration::from_secs(9) };
         let over = Timestamp::now().duration_since(limit);
         assert!(over >= SignedDuration::ZERO && over < SignedDuration::from_secs(1), "{name}: {over}");
-        case.built(name, run, true);
+        env.complete_build(name, execution, true);
     }
-    case.approve("later").await;
-    case.until_reason("later", Reason::Delivered).await;
-    assert_eq!(case.service.requests(Operation::PutApprovalResult), 1, "only the later one's");
+    env.open_and_approve("later").await;
+    env.wait_for_reason("later", Reason::Delivered).await;
+    assert_eq!(
+        env.codepipeline.request_count(Operation::PutApprovalResult),
+        1,
+        "only the submission of the later decision"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_that_is_suspended_while_it_waits_sends_nothing_until_it_is_resumed() {
-    let case = Case::new().await;
-    let _operator = case.operator().start();
-    let run = building(&case, "web");
-    case.create("web", for_run("web", run)).await;
-    case.until_reason("web", Reason::Waiting).await;
-    case.patch("web", json!({ "spec": { "suspend": true } })).await.unwrap();
-    case.until_reason("web", Reason::Suspended).await;
-    case.built("web", run, true);
-    let approval = case.pending("web")[0];
-    // Another one has the pipeline looked at.
-    case.create("other", for_revision("web", "v2")).await;
-    case.until_reason("other", Reason::Waiting).await;
-    case.looks("web", 3).await;
-    assert_eq!(case.service.requests(Operation::PutApprovalResult), 0);
-    case.patch("web", json!({ "spec": { "suspend": false } })).await.unwrap();
-    case.until_delivered("web", "web", &approval).await;
+    let env = TestEnv::new().await;
+    let _operator = env.operator().start();
+    let execution = building(&env, "web");
+    env.create("web", for_execution("web", execution)).await;
+    env.wait_for_reason("web", Reason::Waiting).await;
+    env.patch("web", json!({ "spec": { "suspend": true } })).await.unwrap();
+    env.wait_for_reason("web", Reason::Suspended).await;
+    env.complete_build("web", execution, true);
+    let approval = env.pending_approvals("web")[0];
+    // Another waiting decision makes the operator poll the pipeline.
+    env.create("other", for_revision("web", "v2")).await;
+    env.wait_for_reason("other", Reason::Waiting).await;
+    env.wait_for_polls("web", 3).await;
+    assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 0);
+    env.patch("web", json!({ "spec": { "suspend": false } })).await.unwrap();
+    env.wait_until_delivered("web", "web", &approval).await;
 }
 
-/// The versions of all decisions.
-async fn versions(case: &Case) -> BTreeMap<String, Option<String>> {
-    let decisions = case.decisions.list(&ListParams::default()).await.unwrap();
+/// The resource versions of all decisions.
+async fn versions(env: &TestEnv) -> BTreeMap<String, Option<String>> {
+    let decisions = env.decisions.list(&ListParams::default()).await.unwrap();
     decisions.into_iter().map(|decision| (decision.name_any(), decision.resource_version())).collect()
 }
 
-/// How often each kind of read was asked of a pipeline.
-fn reads(case: &Case, pipeline: &str) -> [u64; 3] {
+/// The number of reads of a pipeline, by operation.
+fn reads(env: &TestEnv, pipeline: &str) -> [u64; 3] {
     let kinds = [STATE, Operation::ListPipelineExecutions, Operation::ListActionExecutions];
-    kinds.map(|operation| case.service.requests_of(operation, pipeline))
+    kinds.map(|operation| env.codepipeline.request_count_for(operation, pipeline))
 }
 
-/// How often each kind of read is asked of a pipeline while another is looked at so many times.
-async fn reads_meanwhile(case: &Case, pipeline: &str, other: &str, times: u64) -> [u64; 3] {
-    let before = reads(case, pipeline);
-    case.looks(other, times).await;
-    let after = reads(case, pipeline);
+/// The number of reads of a pipeline, by operation, while the operator polls another pipeline this many times.
+async fn reads_during_polls(env: &TestEnv, pipeline: &str, other: &str, times: u64) -> [u64; 3] {
+    let before = reads(env, pipeline);
+    env.wait_for_polls(other, times).await;
+    let after = reads(env, pipeline);
     [0, 1, 2].map(|kind| after[kind] - before[kind])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_decisions_on_a_pipeline_cost_the_reads_of_one_and_no_writes() {
-    let case = Case::new().await;
-    let start = || case.operator().argument("--poll-interval=1s").start();
+    let env = TestEnv::new().await;
+    let start = || env.operator().arg("--poll-interval=1s").start();
     let mut operator: Operator = start();
-    let (many, alone) = (building(&case, "many"), building(&case, "alone"));
+    let (many, alone) = (building(&env, "many"), building(&env, "alone"));
     for number in 0..15 {
-        case.create(&format!("run-{number}"), for_run("many", many)).await;
-        case.create(&format!("revision-{number}"), for_revision("many", &format!("v{}", number + 1))).await;
+        env.create(&format!("execution-{number}"), for_execution("many", many)).await;
+        env.create(&format!("revision-{number}"), for_revision("many", &format!("v{}", number + 1))).await;
     }
-    case.create("alone", for_run("alone", alone)).await;
-    let decisions = versions(&case).await;
+    env.create("alone", for_execution("alone", alone)).await;
+    let decisions = versions(&env).await;
     assert_eq!(decisions.len(), 31);
     for name in decisions.keys() {
-        case.until_reason(name, Reason::Waiting).await;
+        env.wait_for_reason(name, Reason::Waiting).await;
     }
-    let settled = versions(&case).await;
+    let settled = versions(&env).await;
     for restart in [false, true] {
         if restart {
             operator.kill();
             operator = start();
-            operator.until_ready().await;
-            case.looks("many", 2).await;
+            operator.wait_until_ready().await;
+            env.wait_for_polls("many", 2).await;
         }
-        let counted = reads_meanwhile(&case, "many", "alone", 8).await;
-        // One look more or less falls into the same time, and each look takes a read of each kind at most.
+        let counted = reads_during_polls(&env, "many", "alone", 8).await;
+        // The number of polls may differ by a few, and a poll takes at most one read of each kind.
         assert!((6..=10).contains(&counted[0]), "{counted:?}, restarted: {restart}\n{}", operator.log());
         assert!(counted.iter().all(|reads| *reads <= counted[0] + 1), "{counted:?}, restarted: {restart}");
-        assert_eq!(versions(&case).await, settled, "restarted: {restart}");
+        assert_eq!(versions(&env).await, settled, "restarted: {restart}");
     }
-    case.built("many", many, true);
-    let is_over = |decision: &_| matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided));
+    env.complete_build("many", many, true);
+    let is_settled = |decision: &_| matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided));
     for number in 0..15 {
-        case.until(&format!("run-{number}"), "settled", is_over).await;
+        env.wait_until(&format!("execution-{number}"), "settled", is_settled).await;
     }
-    case.until("revision-0", "settled", is_over).await;
-    assert_eq!(case.taken("many").len(), 1, "of all that wait for the run");
+    env.wait_until("revision-0", "settled", is_settled).await;
+    assert_eq!(env.accepted_submissions("many").len(), 1, "one of the decisions that wait for the execution");
     for number in 1..15 {
-        case.decisions.delete(&format!("revision-{number}"), &DeleteParams::default()).await.unwrap();
+        env.decisions.delete(&format!("revision-{number}"), &DeleteParams::default()).await.unwrap();
     }
-    // A look may be under way.
-    case.looks("alone", 3).await;
-    assert_eq!(reads_meanwhile(&case, "many", "alone", 4).await, [0, 0, 0], "{}", operator.log());
+    // A poll may be in flight.
+    env.wait_for_polls("alone", 3).await;
+    assert_eq!(reads_during_polls(&env, "many", "alone", 4).await, [0, 0, 0], "{}", operator.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn decisions_of_two_namespaces_share_the_looks_and_keep_them_up_for_each_other() {
-    let (case, other) = (Case::new().await, Case::new().await);
-    let operator = case.operator().namespace(&other.namespace).start();
-    let (shared, alone) = (building(&case, "shared"), building(&case, "alone"));
-    case.create("here", for_run("shared", shared)).await;
-    other.create("there", for_run("shared", shared)).await;
-    case.create("alone", for_run("alone", alone)).await;
-    for (case, name) in [(&case, "here"), (&other, "there"), (&case, "alone")] {
-        case.until_reason(name, Reason::Waiting).await;
+async fn decisions_of_two_namespaces_share_polls_until_the_last_one_is_gone() {
+    let (env, other) = (TestEnv::new().await, TestEnv::new().await);
+    let operator = env.operator().namespace(&other.namespace).start();
+    let (shared, alone) = (building(&env, "shared"), building(&env, "alone"));
+    env.create("here", for_execution("shared", shared)).await;
+    other.create("there", for_execution("shared", shared)).await;
+    env.create("alone", for_execution("alone", alone)).await;
+    for (env, name) in [(&env, "here"), (&other, "there"), (&env, "alone")] {
+        env.wait_for_reason(name, Reason::Waiting).await;
     }
-    let counted = reads_meanwhile(&case, "shared", "alone", 8).await;
+    let counted = reads_during_polls(&env, "shared", "alone", 8).await;
     assert!((6..=10).contains(&counted[0]), "{counted:?}\n{}", operator.log());
-    case.delete("here").await;
-    case.looks("shared", 3).await;
-    case.built("shared", shared, true);
-    other.until_reason("there", Reason::Delivered).await;
-    assert_eq!(case.taken("shared").len(), 1);
+    env.delete("here").await;
+    env.wait_for_polls("shared", 3).await;
+    env.complete_build("shared", shared, true);
+    other.wait_for_reason("there", Reason::Delivered).await;
+    assert_eq!(env.accepted_submissions("shared").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_is_edited_to_name_another_pipeline_leaves_the_first_alone() {
-    let case = Case::new().await;
-    let operator = case.operator().start();
-    let (_, other) = (building(&case, "first"), building(&case, "other"));
-    case.create("web", for_revision("first", "v2")).await;
-    case.until_reason("web", Reason::Waiting).await;
-    case.patch("web", json!({ "spec": { "pipelineName": "other" } })).await.unwrap();
-    case.until_message("web", "No run of other has the source revision v2 yet").await;
-    case.looks("other", 3).await;
-    assert_eq!(reads_meanwhile(&case, "first", "other", 4).await, [0, 0, 0], "{}", operator.log());
-    case.patch("web", json!({ "spec": { "sourceRevision": { "revisionId": "v1" } } })).await.unwrap();
-    case.built("other", other, true);
-    let approval = case.pending("other")[0];
-    case.until_delivered("web", "other", &approval).await;
+async fn an_edit_to_another_pipeline_ends_the_polls_of_the_first() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    let (_, other) = (building(&env, "first"), building(&env, "other"));
+    env.create("web", for_revision("first", "v2")).await;
+    env.wait_for_reason("web", Reason::Waiting).await;
+    env.patch("web", json!({ "spec": { "pipelineName": "other" } })).await.unwrap();
+    env.wait_for_message("web", "No execution of pipeline other has the source revision v2 yet").await;
+    env.wait_for_polls("other", 3).await;
+    assert_eq!(reads_during_polls(&env, "first", "other", 4).await, [0, 0, 0], "{}", operator.log());
+    env.patch("web", json!({ "spec": { "sourceRevision": { "revisionId": "v1" } } })).await.unwrap();
+    env.complete_build("other", other, true);
+    let approval = env.pending_approvals("other")[0];
+    env.wait_until_delivered("web", "other", &approval).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipeline_that_cannot_be_read_is_told_in_the_message_at_once_and_by_the_reason_after_a_minute() {
-    let case = Case::new().await;
-    case.service.fault(Fault::access_denied().on(STATE).pipeline("web").always());
-    let approval = case.open("web");
-    let begun = Timestamp::now();
-    case.create("web", for_run("web", approval.pipeline_execution_id)).await;
-    let _operator = case.operator().start();
-    let waiting = case.until_message("web", "The pipeline could not be read at").await;
+async fn an_unreadable_pipeline_is_reported_in_the_message_at_once_and_as_the_reason_after_a_minute() {
+    let env = TestEnv::new().await;
+    env.codepipeline.inject(Fault::access_denied().on(STATE).pipeline("web").always());
+    let approval = env.open_approval("web");
+    let started_at = Timestamp::now();
+    env.create("web", for_execution("web", approval.pipeline_execution_id)).await;
+    let _operator = env.operator().start();
+    let waiting = env.wait_for_message("web", "Could not read the pipeline at").await;
     assert_eq!(reason(&waiting), Some(Reason::Waiting));
     assert!(message(&waiting).contains("AccessDeniedException"), "{}", message(&waiting));
-    assert!(Timestamp::now().duration_since(begun) < SignedDuration::from_secs(30));
-    let denied = case.until_reason("web", Reason::AccessDenied).await;
-    assert!(Timestamp::now().duration_since(begun) >= SignedDuration::from_mins(1));
+    assert!(Timestamp::now().duration_since(started_at) < SignedDuration::from_secs(30));
+    let denied = env.wait_for_reason("web", Reason::AccessDenied).await;
+    assert!(Timestamp::now().duration_since(started_at) >= SignedDuration::from_mins(1));
     assert_eq!(ready(&denied), Some(ConditionStatus::False));
     let exception = denied.status.unwrap().exception.unwrap();
     assert_eq!(exception.r#type, "AccessDeniedException");
-    case.service.clear_faults();
-    let delivered = case.until_delivered("web", "web", &approval).await;
+    env.codepipeline.clear_faults();
+    let delivered = env.wait_until_delivered("web", "web", &approval).await;
     assert_eq!(delivered.status.unwrap().exception, None);
-    case.until_events("web", &["Waiting", "AccessDenied", "Delivered"]).await;
+    env.wait_for_events("web", &["Waiting", "AccessDenied", "Delivered"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_that_are_throttled_are_slowed_down_and_the_decision_is_delivered_after_all() {
-    let case = Case::new().await;
-    let operator = case.operator().start();
-    let run = building(&case, "web");
-    case.create("web", for_run("web", run)).await;
-    case.until_message("web", "is in stage Build").await;
-    case.service.fault(Fault::throttled().on(STATE).times(3));
-    case.built("web", run, true);
-    operator.until_log("reads are slowed down").await;
-    let approval = case.pending("web")[0];
-    case.until_delivered("web", "web", &approval).await;
-    case.until_events("web", &["Waiting", "Delivered"]).await;
+async fn throttled_reads_slow_down_and_the_decision_is_delivered() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    let execution = building(&env, "web");
+    env.create("web", for_execution("web", execution)).await;
+    env.wait_for_message("web", "is in stage Build").await;
+    env.codepipeline.inject(Fault::throttled().on(STATE).times(3));
+    env.complete_build("web", execution, true);
+    operator.wait_for_log("CodePipeline throttles requests; slowing down reads").await;
+    let approval = env.pending_approvals("web")[0];
+    env.wait_until_delivered("web", "web", &approval).await;
+    env.wait_for_events("web", &["Waiting", "Delivered"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_whose_token_is_known_does_not_wait_for_the_turn_of_reads() {
-    let case = Case::new().await;
-    let starved = ["--aws-requests-per-second=0.1", "--concurrency=1"];
-    let operator = starved.into_iter().fold(case.operator(), |operator, flag| operator.argument(flag)).start();
+async fn a_submission_with_a_known_token_does_not_wait_for_the_read_rate_limit() {
+    let env = TestEnv::new().await;
+    let few_reads = ["--aws-requests-per-second=0.1", "--concurrency=1"];
+    let operator = few_reads.into_iter().fold(env.operator(), |operator, flag| operator.arg(flag)).start();
     for number in 0..8 {
         let pipeline = format!("waiting-{number}");
-        let run = building(&case, &pipeline);
-        case.create(&pipeline, for_run(&pipeline, run)).await;
+        let execution = building(&env, &pipeline);
+        env.create(&pipeline, for_execution(&pipeline, execution)).await;
     }
-    operator.eventually("a pipeline is looked at", async || case.service.requests(STATE) > 0).await;
-    for round in 0..3 {
-        let begun = Instant::now();
-        let name = format!("token-{round}");
-        case.create(&name, spec(&name, &case.open(&name))).await;
-        case.until_reason(&name, Reason::Delivered).await;
-        // A turn to read would come after minutes.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}\n{}", begun.elapsed(), operator.log());
+    operator.eventually("a pipeline is polled", async || env.codepipeline.request_count(STATE) > 0).await;
+    for number in 0..3 {
+        let started_at = Instant::now();
+        let name = format!("token-{number}");
+        env.create(&name, spec(&name, &env.open_approval(&name))).await;
+        env.wait_for_reason(&name, Reason::Delivered).await;
+        // With the rate limit of reads it would take minutes.
+        assert!(started_at.elapsed() < Duration::from_secs(5), "{:?}\n{}", started_at.elapsed(), operator.log());
     }
-    let waiting = (0..8).map(|number| case.service.requests_of(STATE, &format!("waiting-{number}"))).sum::<u64>();
-    assert!(waiting < 8, "{waiting}: reads were not scarce, so the test shows nothing");
+    let waiting =
+        (0..8).map(|number| env.codepipeline.request_count_for(STATE, &format!("waiting-{number}"))).sum::<u64>();
+    assert!(waiting < 8, "{waiting}: reads were not limited, so the test is useless");
 }

@@ -1,12 +1,12 @@
-//! A watch that had to begin anew: what happened meanwhile is taken up, wherever in the list it stands.
+//! The initial list and a watch that restarts: every decision is reconciled, on whatever page of the list it is.
 
-use approval_operator::api::v1alpha1::Lean;
-use approval_operator::codepipeline::{Client, Pace, Views};
-use approval_operator::decision::{Context, Settings};
-use approval_operator::events::Events;
-use approval_operator::leadership::Role;
+use approval_operator::api::v1alpha1::WireDecision;
+use approval_operator::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
+use approval_operator::controller::{Context, DecisionStore, Watch};
+use approval_operator::decision::Settings;
+use approval_operator::event_recorder::EventRecorder;
+use approval_operator::leader_election::LeaderState;
 use approval_operator::metrics::Metrics;
-use approval_operator::watch::{Cache, Watch};
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use jiff::SignedDuration;
@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-const EVENTUALLY: Duration = Duration::from_secs(20);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A decision that is held back, which the operator says in its status.
+/// A suspended decision. The operator writes its status, but does not call CodePipeline.
 fn suspended(name: &str) -> Value {
     json!({
         "apiVersion": "codepipeline.approvals.dev/v1alpha1",
@@ -43,31 +43,31 @@ fn list(items: &[Value], next: &str) -> Value {
     })
 }
 
-/// An API server that answers each GET by its query, and tells whose status is written.
+/// An API server that responds to GET requests as `get` says, and reports the names of decisions whose status is written.
 fn api_server<F>(written: mpsc::UnboundedSender<String>, get: impl Fn(&str) -> F + Send + 'static) -> Kubernetes
 where
     F: Future<Output = Value> + Send + 'static,
 {
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let got = (request.method() == Method::GET).then(|| get(request.uri().query().unwrap_or_default()));
+        let read = (request.method() == Method::GET).then(|| get(request.uri().query().unwrap_or_default()));
         let written = written.clone();
         async move {
-            let answer = match (got, request.method(), request.uri().path().rsplit('/').nth(1)) {
-                (Some(got), ..) => got.await,
+            let response = match (read, request.method(), request.uri().path().rsplit('/').nth(1)) {
+                (Some(read), ..) => read.await,
                 (None, &Method::PUT, Some(name)) => {
                     written.send(name.to_owned()).unwrap();
                     suspended(name)
                 }
                 (None, ..) => json!({}),
             };
-            Ok::<_, Infallible>(Response::new(Body::from(answer.to_string())))
+            Ok::<_, Infallible>(Response::new(Body::from(response.to_string())))
         }
     });
     Kubernetes::new(service, "team")
 }
 
-/// One that has nothing, whose watch has missed too much then, and that lists two decisions on a page each.
-fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+/// An API server whose first list is empty, whose watch then expires, and whose second list has two pages of one decision.
+fn expiring(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     let watches = Arc::new(AtomicUsize::new(0));
     api_server(written, move |query| {
         let (query, watches) = (query.to_owned(), watches.clone());
@@ -89,26 +89,27 @@ fn forgetful(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     })
 }
 
-/// One that lists two decisions on a page each, and never comes to the second.
-fn halting(written: mpsc::UnboundedSender<String>) -> Kubernetes {
+/// An API server whose list has two pages, and that never returns the second.
+fn hanging(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     api_server(written, |query| {
         let is_second = query.contains("continue=");
         async move { if is_second { std::future::pending().await } else { list(&[suspended("first")], "more") } }
     })
 }
 
-/// Begins to watch and to act.
-fn act(kubernetes: Kubernetes) -> Cache {
-    let metrics = Metrics::default();
-    let codepipeline = Client::new(Duration::from_secs(1), Pace::new(5.0), metrics.clone(), Instant::now());
-    let (leading, role) = watch::channel(Role::Leader);
+/// Starts the watch and the reconciles.
+fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
+    let calls = CallMetrics::default();
+    let metrics = Metrics::new(&calls);
+    let codepipeline = Client::new(Duration::from_secs(1), RateLimiter::new(5.0), calls);
+    let (leader_sender, leader) = watch::channel(LeaderState::Leader);
     let second = SignedDuration::from_secs(1);
-    let (end, ends) = oneshot::channel();
-    let (events, writing) = Events::new(kubernetes.clone(), ends);
+    let (stop_events, events_stop) = oneshot::channel();
+    let (events, write_events) = EventRecorder::new(kubernetes.clone(), events_stop);
     let client = kubernetes.clone();
     let context = move |decisions, wake| Context {
         kubernetes: client,
-        views: Views::new(codepipeline.clone(), Duration::from_secs(1)),
+        poller: PipelinePoller::new(codepipeline.clone(), Duration::from_secs(1)),
         codepipeline,
         decisions,
         wake,
@@ -116,35 +117,35 @@ fn act(kubernetes: Kubernetes) -> Cache {
         metrics,
         events,
         concurrency: Arc::new(Semaphore::new(8)),
-        role,
+        leader,
     };
-    let api: Api<Lean> = Api::all(kubernetes);
-    let watch = Watch { api, namespace: None, label_selector: None, api_server: String::new() };
-    let (rounds, cache) = watch.control(context, std::future::pending());
+    let api: Api<WireDecision> = Api::all(kubernetes);
+    let watch = Watch { api, namespace: None, api_server: String::new() };
+    let (reconciles, store) = watch.run(context, std::future::pending());
     tokio::spawn(async move {
-        // Held for as long as it acts.
-        let _held = (leading, end);
-        tokio::join!(rounds, writing)
+        // Dropping these would stop the controller.
+        let _senders = (leader_sender, stop_events);
+        tokio::join!(reconciles, write_events)
     });
-    cache
+    store
 }
 
 #[tokio::test]
-async fn decisions_on_every_page_of_a_new_list_are_taken_up() {
+async fn decisions_on_every_page_of_a_new_list_are_reconciled() {
     let (written, mut writes) = mpsc::unbounded_channel();
-    act(forgetful(written)).filled().await;
-    let mut taken_up = std::collections::BTreeSet::new();
-    while taken_up.len() < 2 {
-        let write = timeout(EVENTUALLY, writes.recv()).await;
-        taken_up.insert(write.unwrap_or_else(|_| panic!("only {taken_up:?} are")).unwrap());
+    start_controller(expiring(written)).wait_until_synced().await;
+    let mut reconciled = std::collections::BTreeSet::new();
+    while reconciled.len() < 2 {
+        let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
+        reconciled.insert(write.unwrap_or_else(|_| panic!("only {reconciled:?} were reconciled")).unwrap());
     }
 }
 
 #[tokio::test]
-async fn a_decision_of_the_first_page_is_taken_up_before_the_last_page_has_come() {
+async fn a_decision_on_the_first_page_is_reconciled_before_the_last_page_arrives() {
     let (written, mut writes) = mpsc::unbounded_channel();
-    let cache = act(halting(written));
-    let write = timeout(EVENTUALLY, writes.recv()).await;
-    assert_eq!(write.expect("none is taken up").unwrap(), "first");
-    assert!(!cache.is_filled());
+    let store = start_controller(hanging(written));
+    let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
+    assert_eq!(write.expect("no decision was reconciled").unwrap(), "first");
+    assert!(!store.has_synced());
 }

@@ -1,9 +1,8 @@
-//! Manifests that somebody may write, by mistake or not: those that cannot be right, and those that are odd and yet say what
-//! they mean.
+//! Manifests that someone may write, by mistake or on purpose: invalid ones, and unusual ones that are valid.
 
 use serde_json::{Value, json};
 
-/// A manifest that is right, for a pipeline that does not exist.
+/// A valid manifest for a pipeline that does not exist.
 fn manifest() -> Value {
     json!({
         "apiVersion": "codepipeline.approvals.dev/v1alpha1",
@@ -33,8 +32,8 @@ pub fn without(pointer: &str) -> Value {
     manifest
 }
 
-/// The same bound to this alone.
-pub fn bound(binding: &str, value: Value) -> Value {
+/// A manifest with this field as its only binding.
+pub fn with_only_binding(binding: &str, value: Value) -> Value {
     let mut manifest = without("/spec/token");
     manifest["spec"][binding] = value;
     manifest
@@ -42,7 +41,7 @@ pub fn bound(binding: &str, value: Value) -> Value {
 
 const BINDINGS: [&str; 3] = ["token", "pipelineExecutionId", "sourceRevision"];
 
-/// One of each binding that is right, as far as the API server can tell.
+/// A valid value of each binding.
 pub fn binding(name: &str) -> Value {
     match name {
         "sourceRevision" => json!({ "revisionId": "4f2e1d0c", "actionName": "Source" }),
@@ -51,7 +50,7 @@ pub fn binding(name: &str) -> Value {
 }
 
 /// Manifests that the API server must refuse.
-pub fn malformed() -> Vec<Value> {
+pub fn invalid() -> Vec<Value> {
     let long = "a".repeat(101);
     let huge = "a".repeat(100_000);
     let names = [
@@ -104,7 +103,7 @@ pub fn malformed() -> Vec<Value> {
         "11111111_2222_4333_8444_555555555555",
         &huge,
     ];
-    let answers = [
+    let statuses = [
         "",
         "approved",
         "APPROVED",
@@ -135,7 +134,7 @@ pub fn malformed() -> Vec<Value> {
         "2026-01-01T00:00:60Z",
         &huge,
     ];
-    let others = [
+    let wrong_types = [
         json!(1),
         json!(1.5),
         json!(true),
@@ -150,19 +149,20 @@ pub fn malformed() -> Vec<Value> {
         rows.extend(names.iter().map(|value| with(&format!("/spec/{name}"), json!(value))));
     }
     rows.extend(tokens.iter().map(|value| with("/spec/token", json!(value))));
-    rows.extend(tokens.iter().map(|value| bound("pipelineExecutionId", json!(value))));
-    let revision = |id: &str, action: &str| bound("sourceRevision", json!({ "revisionId": id, "actionName": action }));
+    rows.extend(tokens.iter().map(|value| with_only_binding("pipelineExecutionId", json!(value))));
+    let revision =
+        |id: &str, action: &str| with_only_binding("sourceRevision", json!({ "revisionId": id, "actionName": action }));
     rows.extend(names.iter().map(|name| revision("4f2e1d0c", name)));
     rows.extend(["", &"a".repeat(1501), &"🚀".repeat(1501), &huge].map(|id| revision(id, "Source")));
-    rows.push(bound("sourceRevision", json!({ "actionName": "Source" })));
-    rows.push(bound("sourceRevision", json!({ "revisionId": null })));
+    rows.push(with_only_binding("sourceRevision", json!({ "actionName": "Source" })));
+    rows.push(with_only_binding("sourceRevision", json!({ "revisionId": null })));
     for name in &BINDINGS[1..] {
-        rows.extend(others.iter().map(|value| bound(name, value.clone())));
+        rows.extend(wrong_types.iter().map(|value| with_only_binding(name, value.clone())));
         rows.push(with(&format!("/spec/{name}"), binding(name)));
-        rows.push(bound(name, Value::Null));
+        rows.push(with_only_binding(name, Value::Null));
     }
     rows.push(without("/spec/token"));
-    rows.extend(answers.iter().map(|value| with("/spec/result/status", json!(value))));
+    rows.extend(statuses.iter().map(|value| with("/spec/result/status", json!(value))));
     rows.extend(times.iter().map(|value| with("/spec/notAfter", json!(value))));
     rows.extend([&"s".repeat(513), &"🚀".repeat(513), &huge].map(|value| with("/spec/result/summary", json!(value))));
     for field in [
@@ -176,9 +176,12 @@ pub fn malformed() -> Vec<Value> {
         "result/status",
         "result/summary",
     ] {
-        let fits = |value: &Value| field == "suspend" && value.is_boolean();
+        let is_valid = |value: &Value| field == "suspend" && value.is_boolean();
         rows.extend(
-            others.iter().filter(|value| !fits(value)).map(|value| with(&format!("/spec/{field}"), value.clone())),
+            wrong_types
+                .iter()
+                .filter(|value| !is_valid(value))
+                .map(|value| with(&format!("/spec/{field}"), value.clone())),
         );
     }
     for field in ["spec", "spec/pipelineName", "spec/stageName", "spec/actionName", "spec/result"] {
@@ -194,8 +197,8 @@ pub fn malformed() -> Vec<Value> {
     rows
 }
 
-/// Manifests that are odd and yet say what they mean.
-pub fn odd() -> Vec<Value> {
+/// Manifests that are unusual and valid.
+pub fn unusual() -> Vec<Value> {
     let mut rows: Vec<_> =
         ["", " ", "🚀 \u{202e}abc", "line\nbreak\ttab", "\u{1b}[31m", "a\0b", "</script>", &"🚀".repeat(512)]
             .iter()
@@ -205,9 +208,10 @@ pub fn odd() -> Vec<Value> {
         ["2999-12-31T23:59:59.999999999Z", "2100-01-01T00:00:00+14:00", "2000-01-01T00:00:00Z"]
             .map(|value| with("/spec/notAfter", json!(value))),
     );
-    rows.extend(BINDINGS.map(|name| bound(name, binding(name))));
+    rows.extend(BINDINGS.map(|name| with_only_binding(name, binding(name))));
     rows.extend(
-        ["v", " ", "🚀 \u{202e}\n", &"🚀".repeat(1500)].map(|id| bound("sourceRevision", json!({ "revisionId": id }))),
+        ["v", " ", "🚀 \u{202e}\n", &"🚀".repeat(1500)]
+            .map(|id| with_only_binding("sourceRevision", json!({ "revisionId": id }))),
     );
     rows.push(with("/spec/notAfter", Value::Null));
     rows.push(with("/spec/suspend", json!(true)));

@@ -1,22 +1,22 @@
-//! Rules evaluated by promtool over what operators showed at `/metrics`. Its clock begins at 0 and a minute passes from sample
-//! to sample, so a replica is told in phases, each as if its scrape had been made then: a gauge stays what it was, a counter
-//! grows on as it grew between two scrapes, and a time is moved with the clock.
+//! promtool evaluates rules over scrapes of operators. Its clock starts at 0, and its samples are a minute apart. So each replica
+//! is described in phases that repeat a scrape at these times: a gauge is constant, a counter grows as fast as it grew between two
+//! scrapes, and a timestamp moves with the clock.
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// For how many minutes a replica is told, if it is there to the end.
+/// The length of the series of a replica that does not stop, in minutes.
 pub const MINUTES: u32 = 60;
 
-/// What an operator shows, and when. Samples are named as Prometheus writes them, with their labels.
+/// The metrics of an operator at one time. The name of a sample includes its labels, in the format of Prometheus.
 #[derive(Clone)]
 pub struct Scrape {
     /// In seconds since 1970.
     pub at: f64,
     pub samples: BTreeMap<String, f64>,
-    /// The names whose samples only grow.
+    /// The names of metrics that only grow.
     counters: BTreeSet<String>,
 }
 
@@ -39,9 +39,9 @@ impl Scrape {
         self.samples.get(sample).copied().unwrap_or_default()
     }
 
-    /// The same, but for one sample that is there.
+    /// The same, with another value of one sample, which must exist.
     pub fn with(mut self, sample: &str, value: f64) -> Self {
-        assert!(self.samples.contains_key(sample), "{sample} is not shown");
+        assert!(self.samples.contains_key(sample), "there is no sample {sample}");
         self.samples.insert(sample.to_owned(), value);
         self
     }
@@ -57,7 +57,7 @@ impl Scrape {
     }
 }
 
-/// What a replica shows for some minutes: a scrape, and the growth of its counters since the one before.
+/// What a replica reports for some minutes: a scrape, and the growth of its counters since an earlier scrape.
 #[derive(Clone)]
 pub struct Phase {
     before: Scrape,
@@ -66,13 +66,13 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// Counters grow on.
+    /// Counters grow.
     pub fn growing(before: &Scrape, now: &Scrape, minutes: u32) -> Self {
         Self { before: before.clone(), now: now.clone(), minutes }
     }
 
-    /// Counters stand still.
-    pub fn still(now: &Scrape, minutes: u32) -> Self {
+    /// Counters are constant.
+    pub fn constant(now: &Scrape, minutes: u32) -> Self {
         Self::growing(now, now, minutes)
     }
 
@@ -91,54 +91,54 @@ impl Phase {
 
     fn gauge(&self, sample: &str) -> String {
         match self.now.samples.get(sample) {
-            Some(value) if name(sample).ends_with("_timestamp_seconds") => self.steady(value - self.now.at),
-            Some(value) => self.steady(*value),
-            // As Prometheus notes what it does not find any more.
+            Some(value) if name(sample).ends_with("_timestamp_seconds") => self.repeat(value - self.now.at),
+            Some(value) => self.repeat(*value),
+            // As Prometheus marks a series that has disappeared.
             None => format!("stale _x{}", self.minutes - 1),
         }
     }
 
-    fn steady(&self, value: f64) -> String {
+    fn repeat(&self, value: f64) -> String {
         format!("{value:.6}+0x{}", self.minutes - 1)
     }
 }
 
-/// A replica's phases as promtool wants series, with the labels that Prometheus gives to what it scrapes. After the last phase
-/// the replica is gone.
+/// The phases of a replica as series for promtool, with the labels that Prometheus adds when it scrapes. After the last phase, the
+/// replica no longer exists.
 pub fn series(phases: &[Phase], job: &str, instance: &str) -> Vec<Value> {
     let samples: BTreeSet<&String> = phases.iter().flat_map(|phase| phase.now.samples.keys()).collect();
-    let told = |sample: &String| {
+    let one_series = |sample: &String| {
         let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
         let series = format!(r#"{}{{namespace="approvals",job="{job}",instance="{instance}",{labels}}}"#, name(sample));
         let is_counter = phases.iter().any(|phase| phase.now.is_counter(sample));
         let mut value = phases[0].now.value(sample);
-        let told = |phase: &Phase| if is_counter { phase.counter(sample, &mut value) } else { phase.gauge(sample) };
-        let values: Vec<_> = phases.iter().map(told).chain(["stale".to_owned()]).collect();
+        let values = |phase: &Phase| if is_counter { phase.counter(sample, &mut value) } else { phase.gauge(sample) };
+        let values: Vec<_> = phases.iter().map(values).chain(["stale".to_owned()]).collect();
         json!({ "series": series, "values": values.join(" ") })
     };
-    samples.into_iter().map(told).collect()
+    samples.into_iter().map(one_series).collect()
 }
 
 fn name(sample: &str) -> &str {
     sample.split('{').next().unwrap()
 }
 
-/// An expression, and the labels and the value of all that it is to show.
+/// An expression, and the labels and values of the samples that it must return.
 pub struct Expectation {
     pub expression: String,
-    pub shown: Vec<(String, f64)>,
+    pub samples: Vec<(String, f64)>,
 }
 
-/// Evaluates the rules over series, and the expressions after half an hour.
+/// Evaluates the rules over the series, and the expressions after half an hour.
 pub fn test(rules: &Path, groups: &[(Vec<Value>, Vec<Expectation>)]) {
     let tests: Vec<_> = groups
         .iter()
         .map(|(series, expectations)| {
             let expressions: Vec<_> = expectations
                 .iter()
-                .map(|Expectation { expression, shown }| {
+                .map(|Expectation { expression, samples }| {
                     let samples: Vec<_> =
-                        shown.iter().map(|(labels, value)| json!({ "labels": labels, "value": value })).collect();
+                        samples.iter().map(|(labels, value)| json!({ "labels": labels, "value": value })).collect();
                     json!({ "expr": expression, "eval_time": "30m", "exp_samples": samples })
                 })
                 .collect();
@@ -151,16 +151,16 @@ pub fn test(rules: &Path, groups: &[(Vec<Value>, Vec<Expectation>)]) {
     run(&["test", "rules"], file.path());
 }
 
-/// Has promtool read a rule file.
+/// Checks that a rule file is valid.
 pub fn check(rules: &Path) {
     run(&["check", "rules", "--lint-fatal"], rules);
 }
 
 fn run(arguments: &[&str], file: &Path) {
     let program = std::env::var_os("PROMTOOL")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promtool/bin/promtool"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("hack/promtool/bin/promtool"), PathBuf::from);
     let output = Command::new(&program).args(arguments).arg(file).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}; run `make promtool`", program.display()));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    let text = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&text));
 }

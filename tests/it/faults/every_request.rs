@@ -1,214 +1,221 @@
-//! A crash and a cut at every request. An operator lives through a scenario again and again, and each time another one of its
-//! requests, to either side, is struck in one of six ways. Requests are told apart by what they ask for and how many
-//! of the kind came before, so that two which are under way at once are both struck whatever their order; and one that shows only
-//! in some runs is struck too, for each run adds what it saw to what is still to be struck. Only of those that come by the
-//! clock, as many are struck as there are where nothing is: a machine that is busy makes more of them without end.
+//! A crash and a disconnect at every request. An operator repeats a scenario, and each time a fault is injected at another one of
+//! its requests, to either server, in one of six ways. A request is identified by its kind and by how many of that kind came
+//! before. So a fault meets each of two concurrent requests, whatever their order. A request that occurs only in some trials is
+//! covered too, because each trial adds the requests that it made to those that are still to be tested. Periodic requests are an
+//! exception, because a busy machine makes more and more of them: only those of the trials without a fault are tested.
 
+mod inject;
 mod scenario;
-mod strike;
 
-use crate::support::wire::{Name, Wire};
-use crate::support::{Case, scale};
 use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use scenario::{Binding, DECISION, Scenario, Service};
+use inject::{FaultKind, Injection, Injector, Stage};
+use scenario::{Behaviour, Binding, DECISION, Scenario};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
-use strike::{Blow, Stage, Strike, Striker};
+use test_support::proxy::{Proxy, RequestName};
+use test_support::{TestEnv, scale};
 
-/// How often a scenario is lived through with nothing struck.
-const UNDISTURBED: usize = 3;
+/// How many trials of each scenario have no fault.
+const TRIALS_WITHOUT_FAULT: usize = 3;
 
-/// Renewals of the Lease, and looks at a pipeline.
-const BY_THE_CLOCK: [&str; 5] =
+/// Renewals of the Lease, and polls of a pipeline.
+const PERIODIC: [&str; 5] =
     ["GET leases", "PUT leases", "GetPipelineState", "ListPipelineExecutions", "ListActionExecutions"];
 
-/// What came of one run.
-struct Run {
-    seen: BTreeSet<Name>,
-    /// Whether the request that was to be struck came.
-    was_struck: bool,
-    took: Duration,
-    verdict: Result<(), String>,
+/// The result of one trial.
+struct Trial {
+    requests: BTreeSet<RequestName>,
+    /// Whether the request occurred at which the fault was to be injected.
+    was_injected: bool,
+    elapsed: Duration,
+    check: Result<(), String>,
 }
 
-async fn run(scenario: Scenario, strike: Option<Strike>) -> Run {
-    let begun = Instant::now();
-    let case = Case::new().await;
-    let mut play = scenario.begin(&case).await;
-    let striker = Striker::new(strike);
-    let (_to_api_server, linked) = Wire::to_api_server(&case.kubeconfig, striker.script()).await;
-    let to_service = Wire::to_service(&case.service.url(), striker.script()).await;
-    let settings = case
-        .operator_by(linked.kubeconfig())
-        .set("AWS_ENDPOINT_URL", to_service.url())
-        .replica("only", &case.namespace);
-    let mut operator = settings.start();
-    striker.begin(operator.pid());
-    let mut played = Box::pin(play.through(&case));
-    let mut is_over = false;
-    // What comes after the end may be struck as well: the Event, and the Lease.
+async fn run_trial(scenario: Scenario, injection: Option<Injection>) -> Trial {
+    let started_at = Instant::now();
+    let env = TestEnv::new().await;
+    let mut running = scenario.start(&env).await;
+    let injector = Injector::new(injection);
+    let (_api_server, kubeconfig) = Proxy::to_api_server(&env.kubeconfig, injector.handler()).await;
+    let codepipeline = Proxy::to_codepipeline(&env.codepipeline.url(), injector.handler()).await;
+    let command =
+        env.operator_via(kubeconfig.path()).env("AWS_ENDPOINT_URL", codepipeline.url()).replica("only", &env.namespace);
+    let mut operator = command.start();
+    injector.start(operator.pid());
+    let mut settled = Box::pin(running.run_until_settled(&env));
+    let mut is_settled = false;
+    // A fault can also be injected after the decision is settled: when the operator writes the Event, or renews the Lease.
     loop {
         tokio::select! {
             biased;
-            () = striker.until(Stage::Killed) => {
+            () = injector.wait_for(Stage::Killed) => {
                 operator.kill();
-                striker.end();
-                operator = settings.start();
+                injector.stop();
+                operator = command.start();
             }
-            () = &mut played, if !is_over => is_over = true,
-            () = operator.until_at_rest(), if is_over => {
-                if striker.stage() != Stage::Dying {
+            () = &mut settled, if !is_settled => is_settled = true,
+            () = operator.wait_until_idle(), if is_settled => {
+                if injector.stage() != Stage::Killing {
                     break;
                 }
             }
         }
     }
-    drop(played);
-    let decision = case.decisions.get(DECISION).await.unwrap();
-    let counts = striker.counts();
-    let verdict = play
-        .verdict(&case, &decision, &counts)
-        .map_err(|wrong| format!("{wrong}\n{:#?}\n{:#?}\n{}", decision.status, case.service.ledger(), operator.log()));
-    let was_struck = striker.stage() == Stage::Past;
-    striker.end();
-    Run { seen: counts.seen, was_struck, took: begun.elapsed(), verdict }
+    drop(settled);
+    let decision = env.decisions.get(DECISION).await.unwrap();
+    let counts = injector.counts();
+    let check = running.check(&env, &decision, &counts).map_err(|error| {
+        format!("{error}\n{:#?}\n{:#?}\n{}", decision.status, env.codepipeline.ledger(), operator.log())
+    });
+    let was_injected = injector.stage() == Stage::Over;
+    injector.stop();
+    Trial { requests: counts.requests, was_injected, elapsed: started_at.elapsed(), check }
 }
 
-/// What is known of a scenario.
+/// The trials of a scenario.
 #[derive(Default)]
 struct Tally {
-    requests: BTreeSet<Name>,
-    killed: usize,
-    cut: usize,
-    /// How many requests that other runs saw did not come in the run in which they were to be struck.
-    did_not_come: usize,
+    requests: BTreeSet<RequestName>,
+    kills: usize,
+    disconnects: usize,
+    /// Trials without a fault, because the request did not occur in them.
+    not_injected: usize,
     slowest: Duration,
 }
 
-/// What came of all runs.
+/// The results of all trials.
 #[derive(Default)]
-struct Struck {
+struct Results {
     tallies: BTreeMap<Scenario, Tally>,
-    wrong: Vec<String>,
+    failures: Vec<String>,
 }
 
-impl Struck {
-    /// Strikes every request that is known, and that comes to be known by it, in these ways.
-    async fn strike_all(self, blows: &[Blow], at_once: usize) -> Self {
-        let known =
+impl Results {
+    /// Injects faults of these kinds at every request that is known, or becomes known meanwhile.
+    async fn inject_at_all_requests(self, kinds: &[FaultKind], concurrency: usize) -> Self {
+        let requests =
             self.tallies.iter().flat_map(|(scenario, tally)| tally.requests.iter().map(|name| (*scenario, name)));
-        let strikes = known.flat_map(|(scenario, name)| strikes(scenario, name, blows)).collect();
-        self.live_through(strikes, blows, at_once).await
+        let queue = requests.flat_map(|(scenario, name)| injections(scenario, name, kinds)).collect();
+        self.run_trials(queue, kinds, concurrency).await
     }
 
-    async fn live_through(
+    async fn run_trials(
         self,
-        mut waiting: VecDeque<(Scenario, Option<Strike>)>,
-        blows: &[Blow],
-        at_once: usize,
+        mut queue: VecDeque<(Scenario, Option<Injection>)>,
+        kinds: &[FaultKind],
+        concurrency: usize,
     ) -> Self {
-        let Self { mut tallies, mut wrong } = self;
+        let Self { mut tallies, mut failures } = self;
         let mut running = FuturesUnordered::new();
-        let begun = Instant::now();
-        for runs in 1.. {
-            while running.len() < at_once
-                && let Some((scenario, strike)) = waiting.pop_front()
+        let started_at = Instant::now();
+        for trials in 1.. {
+            while running.len() < concurrency
+                && let Some((scenario, injection)) = queue.pop_front()
             {
                 running.push(async move {
-                    let run = AssertUnwindSafe(run(scenario, strike.clone())).catch_unwind().await;
-                    (scenario, strike, run)
+                    let trial = AssertUnwindSafe(run_trial(scenario, injection.clone())).catch_unwind().await;
+                    (scenario, injection, trial)
                 });
             }
-            let Some((scenario, strike, run)) = running.next().await else { break };
-            let what = strike.as_ref().map_or_else(|| "nothing is struck".to_owned(), Strike::to_string);
-            let run = match run {
-                Ok(run) => run,
-                // It has said why.
+            let Some((scenario, injection, trial)) = running.next().await else { break };
+            let fault = injection.as_ref().map_or_else(|| "no fault".to_owned(), Injection::to_string);
+            let trial = match trial {
+                Ok(trial) => trial,
+                // The panic has printed the cause.
                 Err(_) => {
-                    wrong.push(format!("{scenario}: {what}: it came to no end"));
+                    failures.push(format!("{scenario}: {fault}: the trial did not complete"));
                     continue;
                 }
             };
             let tally: &mut Tally = tallies.entry(scenario).or_default();
-            for name in run.seen {
-                let is_of_the_scenario = strike.is_none() || !BY_THE_CLOCK.contains(&name.kind.as_str());
-                if is_of_the_scenario && tally.requests.insert(name.clone()) {
-                    waiting.extend(strikes(scenario, &name, blows));
+            for name in trial.requests {
+                let counts = injection.is_none() || !PERIODIC.contains(&name.kind.as_str());
+                if counts && tally.requests.insert(name.clone()) {
+                    queue.extend(injections(scenario, &name, kinds));
                 }
             }
-            match strike {
+            match injection {
                 None => {}
-                Some(_) if !run.was_struck => tally.did_not_come += 1,
-                Some(Strike { blow: Blow::Kill, .. }) => tally.killed += 1,
-                Some(Strike { blow: Blow::Cut, .. }) => tally.cut += 1,
+                Some(_) if !trial.was_injected => tally.not_injected += 1,
+                Some(Injection { kind: FaultKind::Kill, .. }) => tally.kills += 1,
+                Some(Injection { kind: FaultKind::Disconnect, .. }) => tally.disconnects += 1,
             }
-            tally.slowest = tally.slowest.max(run.took);
-            if let Err(why) = run.verdict {
-                println!("WRONG: {scenario}: {what}: {why}");
-                wrong.push(format!("{scenario}: {what}: {}", why.lines().next().unwrap_or_default()));
+            tally.slowest = tally.slowest.max(trial.elapsed);
+            if let Err(error) = trial.check {
+                println!("FAILED: {scenario}: {fault}: {error}");
+                failures.push(format!("{scenario}: {fault}: {}", error.lines().next().unwrap_or_default()));
             }
-            if runs % 100 == 0 {
-                let (open, wrong) = (waiting.len() + running.len(), wrong.len());
-                println!("{:>4.0} s  {runs} runs, {open} known to come, {wrong} wrong", begun.elapsed().as_secs_f64());
+            if trials % 100 == 0 {
+                let (left, failed) = (queue.len() + running.len(), failures.len());
+                let seconds = started_at.elapsed().as_secs_f64();
+                println!("{seconds:>4.0} s  {trials} trials, {left} left, {failed} failed");
             }
         }
-        Self { tallies, wrong }
+        Self { tallies, failures }
     }
 
-    /// Those of scenarios in which an answer is in doubt, and the others.
-    fn by_doubt(self) -> (Self, Self) {
-        let (patient, brisk) = self.tallies.into_iter().partition(|(scenario, _)| scenario.service.leaves_doubt());
-        (Self { tallies: patient, wrong: self.wrong }, Self { tallies: brisk, wrong: Vec::new() })
+    /// Those of scenarios with a submission in doubt, and the others.
+    fn split_by_doubt(self) -> (Self, Self) {
+        let (slow, fast) = self.tallies.into_iter().partition(|(scenario, _)| scenario.behaviour.leaves_doubt());
+        (Self { tallies: slow, failures: self.failures }, Self { tallies: fast, failures: Vec::new() })
     }
 
-    fn and(mut self, other: Self) -> Self {
+    fn merge(mut self, other: Self) -> Self {
         self.tallies.extend(other.tallies);
-        self.wrong.extend(other.wrong);
+        self.failures.extend(other.failures);
         self
     }
 
     fn report(&self) {
         println!(
-            "{:<36} {:>8} {:>6} {:>6} {:>13} {:>8}",
-            "scenario", "requests", "kills", "cuts", "did not come", "slowest"
+            "{:<48} {:>8} {:>6} {:>11} {:>12} {:>8}",
+            "scenario", "requests", "kills", "disconnects", "not injected", "slowest"
         );
-        for (scenario, Tally { requests, killed, cut, did_not_come, slowest }) in &self.tallies {
+        for (scenario, Tally { requests, kills, disconnects, not_injected, slowest }) in &self.tallies {
             let (scenario, requests, slowest) = (scenario.to_string(), requests.len(), slowest.as_secs_f64());
-            println!("{scenario:<36} {requests:>8} {killed:>6} {cut:>6} {did_not_come:>13} {slowest:>6.1} s");
+            println!("{scenario:<48} {requests:>8} {kills:>6} {disconnects:>11} {not_injected:>12} {slowest:>6.1} s");
         }
         let sum = |of: fn(&Tally) -> usize| self.tallies.values().map(of).sum::<usize>();
-        let (requests, kills, cuts) =
-            (sum(|tally| tally.requests.len()), sum(|tally| tally.killed), sum(|tally| tally.cut));
-        let (late, scenarios) = (sum(|tally| tally.did_not_come), self.tallies.len());
+        let (requests, kills, disconnects) =
+            (sum(|tally| tally.requests.len()), sum(|tally| tally.kills), sum(|tally| tally.disconnects));
+        let (not_injected, scenarios) = (sum(|tally| tally.not_injected), self.tallies.len());
         println!(
-            "FIGURE {requests} requests of {scenarios} scenarios: {kills} kills, {cuts} cuts; {late} did not come in their run"
+            "FIGURE {requests} requests of {scenarios} scenarios: {kills} kills, {disconnects} disconnects; {not_injected} \
+             not injected, because the request did not occur"
         );
-        assert!(self.wrong.is_empty(), "{} runs ended otherwise than they should: {:#?}", self.wrong.len(), self.wrong);
-        assert!(kills > 0, "nothing was struck");
+        assert!(self.failures.is_empty(), "{} trials failed: {:#?}", self.failures.len(), self.failures);
+        assert!(kills > 0, "no fault was injected");
     }
 }
 
-fn strikes(scenario: Scenario, name: &Name, blows: &[Blow]) -> impl Iterator<Item = (Scenario, Option<Strike>)> {
-    Strike::all(name).filter(|strike| blows.contains(&strike.blow)).map(move |strike| (scenario, Some(strike)))
+fn injections(
+    scenario: Scenario,
+    name: &RequestName,
+    kinds: &[FaultKind],
+) -> impl Iterator<Item = (Scenario, Option<Injection>)> {
+    let injections = Injection::all(name).filter(|injection| kinds.contains(&injection.kind));
+    injections.map(move |injection| (scenario, Some(injection)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wherever_the_operator_is_killed_or_cut_off_the_ledger_and_the_status_end_the_same() {
-    let quick = vec![Scenario { binding: Binding::Token, service: Service::Delivers }];
+async fn a_kill_or_a_disconnect_at_any_request_changes_neither_the_ledger_nor_the_status() {
+    let quick = vec![Scenario { binding: Binding::Token, behaviour: Behaviour::Accepts }];
     let mut scenarios: Vec<Scenario> = scale(quick, Scenario::all().collect());
-    // To go after one that went wrong.
+    // For debugging one scenario.
     let only = std::env::var("FAULTS_ONLY").unwrap_or_default();
     scenarios.retain(|scenario| scenario.to_string().contains(&only));
-    let blows = scale(&[Blow::Kill][..], &[Blow::Kill, Blow::Cut]);
+    let kinds = scale(&[FaultKind::Kill][..], &[FaultKind::Kill, FaultKind::Disconnect]);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    // A busy machine makes more requests by the clock.
-    let unstruck = scenarios.into_iter().flat_map(|scenario| (0..UNDISTURBED).map(move |_| (scenario, None)));
-    let known = Struck::default().live_through(unstruck.collect(), &[], 4 * cores).await;
-    // Where an answer is in doubt a run mostly waits for a deadline, so more of them run at a time.
-    let (patient, brisk) = known.by_doubt();
-    let (patient, brisk) = join(patient.strike_all(blows, 30 * cores), brisk.strike_all(blows, 7 * cores)).await;
-    brisk.and(patient).report();
+    // A busy machine makes more periodic requests.
+    let without_fault =
+        scenarios.into_iter().flat_map(|scenario| (0..TRIALS_WITHOUT_FAULT).map(move |_| (scenario, None)));
+    let results = Results::default().run_trials(without_fault.collect(), &[], 4 * cores).await;
+    // With a submission in doubt, a trial mostly waits for a deadline, so more of them run at the same time.
+    let (slow, fast) = results.split_by_doubt();
+    let (slow, fast) =
+        join(slow.inject_at_all_requests(kinds, 30 * cores), fast.inject_at_all_requests(kinds, 7 * cores)).await;
+    fast.merge(slow).report();
 }

@@ -1,40 +1,41 @@
-//! A mixed load: decisions that name their request in each of the three ways, and people who edit, hold back and delete them
-//! while they wait. Each has a pipeline of two runs, of which the second is nobody's, and is told in the end by the ledger.
+//! A mixed load: decisions that name their request in each of the three ways, and users who edit, suspend, replace and delete them
+//! while they wait. Each decision has a pipeline with two executions, and no decision names the second one. At the end, each
+//! status is compared with the ledger.
 
-use super::onlooker::Onlooker;
-use crate::support::{Case, ensure, for_revision, for_run, reason, spec, with_build};
+use super::observer::Observer;
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Reason,
 };
 use futures::future::join_all;
-use local_codepipeline::api::ApprovalStatus as Answer;
-use local_codepipeline::model::{ExecutionMode, OpenApproval, PipelineExecutionId as RunId};
+use local_codepipeline::api::ApprovalStatus as Response;
+use local_codepipeline::model::{ExecutionMode, OpenApproval, PipelineExecutionId};
 use serde_json::json;
 use std::time::Duration;
+use test_support::{TestEnv, ensure, for_execution, for_revision, pipeline_with_build, reason, spec};
 
-/// What becomes of a decision. The answer that counts is Approved; what was Rejected before an edit must never be heard.
+/// What happens to a decision. Its result is Approved in the end; a result Rejected from before an edit must never be submitted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Plot {
+enum Lifecycle {
     ByToken,
     ByExecution,
     ByRevision,
-    /// Held back from the start, with the other answer.
+    /// Created suspended and Rejected, then edited.
     Resumed,
-    /// While it waits, its answer is changed.
+    /// Created as Rejected, then edited while it waits.
     Edited,
-    /// While it waits, it is held back.
+    /// Suspended while it waits.
     Suspended,
-    /// While it waits.
+    /// Deleted while it waits.
     Deleted,
-    /// While it waits, in favour of one with the other answer under its name.
+    /// Created as Rejected; while it waits, replaced by an Approved decision with the same name.
     Replaced,
-    /// Bob gave the same answer before.
-    Agreed,
-    /// Bob gave the other answer before.
-    Overruled,
+    /// Bob has already approved.
+    AlreadyApproved,
+    /// Bob has already rejected.
+    AlreadyRejected,
 }
 
-impl Plot {
+impl Lifecycle {
     const ALL: [Self; 10] = [
         Self::ByToken,
         Self::ByExecution,
@@ -44,173 +45,179 @@ impl Plot {
         Self::Suspended,
         Self::Deleted,
         Self::Replaced,
-        Self::Agreed,
-        Self::Overruled,
+        Self::AlreadyApproved,
+        Self::AlreadyRejected,
     ];
 
-    /// What it comes to, if it is there in the end.
-    fn end(self) -> Option<Reason> {
+    /// The reason at the end, if the decision still exists.
+    fn final_reason(self) -> Option<Reason> {
         match self {
             Self::ByToken | Self::ByExecution | Self::ByRevision | Self::Resumed | Self::Edited | Self::Replaced => {
                 Some(Reason::Delivered)
             }
             Self::Suspended => Some(Reason::Suspended),
             Self::Deleted => None,
-            Self::Agreed => Some(Reason::AlreadyDecided),
-            Self::Overruled => Some(Reason::ApprovalAlreadyCompleted),
+            Self::AlreadyApproved => Some(Reason::AlreadyDecided),
+            Self::AlreadyRejected => Some(Reason::ApprovalAlreadyCompleted),
         }
     }
 }
 
-/// A decision, and the pipeline of the same name.
-struct Story<'a> {
+/// Drives one decision, and the pipeline of the same name, through its lifecycle.
+struct Driver<'a> {
     name: String,
-    plot: Plot,
-    case: &'a Case,
-    seen: &'a Onlooker,
+    lifecycle: Lifecycle,
+    env: &'a TestEnv,
+    observer: &'a Observer,
     within: Duration,
 }
 
-/// How one ended.
-struct Ending {
+/// How a decision ended.
+struct FinalState {
     name: String,
-    plot: Plot,
+    lifecycle: Lifecycle,
     approval: OpenApproval,
-    /// What is left of it, or what it was.
+    /// For a deleted decision, one like it.
     decision: ApprovalDecision,
 }
 
-/// Plays so many at once, waits until all are settled, stops who is to be stopped, and tells what is wrong with how they ended.
-pub async fn play(case: &Case, count: usize, within: Duration, stop: impl Future<Output = ()>) -> Vec<String> {
-    let seen = Onlooker::of(case);
-    let stories = (0..count).map(|number| {
-        let plot = Plot::ALL[number % Plot::ALL.len()];
-        let story = Story { name: format!("p{number}"), plot, case, seen: &seen, within };
-        async move { story.play().await.map_err(|wrong| format!("{plot:?}: {wrong}")) }
+/// Drives this many decisions at the same time, waits until all are settled, stops the operators, and returns what is wrong with
+/// the final states.
+pub async fn run_load(env: &TestEnv, count: usize, within: Duration, stop: impl Future<Output = ()>) -> Vec<String> {
+    let observer = Observer::new(env);
+    let drivers = (0..count).map(|number| {
+        let lifecycle = Lifecycle::ALL[number % Lifecycle::ALL.len()];
+        let driver = Driver { name: format!("p{number}"), lifecycle, env, observer: &observer, within };
+        async move { driver.drive().await.map_err(|error| format!("{lifecycle:?}: {error}")) }
     });
-    let endings = join_all(stories).await;
-    // Nothing is sent from here on.
+    let final_states = join_all(drivers).await;
+    // After this, nothing is submitted.
     stop.await;
-    endings.into_iter().filter_map(|ending| ending.and_then(|ending| ending.is_true(case)).err()).collect()
+    final_states.into_iter().filter_map(|state| state.and_then(|state| state.check(env)).err()).collect()
 }
 
-impl Story<'_> {
-    async fn play(&self) -> Result<Ending, String> {
-        let Self { name, case, .. } = self;
-        case.put(with_build(name).mode(ExecutionMode::Queued));
-        let runs = ["r1", "r2"].map(|revision| case.start(name, revision));
+impl Driver<'_> {
+    async fn drive(&self) -> Result<FinalState, String> {
+        let Self { name, env, .. } = self;
+        env.put_pipeline(pipeline_with_build(name).mode(ExecutionMode::Queued));
+        let executions = ["r1", "r2"].map(|revision| env.start_execution(name, revision));
         let rejected = |spec: ApprovalDecisionSpec| {
             let result = ApprovalResult { status: ApprovalStatus::Rejected, ..spec.result };
             ApprovalDecisionSpec { result, ..spec }
         };
-        let by_run = for_run(name, runs[0]);
-        let approval = match self.plot {
-            Plot::ByToken => {
-                let approval = self.arrive(runs);
-                case.create(name, spec(name, &approval)).await;
+        let by_execution = for_execution(name, executions[0]);
+        let approval = match self.lifecycle {
+            Lifecycle::ByToken => {
+                let approval = self.reach_approval(executions);
+                env.create(name, spec(name, &approval)).await;
                 approval
             }
-            Plot::ByExecution => {
-                self.wait(by_run).await?;
-                self.arrive(runs)
+            Lifecycle::ByExecution => {
+                self.create_waiting(by_execution).await?;
+                self.reach_approval(executions)
             }
-            Plot::ByRevision => {
-                self.wait(for_revision(name, "r1")).await?;
-                self.arrive(runs)
+            Lifecycle::ByRevision => {
+                self.create_waiting(for_revision(name, "r1")).await?;
+                self.reach_approval(executions)
             }
-            Plot::Resumed => {
-                let approval = self.arrive(runs);
-                let held = ApprovalDecisionSpec { suspend: true, ..rejected(spec(name, &approval)) };
-                case.create(name, held).await;
-                self.until(Reason::Suspended).await?;
+            Lifecycle::Resumed => {
+                let approval = self.reach_approval(executions);
+                let suspended = ApprovalDecisionSpec { suspend: true, ..rejected(spec(name, &approval)) };
+                env.create(name, suspended).await;
+                self.wait_for_reason(Reason::Suspended).await?;
                 self.edit(json!({ "suspend": false, "result": { "status": "Approved" } })).await;
                 approval
             }
-            Plot::Edited => {
-                self.wait(rejected(by_run)).await?;
+            Lifecycle::Edited => {
+                self.create_waiting(rejected(by_execution)).await?;
                 self.edit(json!({ "result": { "status": "Approved" } })).await;
-                self.arrive(runs)
+                self.reach_approval(executions)
             }
-            Plot::Suspended => {
-                self.wait(by_run).await?;
+            Lifecycle::Suspended => {
+                self.create_waiting(by_execution).await?;
                 self.edit(json!({ "suspend": true })).await;
-                self.arrive(runs)
+                self.reach_approval(executions)
             }
-            Plot::Deleted => {
-                self.wait(by_run).await?;
-                case.delete(name).await;
-                self.arrive(runs)
+            Lifecycle::Deleted => {
+                self.create_waiting(by_execution).await?;
+                env.delete(name).await;
+                self.reach_approval(executions)
             }
-            Plot::Replaced => {
-                self.wait(rejected(by_run.clone())).await?;
-                case.delete(name).await;
-                case.create(name, by_run).await;
-                self.arrive(runs)
+            Lifecycle::Replaced => {
+                self.create_waiting(rejected(by_execution.clone())).await?;
+                env.delete(name).await;
+                env.create(name, by_execution).await;
+                self.reach_approval(executions)
             }
-            Plot::Agreed | Plot::Overruled => {
-                // The token of a run before is refused as invalid once the next one's is pending.
-                case.built(name, runs[0], true);
-                let approval = case.pending(name)[0];
-                let answer = if self.plot == Plot::Agreed { Answer::Approved } else { Answer::Rejected };
-                case.bob(name, &approval, answer);
-                case.create(name, spec(name, &approval)).await;
+            Lifecycle::AlreadyApproved | Lifecycle::AlreadyRejected => {
+                // Only the first execution: CodePipeline refuses its token as invalid once that of the next one is pending.
+                env.complete_build(name, executions[0], true);
+                let approval = env.pending_approvals(name)[0];
+                let is_approved = self.lifecycle == Lifecycle::AlreadyApproved;
+                let response = if is_approved { Response::Approved } else { Response::Rejected };
+                env.respond_as_bob(name, &approval, response);
+                env.create(name, spec(name, &approval)).await;
                 approval
             }
         };
-        let decision = match self.plot.end() {
-            Some(reason) => self.until(reason).await?,
-            None => ApprovalDecision::new(name, for_run(name, runs[0])),
+        let decision = match self.lifecycle.final_reason() {
+            Some(reason) => self.wait_for_reason(reason).await?,
+            None => ApprovalDecision::new(name, for_execution(name, executions[0])),
         };
-        Ok(Ending { name: name.clone(), plot: self.plot, approval, decision })
+        Ok(FinalState { name: name.clone(), lifecycle: self.lifecycle, approval, decision })
     }
 
-    /// The first run comes to its approval, and the second waits in front of it.
-    fn arrive(&self, runs: [RunId; 2]) -> OpenApproval {
-        runs.iter().for_each(|run| self.case.built(&self.name, *run, true));
-        self.case.pending(&self.name)[0]
+    /// The first execution reaches its approval, and the second waits in front of it.
+    fn reach_approval(&self, executions: [PipelineExecutionId; 2]) -> OpenApproval {
+        executions.iter().for_each(|execution| self.env.complete_build(&self.name, *execution, true));
+        self.env.pending_approvals(&self.name)[0]
     }
 
-    async fn wait(&self, spec: ApprovalDecisionSpec) -> Result<(), String> {
-        self.case.create(&self.name, spec).await;
-        self.until(Reason::Waiting).await.map(drop)
+    async fn create_waiting(&self, spec: ApprovalDecisionSpec) -> Result<(), String> {
+        self.env.create(&self.name, spec).await;
+        self.wait_for_reason(Reason::Waiting).await.map(drop)
     }
 
     async fn edit(&self, spec: serde_json::Value) {
-        self.case.patch(&self.name, json!({ "spec": spec })).await.unwrap();
+        self.env.patch(&self.name, json!({ "spec": spec })).await.unwrap();
     }
 
-    /// Waits until the operator says so of the decision as it is now.
-    async fn until(&self, expected: Reason) -> Result<ApprovalDecision, String> {
-        let is_so = |decision: &ApprovalDecision| {
+    /// Waits until the current generation of the decision has this reason.
+    async fn wait_for_reason(&self, expected: Reason) -> Result<ApprovalDecision, String> {
+        let has_reason = |decision: &ApprovalDecision| {
             let observed = decision.status.as_ref().and_then(|status| status.observed_generation);
             reason(decision) == Some(expected) && observed == decision.metadata.generation
         };
-        let found = self.seen.until(&self.name, self.within, is_so).await;
-        found.map_err(|wrong| format!("not {expected:?}: {wrong}"))
+        let found = self.observer.wait_for(&self.name, self.within, has_reason).await;
+        found.map_err(|error| format!("not {expected:?}: {error}"))
     }
 }
 
-impl Ending {
-    /// Whether the ledger says the same.
-    fn is_true(&self, case: &Case) -> Result<(), String> {
-        let Self { name, plot, approval, decision } = self;
-        let (sent, taken) = case.sent_and_taken(decision);
-        let verdict = || {
-            let to_it = sent.iter().all(|entry| entry.token == approval.token.to_string());
-            ensure(to_it, "another request was answered")?;
-            ensure(sent.iter().all(|entry| entry.status == "Approved"), "an answer was sent that is no longer meant")?;
-            case.tells_the_truth(decision)?;
-            match plot {
-                Plot::ByToken
-                | Plot::ByExecution
-                | Plot::ByRevision
-                | Plot::Resumed
-                | Plot::Edited
-                | Plot::Replaced => ensure(taken.len() == 1, "no answer was taken"),
-                Plot::Suspended | Plot::Deleted => ensure(sent.is_empty(), "an answer was sent that is held back"),
-                Plot::Agreed | Plot::Overruled => ensure(taken.is_empty(), "a second answer was taken"),
+impl FinalState {
+    /// Whether the ledger agrees.
+    fn check(&self, env: &TestEnv) -> Result<(), String> {
+        let Self { name, lifecycle, approval, decision } = self;
+        let (sent, accepted) = env.sent_and_accepted(decision);
+        let check = || {
+            let is_right_request = sent.iter().all(|entry| entry.token == approval.token.to_string());
+            ensure(is_right_request, "a result was submitted to another request")?;
+            ensure(sent.iter().all(|entry| entry.status == "Approved"), "an outdated result was submitted")?;
+            env.check_status_matches_ledger(decision)?;
+            match lifecycle {
+                Lifecycle::ByToken
+                | Lifecycle::ByExecution
+                | Lifecycle::ByRevision
+                | Lifecycle::Resumed
+                | Lifecycle::Edited
+                | Lifecycle::Replaced => ensure(accepted.len() == 1, "no result was accepted"),
+                Lifecycle::Suspended | Lifecycle::Deleted => {
+                    ensure(sent.is_empty(), "a result was submitted that is held back")
+                }
+                Lifecycle::AlreadyApproved | Lifecycle::AlreadyRejected => {
+                    ensure(accepted.is_empty(), "a second result was accepted")
+                }
             }
         };
-        verdict().map_err(|wrong| format!("{plot:?}: {name}: {wrong}: {:#?}\n{sent:#?}", decision.status))
+        check().map_err(|error| format!("{lifecycle:?}: {name}: {error}: {:#?}\n{sent:#?}", decision.status))
     }
 }

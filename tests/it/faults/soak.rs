@@ -1,9 +1,6 @@
-//! One operator under a mixed load, for long: decisions of every binding come and go, and both of its neighbours fail at random.
-//! Its memory and file descriptors have to stay what they were, and each decision to tell the truth. `make soak` takes an
-//! hour of it; the short form is in the tests.
+//! A soak test: one operator under a mixed load while both of its servers fail at random. Its memory and file descriptors must not
+//! grow, and the status of every decision must be true. `make soak` runs it for an hour; `make test` runs a short version.
 
-use crate::support::wire::{Answer, Passing, Script, Wire, status};
-use crate::support::{Case, Dice, Operator, for_revision, for_run, is_settled, reason, scale, spec, with_build};
 use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -11,22 +8,26 @@ use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use local_codepipeline::api::{ApprovalStatus, Operation};
 use local_codepipeline::faults::Fault;
-use local_codepipeline::model::PipelineExecutionId as RunId;
+use local_codepipeline::model::PipelineExecutionId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use test_support::proxy::{Handler, ProxiedRequest, Proxy, Response, status_response};
+use test_support::{
+    Operator, SeededRng, TestEnv, for_execution, for_revision, is_settled, pipeline_with_build, reason, scale, spec,
+};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-/// A decision is made so often.
-const PACE: Duration = Duration::from_millis(250);
+/// The interval between new decisions.
+const CREATE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long the last answers may be in doubt: a call, its margins, and the minute that history may lag.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// How long the last submissions can be in doubt: a call, its margins, and the minute that history may lag.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// A connection that is idle for 90 s is closed by whichever of the two clients, or its server.
-const IDLE: Duration = Duration::from_secs(150);
+/// Either client, or its server, closes a connection that has been idle for 90 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// What a process holds of the machine.
+/// The resources that a process uses.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     /// Resident memory in kB.
@@ -43,33 +44,33 @@ impl Sample {
     }
 }
 
-/// The API server on a bad day.
-fn bad_day(dice: Arc<Mutex<Dice>>) -> impl Script {
-    move |passing: Passing| -> BoxFuture<'static, Option<Answer>> {
-        let chance = dice.lock().unwrap().below(1000);
+/// An API server that fails at random.
+fn unreliable_api_server(rng: Arc<Mutex<SeededRng>>) -> impl Handler {
+    move |request: ProxiedRequest| -> BoxFuture<'static, Option<Response>> {
+        let chance = rng.lock().unwrap().below(1000);
         Box::pin(async move {
             match chance {
                 0..10 => None,
                 10..20 => {
-                    passing.forward().await;
+                    request.forward().await;
                     None
                 }
                 20..30 => {
-                    passing.forward().await?;
-                    Some(status(504, "Timeout", "the request may have been carried out"))
+                    request.forward().await?;
+                    Some(status_response(504, "Timeout", "the request may have been carried out"))
                 }
-                30..40 => Some(status(500, "InternalError", "etcdserver: leader changed")),
+                30..40 => Some(status_response(500, "InternalError", "etcdserver: leader changed")),
                 40..50 => {
-                    let mut answer = status(429, "TooManyRequests", "too many requests");
-                    answer.headers_mut().insert("retry-after", "1".parse().unwrap());
-                    Some(answer)
+                    let mut response = status_response(429, "TooManyRequests", "too many requests");
+                    response.headers_mut().insert("retry-after", "1".parse().unwrap());
+                    Some(response)
                 }
-                50..60 => Some(status(409, "Conflict", "the object has been modified")),
+                50..60 => Some(status_response(409, "Conflict", "the object has been modified")),
                 60..70 => {
                     sleep(Duration::from_millis(700)).await;
-                    passing.forward().await
+                    request.forward().await
                 }
-                _ => passing.forward().await,
+                _ => request.forward().await,
             }
         })
     }
@@ -77,158 +78,161 @@ fn bad_day(dice: Arc<Mutex<Dice>>) -> impl Script {
 
 /// A decision that is not settled.
 struct Open {
-    run: RunId,
-    /// Until then its run is being built.
-    built_at: Option<Instant>,
+    execution: PipelineExecutionId,
+    /// When the build of its execution completes, if it has not.
+    build_completes_at: Option<Instant>,
 }
 
 struct Soak {
-    case: Case,
-    dice: Dice,
-    made: usize,
+    env: TestEnv,
+    rng: SeededRng,
+    created: usize,
     open: HashMap<String, Open>,
-    ends: BTreeMap<&'static str, usize>,
-    wrong: Vec<String>,
+    final_reasons: BTreeMap<&'static str, usize>,
+    violations: Vec<String>,
 }
 
 impl Soak {
-    /// One more decision, on a pipeline of its own, where Bob may be quicker and something may go wrong.
-    async fn make(&mut self) {
-        let name = format!("p{}", self.made);
-        self.made += 1;
-        self.case.put(with_build(&name));
-        let run = self.case.start(&name, &name);
-        let built_at = self.dice.once_in(2).then(|| {
-            let seconds = self.dice.below(5);
+    /// Creates one more decision, for a pipeline of its own. Bob may respond first, and a fault may be injected.
+    async fn create(&mut self) {
+        let name = format!("p{}", self.created);
+        self.created += 1;
+        self.env.put_pipeline(pipeline_with_build(&name));
+        let execution = self.env.start_execution(&name, &name);
+        let build_completes_at = self.rng.one_in(2).then(|| {
+            let seconds = self.rng.below(5);
             Instant::now() + Duration::from_secs(seconds as u64)
         });
-        if built_at.is_none() {
-            self.case.built(&name, run, true);
+        if build_completes_at.is_none() {
+            self.env.complete_build(&name, execution, true);
         }
-        let pending = self.case.pending(&name);
-        let decision = match (self.dice.below(3), pending.first()) {
+        let pending = self.env.pending_approvals(&name);
+        let decision = match (self.rng.below(3), pending.first()) {
             (0, Some(approval)) => spec(&name, approval),
-            (1, _) => for_run(&name, run),
+            (1, _) => for_execution(&name, execution),
             _ => for_revision(&name, &name),
         };
         if let Some(approval) = pending.first()
-            && self.dice.once_in(12)
+            && self.rng.one_in(12)
         {
-            let answers = [ApprovalStatus::Approved, ApprovalStatus::Rejected];
-            self.case.bob(&name, approval, answers[self.dice.below(2)]);
+            let responses = [ApprovalStatus::Approved, ApprovalStatus::Rejected];
+            self.env.respond_as_bob(&name, approval, responses[self.rng.below(2)]);
         }
-        if self.dice.once_in(5) {
+        if self.rng.one_in(5) {
             let faults = [
-                Fault::cut_after_applying(),
-                Fault::cut_before_applying(),
+                Fault::disconnect_after_applying(),
+                Fault::disconnect_before_applying(),
                 Fault::internal_failure_after_applying(),
                 Fault::not_json_before_applying(),
                 Fault::hang_after_applying(),
                 Fault::throttled(),
                 Fault::access_denied(),
-                Fault::late().delay_after(Duration::from_millis(900)),
+                Fault::delayed().delay_after(Duration::from_millis(900)),
             ];
-            let fault = self.dice.one_of(&faults).unwrap().pipeline(&name);
-            let fault = if self.dice.once_in(2) { fault.on(Operation::PutApprovalResult) } else { fault };
-            self.case.service.fault(fault);
+            let fault = self.rng.choose(&faults).unwrap().pipeline(&name);
+            let fault = if self.rng.one_in(2) { fault.on(Operation::PutApprovalResult) } else { fault };
+            self.env.codepipeline.inject(fault);
         }
-        self.case.create(&name, decision).await;
-        self.open.insert(name, Open { run, built_at });
+        self.env.create(&name, decision).await;
+        self.open.insert(name, Open { execution, build_completes_at });
     }
 
-    fn build(&mut self) {
+    fn complete_builds(&mut self) {
         for (name, open) in &mut self.open {
-            if open.built_at.take_if(|at| *at <= Instant::now()).is_some() {
-                self.case.built(name, open.run, true);
+            if open.build_completes_at.take_if(|at| *at <= Instant::now()).is_some() {
+                self.env.complete_build(name, open.execution, true);
             }
         }
     }
 
-    /// A decision that is settled has to tell the truth, and goes with its pipeline.
-    async fn see(&mut self, decision: &ApprovalDecision) {
+    /// Checks the status of a decision once it is settled, and then deletes the decision and its pipeline.
+    async fn handle_change(&mut self, decision: &ApprovalDecision) {
         let name = decision.name_any();
         if !is_settled(decision) || self.open.remove(&name).is_none() {
             return;
         }
-        if let Err(why) = self.case.tells_the_truth(decision) {
-            self.wrong.push(format!("{name}: {why}: {:#?}", decision.status));
+        if let Err(error) = self.env.check_status_matches_ledger(decision) {
+            self.violations.push(format!("{name}: {error}: {:#?}", decision.status));
         }
-        *self.ends.entry(reason(decision).map_or("none", Reason::as_str)).or_default() += 1;
-        self.case.delete(&name).await;
-        self.case.service.clear_faults_of(&name);
-        self.case.service.service(|service, now| service.delete_pipeline(now, &name)).unwrap();
+        *self.final_reasons.entry(reason(decision).map_or("none", Reason::as_str)).or_default() += 1;
+        self.env.delete(&name).await;
+        self.env.codepipeline.clear_faults_for(&name);
+        self.env.codepipeline.with_service(|service, now| service.delete_pipeline(now, &name)).unwrap();
     }
 }
 
-/// The operator's descriptors, once connections that nobody uses are closed: a pool holds as many as were ever needed at a
-/// time, which a leak looks like, but it lets them go.
-async fn left_when_idle(operator: &Operator, bound: usize) -> usize {
-    let begun = Instant::now();
+/// The file descriptors of the operator once its idle connections are closed. A connection pool holds as many as were ever needed at
+/// the same time, which looks like a leak until it closes them.
+async fn descriptors_when_idle(operator: &Operator, bound: usize) -> usize {
+    let started_at = Instant::now();
     loop {
         let Sample { descriptors, .. } = Sample::of(operator.pid());
         if descriptors <= bound {
             return descriptors;
         }
-        assert!(begun.elapsed() < IDLE, "descriptors leak: {descriptors} of an idle operator, {bound} are allowed");
+        let elapsed = started_at.elapsed();
+        assert!(elapsed < IDLE_TIMEOUT, "descriptors leak: an idle operator has {descriptors}, more than {bound}");
         sleep(Duration::from_secs(1)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_decision_tells_the_truth() {
+async fn under_a_long_load_with_random_faults_memory_is_flat_and_every_status_is_true() {
     let minutes = std::env::var("SOAK_MINUTES").ok().map(|minutes| minutes.parse::<f64>().unwrap());
-    let lasts = Duration::from_secs_f64(60.0 * minutes.unwrap_or(scale(0.4, 1.5)));
-    let case = Case::new().await;
-    let dice = Arc::new(Mutex::new(Dice(1)));
-    let (_wire, linked) = Wire::to_api_server(&case.kubeconfig, bad_day(dice)).await;
-    let operator = case.operator_by(linked.kubeconfig()).start();
-    operator.until_ready().await;
+    let duration = Duration::from_secs_f64(60.0 * minutes.unwrap_or(scale(0.4, 1.5)));
+    let env = TestEnv::new().await;
+    let rng = Arc::new(Mutex::new(SeededRng::new(1)));
+    let (_proxy, kubeconfig) = Proxy::to_api_server(&env.kubeconfig, unreliable_api_server(rng)).await;
+    let operator = env.operator_via(kubeconfig.path()).start();
+    operator.wait_until_ready().await;
     let mut changes =
-        watcher(case.decisions.clone(), watcher::Config::default()).default_backoff().applied_objects().boxed();
-    let (open, ends, wrong) = (HashMap::new(), BTreeMap::new(), Vec::new());
-    let mut soak = Soak { case, dice: Dice(2), made: 0, open, ends, wrong };
-    let (begun, mut samples) = (Instant::now(), Vec::new());
-    let (mut pace, mut second) = (interval(PACE), interval(Duration::from_secs(1)));
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while begun.elapsed() < lasts {
+        watcher(env.decisions.clone(), watcher::Config::default()).default_backoff().applied_objects().boxed();
+    let (open, final_reasons, violations) = (HashMap::new(), BTreeMap::new(), Vec::new());
+    let mut soak = Soak { env, rng: SeededRng::new(2), created: 0, open, final_reasons, violations };
+    let (started_at, mut samples) = (Instant::now(), Vec::new());
+    let (mut create, mut second) = (interval(CREATE_INTERVAL), interval(Duration::from_secs(1)));
+    create.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while started_at.elapsed() < duration {
         tokio::select! {
-            Some(change) = changes.next() => soak.see(&change.unwrap()).await,
-            _ = pace.tick() => {
-                soak.make().await;
-                soak.build();
+            Some(change) = changes.next() => soak.handle_change(&change.unwrap()).await,
+            _ = create.tick() => {
+                soak.create().await;
+                soak.complete_builds();
             }
             _ = second.tick() => {
                 let sample = Sample::of(operator.pid());
                 if samples.len() % 60 == 59 {
-                    println!("{:>5} s  {} made, {} open, {sample:?}", samples.len(), soak.made, soak.open.len());
+                    println!("{:>5} s  {} created, {} open, {sample:?}", samples.len(), soak.created, soak.open.len());
                 }
                 samples.push(sample);
             }
         }
     }
-    let rest = async {
+    let settle = async {
         while !soak.open.is_empty() {
             tokio::select! {
-                Some(change) = changes.next() => soak.see(&change.unwrap()).await,
-                _ = pace.tick() => soak.build(),
+                Some(change) = changes.next() => soak.handle_change(&change.unwrap()).await,
+                _ = create.tick() => soak.complete_builds(),
             }
         }
     };
-    if timeout(PATIENCE, rest).await.is_err() {
+    if timeout(SETTLE_TIMEOUT, settle).await.is_err() {
         let open: Vec<&String> = soak.open.keys().collect();
         panic!("never settled: {open:?}\n{}", operator.log());
     }
-    println!("FIGURE {} decisions in {:.0} s: {:?}", soak.made, begun.elapsed().as_secs_f64(), soak.ends);
-    assert!(soak.wrong.is_empty(), "{:#?}", soak.wrong);
+    let seconds = started_at.elapsed().as_secs_f64();
+    println!("FIGURE {} decisions in {seconds:.0} s: {:?}", soak.created, soak.final_reasons);
+    assert!(soak.violations.is_empty(), "{:#?}", soak.violations);
     assert!(!operator.log().contains("panicked"), "{}", operator.log());
-    // The first third is for the caches and pools to fill.
+    // Caches and pools fill during the first third.
     let third = samples.len() / 3;
     let memory = [&samples[third..2 * third], &samples[2 * third..]]
         .map(|part| part.iter().map(|sample| sample.memory).max().unwrap_or_default());
-    println!("FIGURE resident {} kB and then {} kB", memory[0], memory[1]);
+    println!("FIGURE {} kB resident in the second third, {} kB in the last", memory[0], memory[1]);
     assert!(memory[1] <= memory[0] + memory[0] / 10, "memory grew: {samples:?}");
-    let most = samples.iter().map(|sample| sample.descriptors).max().unwrap_or_default();
-    let left = left_when_idle(&operator, samples[0].descriptors + 4).await;
-    println!("FIGURE {} descriptors at first, {most} at most, {left} when idle", samples[0].descriptors);
-    assert!(soak.ends.get("Delivered").is_some_and(|delivered| *delivered > soak.made / 2), "{:?}", soak.ends);
+    let max = samples.iter().map(|sample| sample.descriptors).max().unwrap_or_default();
+    let idle = descriptors_when_idle(&operator, samples[0].descriptors + 4).await;
+    println!("FIGURE {} descriptors at the start, at most {max}, {idle} when idle", samples[0].descriptors);
+    let delivered = soak.final_reasons.get("Delivered");
+    assert!(delivered.is_some_and(|delivered| *delivered > soak.created / 2), "{:?}", soak.final_reasons);
 }

@@ -1,12 +1,15 @@
-//! One decision, what it is bound to, how the service takes its answer, and what has to be true in the end whatever was struck.
+//! A scenario: one decision, how it names its request, how CodePipeline behaves, and what must be true at the end, whatever fault was
+//! injected.
 
-use super::strike::Counts;
-use crate::support::{Case, ensure, for_revision, for_run, ids, is_settled, pinned, reason, spec, with_build};
+use super::inject::Counts;
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason};
 use local_codepipeline::api::{ApprovalStatus, Operation};
 use local_codepipeline::faults::Fault;
-use local_codepipeline::model::{ExecutionMode, OpenApproval, PipelineExecutionId as RunId};
+use local_codepipeline::model::{ExecutionMode, OpenApproval, PipelineExecutionId};
 use std::fmt;
+use test_support::{
+    TestEnv, ensure, for_execution, for_revision, ids, is_settled, pinned, pipeline_with_build, reason, spec,
+};
 
 pub const DECISION: &str = "web";
 
@@ -17,28 +20,28 @@ pub enum Binding {
     Revision,
 }
 
-/// How the service takes the answer.
+/// What CodePipeline does with the submission.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Service {
-    Delivers,
-    /// The action wants a summary, and there is none.
+pub enum Behaviour {
+    Accepts,
+    /// The action requires a summary, and the decision has none.
     Refuses,
-    /// Bob was quicker, and said no.
-    WasAnswered,
+    /// Bob has already rejected the approval.
+    AlreadyRejected,
     /// Twice.
     Throttles,
-    /// Its own answer to the first is lost.
-    TakesAndIsCutOff,
-    /// The first is lost on its way.
-    IsCutOff,
+    /// It accepts the first submission, and its response is lost.
+    DisconnectsAfterApplying,
+    /// The first submission is lost.
+    DisconnectsBeforeApplying,
 }
 
-impl Service {
-    /// Whether it is not known at once what became of the answer.
+impl Behaviour {
+    /// Whether the outcome of the first submission is unknown at first.
     pub const fn leaves_doubt(self) -> bool {
         match self {
-            Self::Delivers | Self::Refuses | Self::WasAnswered | Self::Throttles => false,
-            Self::TakesAndIsCutOff | Self::IsCutOff => true,
+            Self::Accepts | Self::Refuses | Self::AlreadyRejected | Self::Throttles => false,
+            Self::DisconnectsAfterApplying | Self::DisconnectsBeforeApplying => true,
         }
     }
 }
@@ -46,130 +49,138 @@ impl Service {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Scenario {
     pub binding: Binding,
-    pub service: Service,
+    pub behaviour: Behaviour,
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, service {:?}", self.binding, self.service)
+        write!(f, "{:?}, CodePipeline {:?}", self.binding, self.behaviour)
     }
 }
 
 impl Scenario {
     pub fn all() -> impl Iterator<Item = Self> {
-        let services = [
-            Service::Delivers,
-            Service::Refuses,
-            Service::WasAnswered,
-            Service::Throttles,
-            Service::TakesAndIsCutOff,
-            Service::IsCutOff,
+        let behaviours = [
+            Behaviour::Accepts,
+            Behaviour::Refuses,
+            Behaviour::AlreadyRejected,
+            Behaviour::Throttles,
+            Behaviour::DisconnectsAfterApplying,
+            Behaviour::DisconnectsBeforeApplying,
         ];
         let bindings = [Binding::Token, Binding::Execution, Binding::Revision];
-        bindings.into_iter().flat_map(move |binding| services.map(|service| Self { binding, service }))
+        bindings.into_iter().flat_map(move |binding| behaviours.map(|behaviour| Self { binding, behaviour }))
     }
 
-    /// Two runs, of which the second waits in front of the first one's approval, and a decision about the first.
-    pub async fn begin(self, case: &Case) -> Play {
-        let mut pipeline = with_build(DECISION).mode(ExecutionMode::Queued);
-        if self.service == Service::Refuses {
+    /// Starts two executions, and creates a decision for the first one. The second waits in front of the first one's approval.
+    pub async fn start(self, env: &TestEnv) -> RunningScenario {
+        let mut pipeline = pipeline_with_build(DECISION).mode(ExecutionMode::Queued);
+        if self.behaviour == Behaviour::Refuses {
             pipeline.stages.iter_mut().flat_map(|stage| &mut stage.actions).for_each(|action| {
                 if action.is_approval() {
                     *action = action.clone().summary_required();
                 }
             });
         }
-        case.put(pipeline);
-        let runs = ["r1", "r2"].map(|revision| case.start(DECISION, revision));
+        env.put_pipeline(pipeline);
+        let executions = ["r1", "r2"].map(|revision| env.start_execution(DECISION, revision));
         let put = Operation::PutApprovalResult;
-        match self.service {
-            Service::Delivers | Service::Refuses | Service::WasAnswered => {}
-            Service::Throttles => case.service.fault(Fault::throttled().on(put).times(2)),
-            Service::TakesAndIsCutOff => case.service.fault(Fault::cut_after_applying().on(put)),
-            Service::IsCutOff => case.service.fault(Fault::cut_before_applying().on(put)),
+        match self.behaviour {
+            Behaviour::Accepts | Behaviour::Refuses | Behaviour::AlreadyRejected => {}
+            Behaviour::Throttles => env.codepipeline.inject(Fault::throttled().on(put).times(2)),
+            Behaviour::DisconnectsAfterApplying => {
+                env.codepipeline.inject(Fault::disconnect_after_applying().on(put));
+            }
+            Behaviour::DisconnectsBeforeApplying => {
+                env.codepipeline.inject(Fault::disconnect_before_applying().on(put));
+            }
         }
-        let mut play = Play { scenario: self, runs, approval: None };
+        let mut running = RunningScenario { scenario: self, executions, approval: None };
         if self.binding == Binding::Token {
-            play.arrive(case);
+            running.reach_approval(env);
         }
-        case.create(DECISION, play.spec()).await;
-        play
+        env.create(DECISION, running.spec()).await;
+        running
     }
 }
 
-/// A scenario that is under way.
-pub struct Play {
+pub struct RunningScenario {
     scenario: Scenario,
-    runs: [RunId; 2],
-    /// The request of the first run, once it is there.
+    executions: [PipelineExecutionId; 2],
+    /// The request of the first execution, once it is pending.
     approval: Option<OpenApproval>,
 }
 
-impl Play {
+impl RunningScenario {
     fn spec(&self) -> ApprovalDecisionSpec {
         let mut spec = match (self.scenario.binding, &self.approval) {
             (Binding::Token, Some(approval)) => spec(DECISION, approval),
-            (Binding::Token, None) => unreachable!("it has arrived"),
-            (Binding::Execution, _) => for_run(DECISION, self.runs[0]),
+            (Binding::Token, None) => unreachable!("the approval is pending"),
+            (Binding::Execution, _) => for_execution(DECISION, self.executions[0]),
             (Binding::Revision, _) => for_revision(DECISION, "r1"),
         };
-        if self.scenario.service == Service::Refuses {
+        if self.scenario.behaviour == Behaviour::Refuses {
             spec.result.summary = String::new();
         }
         spec
     }
 
-    /// The first run comes to its approval, and the second waits in front of it.
-    fn arrive(&mut self, case: &Case) {
-        self.runs.iter().for_each(|run| case.built(DECISION, *run, true));
-        let pending = case.pending(DECISION);
-        let [approval] = pending.as_slice() else { panic!("one is pending: {pending:?}") };
-        if self.scenario.service == Service::WasAnswered {
-            case.bob(DECISION, approval, ApprovalStatus::Rejected);
+    /// The first execution reaches its approval, and the second waits in front of it.
+    fn reach_approval(&mut self, env: &TestEnv) {
+        self.executions.iter().for_each(|execution| env.complete_build(DECISION, *execution, true));
+        let pending = env.pending_approvals(DECISION);
+        let [approval] = pending.as_slice() else { panic!("not exactly one approval is pending: {pending:?}") };
+        if self.scenario.behaviour == Behaviour::AlreadyRejected {
+            env.respond_as_bob(DECISION, approval, ApprovalStatus::Rejected);
         }
         self.approval = Some(*approval);
     }
 
-    /// Lives through it until the decision is settled.
-    pub async fn through(&mut self, case: &Case) {
+    pub async fn run_until_settled(&mut self, env: &TestEnv) {
         if self.approval.is_none() {
-            case.until_reason(DECISION, Reason::Waiting).await;
-            self.arrive(case);
+            env.wait_for_reason(DECISION, Reason::Waiting).await;
+            self.reach_approval(env);
         }
-        case.until(DECISION, "settled", is_settled).await;
+        env.wait_until(DECISION, "settled", is_settled).await;
     }
 
-    /// What is wrong with how it ended, by the ledger and the service itself.
-    pub fn verdict(&self, case: &Case, decision: &ApprovalDecision, counts: &Counts) -> Result<(), String> {
+    /// Compares the status with the ledger and with what the scenario expects.
+    pub fn check(&self, env: &TestEnv, decision: &ApprovalDecision, counts: &Counts) -> Result<(), String> {
         let Some(approval) = &self.approval else { return Err("the approval was never reached".to_owned()) };
-        let (sent, taken) = case.sent_and_taken(decision);
-        ensure(sent.iter().all(|entry| entry.token == approval.token.to_string()), "another request was answered")?;
-        ensure(counts.answers <= counts.intents, "an answer was sent without an intent of its own")?;
-        case.tells_the_truth(decision)?;
-        let (expected, answers): (&[Reason], _) = match (self.scenario.service, self.scenario.binding) {
-            (Service::Refuses, _) => (&[Reason::InvalidApprovalToken], 0),
-            // The second run is at the approval by now, and the service knows its token only. If there was doubt, the record
-            // was read, which shows what Bob said.
-            (Service::WasAnswered, Binding::Token) => {
+        let (sent, accepted) = env.sent_and_accepted(decision);
+        let is_right_request = sent.iter().all(|entry| entry.token == approval.token.to_string());
+        ensure(is_right_request, "a result was submitted to another request")?;
+        ensure(counts.submissions <= counts.intents, "a result was submitted without an intent of its own")?;
+        env.check_status_matches_ledger(decision)?;
+        let (expected, results): (&[Reason], _) = match (self.scenario.behaviour, self.scenario.binding) {
+            (Behaviour::Refuses, _) => (&[Reason::InvalidApprovalToken], 0),
+            // The second execution is at the approval now, and CodePipeline only knows its token. If a submission was in doubt,
+            // the operator read the history, which shows Bob's response.
+            (Behaviour::AlreadyRejected, Binding::Token) => {
                 (&[Reason::InvalidApprovalToken, Reason::ApprovalAlreadyCompleted], 0)
             }
-            (Service::WasAnswered, Binding::Execution | Binding::Revision) => (&[Reason::ApprovalAlreadyCompleted], 0),
-            (Service::Delivers | Service::Throttles | Service::TakesAndIsCutOff | Service::IsCutOff, _) => {
-                (&[Reason::Delivered], 1)
+            (Behaviour::AlreadyRejected, Binding::Execution | Binding::Revision) => {
+                (&[Reason::ApprovalAlreadyCompleted], 0)
             }
+            (
+                Behaviour::Accepts
+                | Behaviour::Throttles
+                | Behaviour::DisconnectsAfterApplying
+                | Behaviour::DisconnectsBeforeApplying,
+                _,
+            ) => (&[Reason::Delivered], 1),
         };
-        ensure(taken.len() == answers, format!("{} answers were taken, not {answers}", taken.len()))?;
+        ensure(accepted.len() == results, format!("{} results were accepted, not {results}", accepted.len()))?;
         let found = reason(decision);
         let is_expected = found.is_some_and(|found| expected.contains(&found));
-        ensure(is_expected, format!("it is {found:?}, not one of {expected:?}"))?;
+        ensure(is_expected, format!("the reason is {found:?}, not one of {expected:?}"))?;
         let known = pinned(decision);
-        ensure(known == (None, None) || known == ids(approval), "it names another request")?;
-        // Whoever was not asked about waits on.
-        let waiting: Vec<RunId> = case.pending(DECISION).iter().map(|pending| pending.pipeline_execution_id).collect();
-        let expected = match self.scenario.service {
-            Service::Refuses => [self.runs[0]],
-            _ => [self.runs[1]],
-        };
-        ensure(waiting == expected, "the other run's approval is no longer pending")
+        ensure(known == (None, None) || known == ids(approval), "the status names another request")?;
+        // The other execution still waits.
+        let waiting = env.pending_approvals(DECISION);
+        let waiting: Vec<PipelineExecutionId> = waiting.iter().map(|pending| pending.pipeline_execution_id).collect();
+        let is_refused = self.scenario.behaviour == Behaviour::Refuses;
+        let expected = if is_refused { [self.executions[0]] } else { [self.executions[1]] };
+        ensure(waiting == expected, "the other execution's approval is no longer pending")
     }
 }

@@ -1,6 +1,5 @@
-//! Somebody who sees all decisions of a test as they are, by one watch of their own.
+//! Observes all decisions of a test with a watch of its own, which no fault affects.
 
-use crate::support::Case;
 use approval_operator::api::v1alpha1::ApprovalDecision;
 use futures::StreamExt;
 use kube::ResourceExt;
@@ -8,21 +7,22 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use test_support::TestEnv;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 type Decisions = BTreeMap<String, ApprovalDecision>;
 
-pub struct Onlooker {
-    seen: watch::Receiver<Decisions>,
+pub struct Observer {
+    decisions: watch::Receiver<Decisions>,
     watching: AbortHandle,
 }
 
-impl Onlooker {
-    pub fn of(case: &Case) -> Self {
-        let (sender, seen) = watch::channel(Decisions::new());
-        let mut events = Box::pin(watcher(case.decisions.clone(), Config::default()).default_backoff());
+impl Observer {
+    pub fn new(env: &TestEnv) -> Self {
+        let (sender, decisions) = watch::channel(Decisions::new());
+        let mut events = Box::pin(watcher(env.decisions.clone(), Config::default()).default_backoff());
         let watching = tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 sender.send_modify(|decisions| match event {
@@ -37,35 +37,35 @@ impl Onlooker {
                 });
             }
         });
-        Self { seen, watching: watching.abort_handle() }
+        Self { decisions, watching: watching.abort_handle() }
     }
 
-    /// A decision as it is, if it is there.
-    pub fn now(&self, name: &str) -> Option<ApprovalDecision> {
-        self.seen.borrow().get(name).cloned()
+    /// The newest version of a decision, if it exists.
+    pub fn latest(&self, name: &str) -> Option<ApprovalDecision> {
+        self.decisions.borrow().get(name).cloned()
     }
 
-    /// Waits until a decision is as asked for.
+    /// Waits until a decision meets a condition.
     ///
     /// # Errors
-    /// What it is instead, when the time is over.
-    pub async fn until(
+    /// The status of the decision, if it does not meet the condition in time.
+    pub async fn wait_for(
         &self,
         name: &str,
         within: Duration,
-        is_so: impl Fn(&ApprovalDecision) -> bool,
+        condition: impl Fn(&ApprovalDecision) -> bool,
     ) -> Result<ApprovalDecision, String> {
-        let mut seen = self.seen.clone();
-        let found = seen.wait_for(|decisions| decisions.get(name).is_some_and(&is_so));
+        let mut decisions = self.decisions.clone();
+        let found = decisions.wait_for(|decisions| decisions.get(name).is_some_and(&condition));
         if let Ok(Ok(decisions)) = timeout(within, found).await {
             return Ok(decisions[name].clone());
         }
-        let now = self.now(name).and_then(|decision| decision.status);
-        Err(format!("{name} was not settled within {within:?}; it is {now:#?}"))
+        let status = self.latest(name).and_then(|decision| decision.status);
+        Err(format!("{name} did not reach the expected state within {within:?}; its status is {status:#?}"))
     }
 }
 
-impl Drop for Onlooker {
+impl Drop for Observer {
     fn drop(&mut self) {
         self.watching.abort();
     }

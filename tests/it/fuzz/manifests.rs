@@ -1,5 +1,5 @@
-//! What somebody may write into a decision: near enough to what the schema takes for the API server to let much of it in, and
-//! far enough to have it refuse the rest.
+//! Random values for the fields of a decision: close enough to the schema that the API server admits many of them, and far
+//! enough that it refuses the rest.
 
 use approval_operator::api::v1alpha1::{REQUESTED_AT, Reason};
 use proptest::collection::vec;
@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
-/// What the service has that a decision may name.
+/// The pipelines, tokens and executions that exist in CodePipeline.
 #[derive(Clone, Debug)]
 pub struct Known {
     pub pipelines: Vec<&'static str>,
     pub tokens: Vec<String>,
-    pub runs: Vec<String>,
+    pub executions: Vec<String>,
 }
 
 fn text() -> BoxedStrategy<String> {
@@ -39,8 +39,8 @@ fn text() -> BoxedStrategy<String> {
     .boxed()
 }
 
-/// Values of types that are seldom right.
-fn odd() -> BoxedStrategy<Value> {
+/// Values that are seldom of the right type.
+fn wrong_type() -> BoxedStrategy<Value> {
     let values = [
         json!(null),
         json!(true),
@@ -57,7 +57,7 @@ fn odd() -> BoxedStrategy<Value> {
     prop_oneof![3 => select(values.to_vec()), 1 => text().prop_map(Value::from)].boxed()
 }
 
-/// Times in and out of every calendar, and some around now.
+/// Valid and invalid times, some of them close to now.
 fn time() -> BoxedStrategy<Value> {
     let fixed = [
         "2026-02-30T00:00:00Z",
@@ -83,14 +83,14 @@ fn time() -> BoxedStrategy<Value> {
         4 => select(edges.to_vec()).prop_map(Value::from),
         4 => near,
         2 => select(fixed.to_vec()).prop_map(Value::from),
-        1 => prop_oneof![Just(json!([])), odd()],
+        1 => prop_oneof![Just(json!([])), wrong_type()],
     ]
     .boxed()
 }
 
-/// The value that is right, most of the time.
-fn mostly(right: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
-    prop_oneof![60 => right, 1 => odd()].boxed()
+/// A valid value, most of the time.
+fn mostly(valid: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
+    prop_oneof![60 => valid, 1 => wrong_type()].boxed()
 }
 
 fn words(values: &[&'static str]) -> BoxedStrategy<Value> {
@@ -103,7 +103,7 @@ fn id(known: &[String]) -> BoxedStrategy<Value> {
     prop_oneof![12 => select(known), 1 => select(others.to_vec()).prop_map(Value::from)].boxed()
 }
 
-/// An object of these members, each of them there in so many cases of a hundred.
+/// An object of these members. The number is the percentage of objects that have the member.
 fn object(members: Vec<(&'static str, u32, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
     let members: Vec<_> = members
         .into_iter()
@@ -117,7 +117,7 @@ fn object(members: Vec<(&'static str, u32, BoxedStrategy<Value>)>) -> BoxedStrat
     members.prop_map(object).boxed()
 }
 
-/// The members that bind a decision to a request: one of them, mostly.
+/// The fields that name a request: mostly exactly one of them.
 fn binding(known: &Known) -> BoxedStrategy<Value> {
     let revision = || {
         let revision = prop_oneof![4 => words(&["v1", "v2"]), 1 => text().prop_map(Value::from)];
@@ -126,7 +126,7 @@ fn binding(known: &Known) -> BoxedStrategy<Value> {
     let one = |name, value| object(vec![(name, 100, value)]);
     prop_oneof![
         10 => one("token", mostly(id(&known.tokens))),
-        6 => one("pipelineExecutionId", mostly(id(&known.runs))),
+        6 => one("pipelineExecutionId", mostly(id(&known.executions))),
         6 => one("sourceRevision", mostly(revision())),
         1 => object(vec![("token", 60, id(&known.tokens)), ("sourceRevision", 60, revision())]),
     ]
@@ -148,7 +148,7 @@ pub fn specs(known: &Known) -> BoxedStrategy<Value> {
         ("result", 99, mostly(result)),
         ("notAfter", 20, time()),
         ("suspend", 20, mostly(any::<bool>().prop_map(Value::from))),
-        ("sumary", 2, odd()),
+        ("sumary", 2, wrong_type()),
     ]);
     (rest, binding(known))
         .prop_map(|(mut spec, binding)| {
@@ -158,13 +158,13 @@ pub fn specs(known: &Known) -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// Labels and annotations, and among them the one that asks for a fresh start.
-pub fn marks() -> BoxedStrategy<Value> {
+/// Labels and annotations, including the one that restarts a decision.
+pub fn metadata() -> BoxedStrategy<Value> {
     let annotations = object(vec![
         (REQUESTED_AT, 70, mostly(prop_oneof![text(), Just("🚀".repeat(2000))].prop_map(Value::from))),
         ("example.com/note", 40, mostly(text().prop_map(Value::from))),
     ]);
-    let labels = object(vec![("team", 60, mostly(words(&["web", "data", ""]))), ("not a label", 3, odd())]);
+    let labels = object(vec![("team", 60, mostly(words(&["web", "data", ""]))), ("not a label", 3, wrong_type())]);
     object(vec![("annotations", 80, annotations), ("labels", 50, labels)])
 }
 
@@ -181,7 +181,7 @@ pub fn statuses(known: &Known) -> BoxedStrategy<Value> {
             json!(9_007_199_254_740_993_i64),
             json!(1e18),
         ];
-        prop_oneof![12 => select(numbers), 1 => odd()].boxed()
+        prop_oneof![12 => select(numbers), 1 => wrong_type()].boxed()
     };
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Nonsense"]).collect();
     let condition = object(vec![
@@ -217,7 +217,7 @@ pub fn statuses(known: &Known) -> BoxedStrategy<Value> {
         ("submission", 60, mostly(submission)),
         ("exception", 30, mostly(exception)),
         ("approvedAt", 20, time()),
-        ("pipelineExecutionId", 30, mostly(id(&known.runs))),
+        ("pipelineExecutionId", 30, mostly(id(&known.executions))),
         ("actionExecutionId", 20, mostly(text().prop_map(Value::from))),
         ("decidedBy", 20, mostly(text().prop_map(Value::from))),
         ("lastHandledRequestedAt", 20, mostly(text().prop_map(Value::from))),
