@@ -1,14 +1,9 @@
-//! What ten thousand decisions cost that wait on a hundred pipelines: reads, writes, processor time and memory, and how long
-//! a token goes unanswered. The operator is the release build, the API server is real, and the endpoint is the local one;
-//! so reads are told a pipeline and an interval, and times beside what the interval alone makes of them.
+//! What 10,000 decisions that wait on 100 pipelines cost: reads, writes, CPU time and memory, and the time from a token's appearance
+//! to the submission. The API server is real, CodePipeline is the local one.
 //!
-//! `make bench` prints the figures. Nothing fails here but what would make them meaningless.
+//! `make bench` prints the numbers. Reads are per pipeline and poll interval, so that they do not depend on the machine.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "as in tests")]
-
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
-#[path = "../tests/it/support/mod.rs"]
-mod support;
 
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, SourceRevision,
@@ -17,21 +12,24 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
-use local_codepipeline::model::{
-    ActionDefinition, Category, LedgerEntry, PipelineDefinition, PipelineExecutionId as RunId, StageDefinition, Takes,
-};
-use std::collections::BTreeMap;
+use local_codepipeline::model::{LedgerEntry, PipelineExecutionId as ExecutionId};
 use std::time::{Duration, Instant};
-use support::Case;
+use test_support::{TestEnv, pipeline_with_build};
 use tokio::time::sleep;
 
 const PIPELINES: usize = 100;
-const DECISIONS_EACH: usize = 100;
-const INTERVAL: Duration = Duration::from_secs(15);
-/// How many intervals are measured.
+const DECISIONS_PER_PIPELINE: usize = 100;
+const POLL_INTERVAL: Duration = Duration::from_secs(15);
+/// How many poll intervals to measure.
 const INTERVALS: u32 = 4;
-/// How many tokens appear, spread over an interval.
+/// How many tokens appear during one poll interval.
 const TOKENS: usize = 20;
+
+const READS: [(&str, Operation); 3] = [
+    ("GetPipelineState", Operation::GetPipelineState),
+    ("ListPipelineExecutions", Operation::ListPipelineExecutions),
+    ("ListActionExecutions", Operation::ListActionExecutions),
+];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -39,70 +37,69 @@ fn main() {
 }
 
 async fn measure() {
-    let case = Case::new().await;
-    let runs: Vec<RunId> = (0..PIPELINES).map(|number| start_run(&case, number)).collect();
-    // Enough that the pace of reads is the interval's and not this limit's.
-    let operator = case
+    let env = TestEnv::new().await;
+    let executions: Vec<ExecutionId> = (0..PIPELINES).map(|number| start_execution(&env, number)).collect();
+    // The rate limit is high enough that only the poll interval limits the reads.
+    let operator = env
         .operator()
-        .set("APPROVAL_OPERATOR_POLL_INTERVAL", &format!("{}s", INTERVAL.as_secs()))
-        .argument("--aws-requests-per-second=100")
+        .env("APPROVAL_OPERATOR_POLL_INTERVAL", &format!("{}s", POLL_INTERVAL.as_secs()))
+        .arg("--aws-requests-per-second=100")
         .start();
-    operator.until_ready().await;
-    let idle = Usage::of(operator.pid());
+    operator.wait_until_ready().await;
+    let idle = ResourceUsage::of(operator.pid());
 
-    let begun = Instant::now();
-    create_decisions(&case, &runs).await;
-    println!("{:>10.1} s    to create {} decisions", begun.elapsed().as_secs_f64(), PIPELINES * DECISIONS_EACH);
-    let waiting = "approval_operator_decisions{reason=\"Waiting\"}";
-    let all = (PIPELINES * DECISIONS_EACH) as f64;
-    while operator.metric(waiting).await < all {
+    let started_at = Instant::now();
+    create_decisions(&env, &executions).await;
+    let all = PIPELINES * DECISIONS_PER_PIPELINE;
+    println!("{:>10.1} s    to create {all} decisions", started_at.elapsed().as_secs_f64());
+    while operator.metric("approval_operator_decisions{reason=\"Waiting\"}").await < all as f64 {
         sleep(Duration::from_millis(100)).await;
     }
-    println!("{:>10.1} s    until all of them wait", begun.elapsed().as_secs_f64());
-    sleep(INTERVAL).await;
+    println!("{:>10.1} s    until all of them are Waiting", started_at.elapsed().as_secs_f64());
+    sleep(POLL_INTERVAL).await;
 
-    let (before, reads, versions) = (Usage::of(operator.pid()), reads(&case), versions(&case).await);
-    let window = Instant::now();
-    sleep(INTERVAL * INTERVALS).await;
-    let (after, window) = (Usage::of(operator.pid()), window.elapsed());
-    println!("\nWaiting, over {INTERVALS} intervals of {} s:", INTERVAL.as_secs());
-    for (operation, count) in self::reads(&case) {
-        let count = (count - reads[&operation]) as f64;
+    let (usage_before, reads_before) = (ResourceUsage::of(operator.pid()), count_reads(&env));
+    let versions_before = resource_versions(&env).await;
+    let window_start = Instant::now();
+    sleep(POLL_INTERVAL * INTERVALS).await;
+    let (usage, window) = (ResourceUsage::of(operator.pid()), window_start.elapsed());
+    println!("\nWhile they wait, over {INTERVALS} poll intervals of {} s:", POLL_INTERVAL.as_secs());
+    let intervals = window.as_secs_f64() / POLL_INTERVAL.as_secs_f64();
+    for ((name, _), (count, before)) in READS.iter().zip(count_reads(&env).iter().zip(reads_before)) {
         println!(
-            "{:>10.2}      {} a pipeline an interval",
-            count / PIPELINES as f64 / (window.as_secs_f64() / INTERVAL.as_secs_f64()),
-            operation
+            "{:>10.2}      {name} per pipeline and interval",
+            (count - before) as f64 / PIPELINES as f64 / intervals
         );
     }
-    let changed = self::versions(&case).await.iter().zip(&versions).filter(|(now, then)| now != then).count();
-    println!("{changed:>10}      decisions written");
-    let cpu = (after.cpu - before.cpu).as_secs_f64() / window.as_secs_f64();
+    let versions = resource_versions(&env).await;
+    let written = versions.iter().zip(&versions_before).filter(|(now, before)| now != before).count();
+    println!("{written:>10}      decisions written");
+    let cpu = (usage.cpu - usage_before.cpu).as_secs_f64() / window.as_secs_f64();
     println!("{:>10.2} %    of one core", cpu * 100.0);
-    println!("{:>10.1} MB   resident, {:.1} MB of it with no decision at all", megabytes(after), megabytes(idle));
-    let each = (after.resident - idle.resident) as f64 / all / 1024.0;
-    println!("{each:>10.2} kB   a decision");
+    println!("{:>10.1} MiB  resident, {:.1} MiB before the first decision", mebibytes(usage), mebibytes(idle));
+    let per_decision = (usage.resident - idle.resident) as f64 / all as f64 / 1024.0;
+    println!("{per_decision:>10.2} KiB  per decision");
 
-    let answers = runs.iter().take(TOKENS).enumerate().map(async |(number, run)| {
-        sleep(INTERVAL * number as u32 / TOKENS as u32).await;
-        until_answered(&case, number, *run).await
+    let latencies = executions.iter().take(TOKENS).enumerate().map(async |(number, execution)| {
+        sleep(POLL_INTERVAL * number as u32 / TOKENS as u32).await;
+        time_to_submission(&env, number, *execution).await
     });
-    let mut late = join_all(answers).await;
-    late.sort();
-    println!("\nFrom a token's appearing to its answer, of {TOKENS}; an interval is {} s:", INTERVAL.as_secs());
-    println!("{:>10.2} s    median", late[TOKENS / 2].as_secs_f64());
-    println!("{:>10.2} s    longest", late[TOKENS - 1].as_secs_f64());
+    let mut latencies = join_all(latencies).await;
+    latencies.sort();
+    println!("\nFrom the appearance of a token to its submission, of {TOKENS} tokens:");
+    println!("{:>10.2} s    median", latencies[TOKENS / 2].as_secs_f64());
+    println!("{:>10.2} s    longest", latencies[TOKENS - 1].as_secs_f64());
 }
 
-/// What a process has used of the machine.
 #[derive(Clone, Copy)]
-struct Usage {
-    /// Processor time since it started.
+struct ResourceUsage {
+    /// CPU time since the start.
     cpu: Duration,
-    /// Memory in bytes.
+    /// Resident memory in bytes.
     resident: u64,
 }
 
-impl Usage {
+impl ResourceUsage {
     fn of(pid: u32) -> Self {
         // proc_pid_stat(5): times are in hundredths of a second, memory in pages of 4096 bytes.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -112,78 +109,67 @@ impl Usage {
     }
 }
 
-fn megabytes(usage: Usage) -> f64 {
+fn mebibytes(usage: ResourceUsage) -> f64 {
     usage.resident as f64 / 1024.0 / 1024.0
 }
 
-fn name(number: usize) -> String {
+fn pipeline_name(number: usize) -> String {
     format!("pipeline-{number}")
 }
 
-/// A run that is in Build until it is told to go on.
-fn start_run(case: &Case, number: usize) -> RunId {
-    let name = name(number);
-    case.service.service(|service, now| {
-        let mut pipeline = PipelineDefinition::with_approval(&name, "Prod", "Approve").unwrap();
-        let mut compile = ActionDefinition::new("Compile", Category::Build).unwrap();
-        compile.takes = Some(Takes::UntilTold);
-        pipeline.stages.insert(1, StageDefinition::new("Build", vec![compile]).unwrap());
-        service.put_pipeline(now, pipeline).unwrap();
+/// Starts an execution that stays in the Build stage until the benchmark completes it.
+fn start_execution(env: &TestEnv, number: usize) -> ExecutionId {
+    let name = pipeline_name(number);
+    env.codepipeline.with_service(|service, now| {
+        service.put_pipeline(now, pipeline_with_build(&name)).unwrap();
         service.start_execution(now, &name, &[]).unwrap()
     })
 }
 
-/// One for the run of each pipeline, and the others for commits that have no run yet.
-async fn create_decisions(case: &Case, runs: &[RunId]) {
-    let decisions = runs.iter().enumerate().flat_map(|(number, run)| {
-        (0..DECISIONS_EACH).map(move |each| {
-            let commit = SourceRevision { revision_id: format!("{number:020}{each:020}"), action_name: None };
+/// Creates one decision for the execution of each pipeline. The others name revisions that have no execution yet.
+async fn create_decisions(env: &TestEnv, executions: &[ExecutionId]) {
+    let decisions = executions.iter().enumerate().flat_map(|(number, execution)| {
+        (0..DECISIONS_PER_PIPELINE).map(move |index| {
+            let revision = SourceRevision { revision_id: format!("{number:020}{index:020}"), action_name: None };
             let spec = ApprovalDecisionSpec {
-                pipeline_name: name(number),
+                pipeline_name: pipeline_name(number),
                 stage_name: "Prod".to_owned(),
                 action_name: "Approve".to_owned(),
                 token: None,
-                pipeline_execution_id: (each == 0).then(|| PipelineExecutionId(run.to_string())),
-                source_revision: (each > 0).then_some(commit),
+                pipeline_execution_id: (index == 0).then(|| PipelineExecutionId(execution.to_string())),
+                source_revision: (index > 0).then_some(revision),
                 result: ApprovalResult { status: ApprovalStatus::Approved, summary: "measured".to_owned() },
                 not_after: None,
                 suspend: false,
             };
-            ApprovalDecision::new(&format!("{}-{each}", name(number)), spec)
+            ApprovalDecision::new(&format!("{}-{index}", pipeline_name(number)), spec)
         })
     });
     let created = stream::iter(decisions).map(async |decision| {
-        case.decisions.create(&PostParams::default(), &decision).await.unwrap();
+        env.decisions.create(&PostParams::default(), &decision).await.unwrap();
     });
     created.buffer_unordered(32).collect::<()>().await;
 }
 
-/// How often each operation was asked for.
-fn reads(case: &Case) -> BTreeMap<&'static str, u64> {
-    let operations = [
-        ("GetPipelineState", Operation::GetPipelineState),
-        ("ListPipelineExecutions", Operation::ListPipelineExecutions),
-        ("ListActionExecutions", Operation::ListActionExecutions),
-    ];
-    operations.map(|(name, operation)| (name, case.service.requests(operation))).into()
+fn count_reads(env: &TestEnv) -> [u64; READS.len()] {
+    READS.map(|(_, operation)| env.codepipeline.request_count(operation))
 }
 
-/// Every decision's resourceVersion.
-async fn versions(case: &Case) -> Vec<Option<String>> {
-    let decisions = case.decisions.list_metadata(&ListParams::default()).await.unwrap();
+async fn resource_versions(env: &TestEnv) -> Vec<Option<String>> {
+    let decisions = env.decisions.list_metadata(&ListParams::default()).await.unwrap();
     decisions.items.into_iter().map(|decision| decision.metadata.resource_version).collect()
 }
 
-/// Has a pipeline come to its approval, and says how long that went unanswered.
-async fn until_answered(case: &Case, number: usize, run: RunId) -> Duration {
-    let name = name(number);
-    let appeared = case.service.service(|service, now| {
-        service.complete_action(now, &name, run, ("Build", "Compile"), true).unwrap();
+/// Completes the build of a pipeline, so that its token appears, and measures the time until the operator submits the result.
+async fn time_to_submission(env: &TestEnv, number: usize, execution: ExecutionId) -> Duration {
+    let name = pipeline_name(number);
+    let appeared_at = env.codepipeline.with_service(|service, now| {
+        service.complete_action(now, &name, execution, ("Build", "Compile"), true).unwrap();
         now
     });
-    let accepted = |entry: &&LedgerEntry| entry.pipeline_name == name && entry.is_accepted();
-    case.service.wait_for(|service, _| service.ledger().iter().any(|entry| accepted(&entry))).await;
-    let ledger = case.service.ledger();
-    let answer = ledger.iter().find(accepted).unwrap();
-    Duration::try_from(answer.at.duration_since(appeared)).unwrap()
+    let is_accepted = |entry: &&LedgerEntry| entry.pipeline_name == name && entry.is_accepted();
+    env.codepipeline.wait_for(|service, _| service.ledger().iter().any(|entry| is_accepted(&entry))).await;
+    let ledger = env.codepipeline.ledger();
+    let accepted = ledger.iter().find(is_accepted).unwrap();
+    Duration::try_from(accepted.at.duration_since(appeared_at)).unwrap()
 }

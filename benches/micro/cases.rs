@@ -1,10 +1,10 @@
-//! The pieces, each as it occurs in a round over a decision with a token.
+//! The benchmark cases: calls as they occur when the operator reconciles a decision with a token.
 
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Lean, Token,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Token, WireDecision,
 };
 use approval_operator::codepipeline::{CallError, Transmission, classify};
-use approval_operator::decision::{Attempt, Observed, Outcome, Settings, Step, acted_on, decide, event, status};
+use approval_operator::decision::{Attempt, Observed, Outcome, Report, Settings, Step, decide, reconcile_key, status};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::StatusCode;
@@ -27,40 +27,34 @@ const SETTINGS: Settings = Settings {
 
 pub fn all() -> Vec<Case> {
     let now = Timestamp::now();
-    let fresh = fresh(now);
-    let Step::Intend(intent) = step(&fresh, &Attempt::None, now) else { panic!("a fresh decision is to be answered") };
-    let submitting = told(&fresh, &Outcome::Submitting(intent.clone()), now);
-    let delivered = Outcome::Delivered { approved_at: Some(now), record: None };
-    let over = told(&submitting, &delivered, now);
+    let new = new_decision(now);
+    let Step::RecordIntent(intent) = step(&new, &Attempt::None, now) else { panic!("expected RecordIntent") };
+    let submitting = with_status(&new, &Outcome::Submitting(intent.clone()), now);
+    let outcome = Outcome::Delivered { approved_at: Some(now), record: None };
+    let delivered = with_status(&submitting, &outcome, now);
     let json = serde_json::to_string(&submitting).unwrap();
-    let sent = Lean(submitting.clone());
-    let lost = CallError::Lost { detail: "the connection closed".to_owned() };
+    let wire_decision = WireDecision(submitting.clone());
+    let no_response = CallError::Indeterminate { detail: "the connection closed".to_owned() };
+    let accepted = Attempt::Submitted(intent.clone(), Ok(Some(now)));
+    let unconfirmed = Attempt::Submitted(intent.clone(), Err(no_response));
     vec![
-        deciding("decide: what to do with a fresh one", &fresh, Attempt::None, now),
-        deciding("decide: whether to send", &submitting, Attempt::Intended(intent.clone()), now),
-        deciding(
-            "decide: an answer that was taken",
-            &submitting,
-            Attempt::Answered(intent.clone(), Ok(Some(now))),
-            now,
-        ),
-        deciding("decide: an answer that was lost", &submitting, Attempt::Answered(intent.clone(), Err(lost)), now),
-        deciding("decide: what is over", &over, Attempt::None, now),
-        wording("status: Submitting", &fresh, Outcome::Submitting(intent), now),
-        wording("status: Delivered", &submitting, delivered.clone(), now),
-        case("event: Delivered", {
-            let submitting = submitting.clone();
-            move || drop(black_box(event(black_box(&submitting), &delivered, None)))
+        decide_case("decide: new decision", &new, Attempt::None, now),
+        decide_case("decide: intent recorded", &submitting, Attempt::IntentRecorded(intent.clone()), now),
+        decide_case("decide: result accepted", &submitting, accepted, now),
+        decide_case("decide: response lost", &submitting, unconfirmed, now),
+        decide_case("decide: delivered decision", &delivered, Attempt::None, now),
+        report_case("report: Submitting", &new, Outcome::Submitting(intent), now),
+        report_case("report: Delivered", &submitting, outcome, now),
+        case("predicate: reconcile key", move || {
+            _ = black_box(reconcile_key(black_box(&submitting)) == reconcile_key(&delivered));
         }),
-        case("watch: whether there is news", {
-            let submitting = submitting.clone();
-            move || _ = black_box(acted_on(black_box(&submitting)) == acted_on(&over))
+        case("object: parse", move || {
+            drop(black_box(serde_json::from_str::<WireDecision>(black_box(&json)).unwrap()));
         }),
-        case("object: read", move || drop(black_box(serde_json::from_str::<Lean>(black_box(&json)).unwrap()))),
-        case("status: write", move || drop(black_box(serde_json::to_vec(black_box(&sent)).unwrap()))),
-        classing("classify: a refusal", 400, "InvalidApprovalTokenException"),
-        classing("classify: throttling", 400, "ThrottlingException"),
-        classing("classify: a server's failure", 500, "InternalFailure"),
+        case("object: serialize", move || drop(black_box(serde_json::to_vec(black_box(&wire_decision)).unwrap()))),
+        classify_case("classify: rejected request", 400, "InvalidApprovalTokenException"),
+        classify_case("classify: throttling", 400, "ThrottlingException"),
+        classify_case("classify: server error", 500, "InternalFailure"),
     ]
 }
 
@@ -68,36 +62,37 @@ fn case(name: &'static str, run: impl Fn() + 'static) -> Case {
     Case { name, run: Box::new(run) }
 }
 
-fn deciding(name: &'static str, decision: &ApprovalDecision, attempt: Attempt, now: Timestamp) -> Case {
+fn decide_case(name: &'static str, decision: &ApprovalDecision, attempt: Attempt, now: Timestamp) -> Case {
     let decision = decision.clone();
     case(name, move || drop(black_box(step(black_box(&decision), black_box(&attempt), now))))
 }
 
-fn wording(name: &'static str, decision: &ApprovalDecision, outcome: Outcome, now: Timestamp) -> Case {
+/// The status, the message and the Event of an outcome.
+fn report_case(name: &'static str, decision: &ApprovalDecision, outcome: Outcome, now: Timestamp) -> Case {
     let decision = decision.clone();
-    case(name, move || drop(black_box(status(black_box(&decision), black_box(&outcome), now))))
+    case(name, move || drop(black_box(Report::new(black_box(&decision), black_box(&outcome), None, now))))
 }
 
-/// What the SDK returns of an error is made anew each time, which takes its part.
-fn classing(name: &'static str, status: u16, code: &'static str) -> Case {
+/// Includes the construction of the SDK's error, because `classify` consumes it.
+fn classify_case(name: &'static str, status: u16, code: &'static str) -> Case {
     case(name, move || {
         let error = ErrorMetadata::builder().code(code).message("Rate exceeded").build();
         let response = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
-        drop(black_box(classify(SdkError::service_error(black_box(error), response), Transmission::Begun)));
+        drop(black_box(classify(SdkError::service_error(black_box(error), response), Transmission::Started)));
     })
 }
 
 fn step(decision: &ApprovalDecision, attempt: &Attempt, now: Timestamp) -> Step {
-    decide(&Observed { decision, attempt, record: None, sight: None }, &SETTINGS, now)
+    decide(&Observed { decision, attempt, record: None, pipeline: None }, &SETTINGS, now)
 }
 
-fn told(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecision {
+fn with_status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecision {
     let mut decision = decision.clone();
     decision.status = Some(status(&decision, outcome, now));
     decision
 }
 
-fn fresh(now: Timestamp) -> ApprovalDecision {
+fn new_decision(now: Timestamp) -> ApprovalDecision {
     let spec = ApprovalDecisionSpec {
         pipeline_name: "checkout".to_owned(),
         stage_name: "Production".to_owned(),

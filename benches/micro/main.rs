@@ -1,5 +1,5 @@
-//! What is hot in a round, piece by piece: to decide, to word a status, to read and write an object, to class an error. criterion
-//! says how long each takes, and callgrind, where valgrind is installed, how many instructions: those are the same each time.
+//! Measures the hot functions of a reconciliation: decide, write the status, read and write an object, classify an error. criterion
+//! measures the time. callgrind, if valgrind is installed, counts instructions, which are the same in every run.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "as in tests")]
 
@@ -9,7 +9,7 @@ mod instructions;
 use criterion::Criterion;
 use std::time::Duration;
 
-/// What callgrind is given to run: one case, so many times.
+/// `--repeat NAME TIMES` runs one case that many times and exits, for callgrind.
 const REPEAT: &str = "--repeat";
 
 fn main() {

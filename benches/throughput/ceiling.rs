@@ -1,139 +1,144 @@
-//! What the API server allows: the two status writes of each decision and nothing else, by a client that does as little as one can.
-//! It has listed the decisions and made the bodies before it begins, writes over connections that are open by then, and reads of
-//! an answer only the resourceVersion that the second write needs. How it writes is for a sweep to choose.
+//! The ceiling: what the API server allows. A minimal client sends the two status writes of each decision and nothing else. It lists
+//! the decisions, prepares the bodies and opens the connections before it starts the clock, and parses only the resourceVersion of a
+//! response, which the second write needs. The sweep finds the fastest way to write.
 
-mod bodies;
 mod connection;
+mod requests;
 
 use approval_operator::api::v1alpha1::ApprovalDecision;
-use bodies::Writes;
 use clap::{Args, ValueEnum};
-use connection::Connections;
+use connection::Connection;
 use futures::future::join_all;
 use http_body_util::BodyExt;
 use kube::api::ListParams;
 use kube::{Api, Resource};
-use serde::Serialize;
+use requests::DecisionRequests;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What it says at the end, before the seconds that all took.
+/// Printed when all requests are done, before the number of seconds that they took.
 pub const DONE: &str = "done in ";
 
-/// How it writes, and what.
-#[derive(Args, Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Tuning {
-    /// How many requests are under way at a time: each has a connection, or a stream with HTTP/2.
+#[derive(Args, Clone, Debug, Eq, PartialEq)]
+pub struct CeilingOptions {
+    /// Number of requests in flight, each on its own connection or HTTP/2 stream
     #[arg(long)]
-    pub at_a_time: usize,
-    /// How a status is written.
+    pub concurrency: usize,
+    /// How to write a status
     #[arg(long)]
-    pub write: Write,
-    /// What is asked for each decision.
+    pub method: WriteMethod,
+    /// Requests for each decision
     #[arg(long)]
-    pub ask: Question,
-    /// Over one connection of HTTP/2.
+    pub requests: RequestKind,
+    /// Use one HTTP/2 connection
     #[arg(long)]
     pub http2: bool,
-    /// Without the server's check for fields that nobody knows.
+    /// Disable the API server's check for unknown fields
     #[arg(long)]
-    pub lax: bool,
+    pub ignore_unknown_fields: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
-pub enum Write {
-    /// PUT of the whole object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum WriteMethod {
+    /// PUT of the whole object
     Put,
-    /// PUT of the object's name and its status alone.
+    /// PUT of the name and the status only
     PutStatus,
-    /// JSON merge patch.
+    /// JSON merge patch
     MergePatch,
-    /// JSON patch that tests the resourceVersion.
+    /// JSON patch that tests the resourceVersion
     JsonPatch,
-    /// Server-side apply.
+    /// Server-side apply
     Apply,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
-pub enum Question {
-    /// The two writes.
-    Writes,
-    /// The two writes and an Event.
-    WritesAndEvent,
-    /// The same, while all that is written comes back by a watch, as it does to whoever has to hear of new decisions.
-    WatchedWritesAndEvent,
-    /// One read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum RequestKind {
+    /// Both status writes
+    StatusWrites,
+    /// Both status writes and an Event
+    StatusWritesAndEvent,
+    /// The same, while a watch receives all changes, as every controller's does
+    WatchedStatusWritesAndEvent,
+    /// One read
     Get,
-    /// One write that changes nothing.
-    Same,
+    /// One write that changes nothing
+    NoOpWrite,
 }
 
-impl Tuning {
+impl CeilingOptions {
     pub fn name(&self) -> String {
-        let name = match self.ask {
-            Question::Writes => "ceiling",
-            Question::WritesAndEvent => "ceiling with Events",
-            Question::WatchedWritesAndEvent => "ceiling with Events and a watch",
-            Question::Get => "reads alone",
-            Question::Same => "writes that change nothing",
+        let name = match self.requests {
+            RequestKind::StatusWrites => "ceiling",
+            RequestKind::StatusWritesAndEvent => "ceiling with Events",
+            RequestKind::WatchedStatusWritesAndEvent => "ceiling with Events and a watch",
+            RequestKind::Get => "reads",
+            RequestKind::NoOpWrite => "no-op writes",
         };
         name.to_owned()
     }
 
-    /// Whether decisions become Ready by it.
-    pub fn finishes(&self) -> bool {
-        match self.ask {
-            Question::Writes | Question::WritesAndEvent | Question::WatchedWritesAndEvent => true,
-            Question::Get | Question::Same => false,
+    /// Whether it makes decisions Ready.
+    pub fn makes_ready(&self) -> bool {
+        match self.requests {
+            RequestKind::StatusWrites
+            | RequestKind::StatusWritesAndEvent
+            | RequestKind::WatchedStatusWritesAndEvent => true,
+            RequestKind::Get | RequestKind::NoOpWrite => false,
         }
     }
 
-    /// What distinguishes it from others of the same name.
+    /// What distinguishes it from others with the same name.
     pub fn detail(&self) -> String {
-        let write = self.write.to_possible_value().unwrap();
-        let (protocol, lax) = (if self.http2 { "HTTP/2" } else { "HTTP/1.1" }, if self.lax { ", lax" } else { "" });
-        format!("{}, {} at a time, {protocol}{lax}", write.get_name(), self.at_a_time)
+        let protocol = if self.http2 { "HTTP/2" } else { "HTTP/1.1" };
+        let validation = if self.ignore_unknown_fields { ", unknown fields ignored" } else { "" };
+        format!("{}, {} in flight, {protocol}{validation}", value_name(&self.method), self.concurrency)
     }
 
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
-            format!("--at-a-time={}", self.at_a_time),
-            format!("--write={}", self.write.to_possible_value().unwrap().get_name()),
-            format!("--ask={}", self.ask.to_possible_value().unwrap().get_name()),
+            format!("--concurrency={}", self.concurrency),
+            format!("--method={}", value_name(&self.method)),
+            format!("--requests={}", value_name(&self.requests)),
         ];
         arguments.extend(self.http2.then(|| "--http2".to_owned()));
-        arguments.extend(self.lax.then(|| "--lax".to_owned()));
+        arguments.extend(self.ignore_unknown_fields.then(|| "--ignore-unknown-fields".to_owned()));
         arguments
     }
 }
 
-/// Does it to all decisions of the cluster of KUBECONFIG, and then waits to be ended, so that what it used can be read.
-pub fn run(tuning: &Tuning) {
+fn value_name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().unwrap().get_name().to_owned()
+}
+
+/// Sends the requests of all decisions of the cluster of KUBECONFIG. Then it waits for a signal, so that the benchmark can read its
+/// resource usage.
+pub fn run(options: &CeilingOptions) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = kube::Config::infer().await.unwrap();
         let client = kube::Client::try_from(config.clone()).unwrap();
         let decisions = list(&client).await;
-        if tuning.ask == Question::WatchedWritesAndEvent {
+        if options.requests == RequestKind::WatchedStatusWritesAndEvent {
             tokio::spawn(watch(client));
         }
-        let writes: Vec<Writes> = decisions.iter().map(|decision| Writes::of(decision, tuning)).collect();
-        let connections = Connections::open(&config, tuning).await;
-        let begun = Instant::now();
+        let requests: Vec<_> = decisions.iter().map(|decision| DecisionRequests::new(decision, options)).collect();
+        let connections = Connection::open_all(&config, options).await;
+        let started_at = Instant::now();
         let next = Cell::new(0);
         let workers = connections.into_iter().map(async |mut connection| {
-            while let Some(writes) = writes.get(next.replace(next.get() + 1)) {
-                writes.carry_out(&mut connection).await;
+            while let Some(requests) = requests.get(next.replace(next.get() + 1)) {
+                requests.send(&mut connection).await;
             }
         });
         join_all(workers).await;
-        println!("{DONE}{}", begun.elapsed().as_secs_f64());
+        println!("{DONE}{}", started_at.elapsed().as_secs_f64());
         std::future::pending::<()>().await;
     });
 }
 
-/// Reads what a watch tells, and looks at none of it.
+/// Receives the events of a watch without parsing them.
 async fn watch(client: kube::Client) {
     let path = format!("{}?watch=true", ApprovalDecision::url_path(&(), None));
     let request = hyper::Request::get(path).body(kube::client::Body::empty()).unwrap();
@@ -141,7 +146,7 @@ async fn watch(client: kube::Client) {
     while events.frame().await.is_some() {}
 }
 
-/// In an order in which neighbours are of different namespaces, as they are created.
+/// Lists the decisions by name, the order in which they were created, so that consecutive ones are in different namespaces.
 async fn list(client: &kube::Client) -> Vec<ApprovalDecision> {
     let (api, mut found): (Api<ApprovalDecision>, _) = (Api::all(client.clone()), BTreeMap::new());
     let mut parameters = ListParams::default().limit(500);

@@ -1,10 +1,9 @@
-//! Who is measured: each a process of its own with the same rights, the same credentials and the same two neighbours. The ceiling is
-//! this program again, so that what it uses is read in the same way.
+//! The contenders: the operator, other implementations and the ceiling. Each is a process of its own with the same rights, credentials
+//! and servers. The ceiling is this program, started again, so that its resource usage is read in the same way.
 
-use crate::ceiling::Tuning;
-use crate::ground::Ground;
-use crate::usage::Usage;
-use serde::Serialize;
+use crate::ceiling::CeilingOptions;
+use crate::environment::Environment;
+use crate::resource_usage::ResourceUsage;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,142 +14,147 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How often memory is looked at for its peak.
-const SAMPLE: Duration = Duration::from_millis(50);
+const MEMORY_SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How many decisions are worked on at a time by whoever can be told. Between 8 and 64, none was seen to be faster for certain: so
-/// many, that nobody waits for a limit of its own.
-const AT_A_TIME: &str = "--concurrency=64";
+/// The concurrency of the tuned operator and Go controller. No value between 8 and 64 was measurably faster than the others; with the
+/// highest, no contender waits for its own limit.
+const CONCURRENCY: &str = "--concurrency=64";
 
-/// The longest that a contender may take to end.
-const FAREWELL: Duration = Duration::from_secs(15);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Contender {
-    /// The two status writes and nothing else, or what a part of them costs.
-    Ceiling(Tuning),
-    /// The operator, by the name of its build.
-    Operator { name: String, program: PathBuf, manner: Manner },
+    /// Only the requests to the API server.
+    Ceiling(CeilingOptions),
+    /// A build of the operator.
+    Operator { name: String, program: PathBuf, configuration: Configuration },
     /// controller-runtime with the AWS SDK for Go.
-    Go(Manner),
+    Go(Configuration),
     /// kopf with boto3.
-    Python(Manner),
+    Python(Configuration),
     /// A loop of kubectl and the AWS CLI.
-    Shell(Manner),
+    Shell(Configuration),
 }
 
-/// How a contender is set up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub enum Manner {
-    /// With what limits it lifted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Configuration {
+    /// With higher limits where the defaults are a bottleneck.
     Tuned,
-    /// As its libraries come.
-    AsItComes,
+    /// With the defaults of the program and its libraries.
+    Defaults,
 }
 
 impl Contender {
     pub fn name(&self) -> String {
-        let suffixed = |name: &str, manner: &Manner| match manner {
-            Manner::Tuned => name.to_owned(),
-            Manner::AsItComes => format!("{name} as it comes"),
+        let with_suffix = |name: &str, configuration: &Configuration| match configuration {
+            Configuration::Tuned => name.to_owned(),
+            Configuration::Defaults => format!("{name} (defaults)"),
         };
         match self {
-            Self::Ceiling(tuning) => tuning.name(),
-            Self::Operator { name, manner, .. } => suffixed(name, manner),
-            Self::Go(manner) => suffixed("Go", manner),
-            Self::Python(manner) => suffixed("Python", manner),
-            Self::Shell(manner) => suffixed("shell", manner),
+            Self::Ceiling(options) => options.name(),
+            Self::Operator { name, configuration, .. } => with_suffix(name, configuration),
+            Self::Go(configuration) => with_suffix("Go", configuration),
+            Self::Python(configuration) => with_suffix("Python", configuration),
+            Self::Shell(configuration) => with_suffix("shell", configuration),
         }
     }
 
-    /// The most decisions that it answers in a time that one waits for.
-    pub fn most(&self) -> usize {
+    /// What distinguishes it from contenders with the same name.
+    pub fn detail(&self) -> String {
         match self {
-            Self::Ceiling(_) | Self::Operator { .. } | Self::Go(Manner::Tuned) => usize::MAX,
-            Self::Go(Manner::AsItComes) | Self::Python(_) => 2_000,
+            Self::Ceiling(options) => options.detail(),
+            Self::Operator { .. } | Self::Go(_) | Self::Python(_) | Self::Shell(_) => String::new(),
+        }
+    }
+
+    /// The most decisions that it can deliver in a reasonable time.
+    pub fn max_decisions(&self) -> usize {
+        match self {
+            Self::Ceiling(_) | Self::Operator { .. } | Self::Go(Configuration::Tuned) => usize::MAX,
+            Self::Go(Configuration::Defaults) | Self::Python(_) => 2_000,
             Self::Shell(_) => 100,
         }
     }
 
-    /// Whether it calls the service too.
-    pub fn answers(&self) -> bool {
+    /// Whether it submits results to CodePipeline.
+    pub fn submits(&self) -> bool {
         !matches!(self, Self::Ceiling(_))
     }
 
-    /// Whether decisions become Ready by it.
-    pub fn finishes(&self) -> bool {
+    /// Whether it makes decisions Ready.
+    pub fn makes_ready(&self) -> bool {
         match self {
-            Self::Ceiling(tuning) => tuning.finishes(),
+            Self::Ceiling(options) => options.makes_ready(),
             Self::Operator { .. } | Self::Go(_) | Self::Python(_) | Self::Shell(_) => true,
         }
     }
 
-    fn command(&self, ground: &Ground) -> Command {
+    fn command(&self, environment: &Environment) -> Command {
         let peers = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers"));
-        let mut path = ground.path();
+        let mut path = environment.path();
         let command = match self {
-            Self::Ceiling(tuning) => {
+            Self::Ceiling(options) => {
                 let mut command = Command::new(std::env::current_exe().unwrap());
-                command.arg("ceiling").args(tuning.arguments());
+                command.arg("ceiling").args(options.arguments());
                 command
             }
-            Self::Operator { program, manner, .. } => {
+            Self::Operator { program, configuration, .. } => {
                 let mut command = Command::new(program);
                 command.args(["run", "--http-address=127.0.0.1:0"]);
-                if *manner == Manner::Tuned {
-                    command.arg(AT_A_TIME);
+                if *configuration == Configuration::Tuned {
+                    command.arg(CONCURRENCY);
                 }
                 command
             }
-            Self::Go(manner) => {
+            Self::Go(configuration) => {
                 let mut command = Command::new(peers.join("go/bin/controller"));
-                if *manner == Manner::Tuned {
-                    command.args([AT_A_TIME, "--strip-managed-fields"]);
+                if *configuration == Configuration::Tuned {
+                    command.args([CONCURRENCY, "--strip-managed-fields"]);
                 }
                 command
             }
-            Self::Python(manner) => {
+            Self::Python(configuration) => {
                 let mut command = Command::new(peers.join("python/bin/bin/kopf"));
                 command.args(["run", "--all-namespaces", "--standalone"]).arg(peers.join("python/handlers.py"));
                 command
                     .env("PYTHONDONTWRITEBYTECODE", "1")
-                    .env("TUNED", if *manner == Manner::Tuned { "1" } else { "0" });
+                    .env("TUNED", if *configuration == Configuration::Tuned { "1" } else { "0" });
                 command
             }
-            Self::Shell(manner) => {
+            Self::Shell(configuration) => {
                 path = format!("{}:{path}", peers.join("python/bin/bin").display());
                 let mut command = Command::new(peers.join("shell/loop.sh"));
-                command.env("CONCURRENCY", if *manner == Manner::Tuned { "4" } else { "1" });
+                command.env("CONCURRENCY", if *configuration == Configuration::Tuned { "4" } else { "1" });
                 command
             }
         };
-        with_environment(command, ground, &path)
+        with_environment_variables(command, environment, &path)
     }
 
-    /// Starts it.
-    pub fn start(&self, ground: &Ground) -> Running {
+    pub fn start(&self, environment: &Environment) -> Running {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
-        let mut command = self.command(ground);
+        let mut command = self.command(environment);
         command.env("HOME", folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let started = Instant::now();
-        let started_at = jiff::Timestamp::now();
+        let start_time = jiff::Timestamp::now();
         let process = command.process_group(0).spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name()));
-        let (peak, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (peak_memory, has_stopped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let sampler = thread::spawn({
-            let (peak, is_over, pid) = (peak.clone(), is_over.clone(), process.id());
+            let (peak_memory, has_stopped, pid) = (peak_memory.clone(), has_stopped.clone(), process.id());
             move || {
-                while !is_over.load(Ordering::Relaxed) {
-                    peak.fetch_max(Usage::of(pid).resident, Ordering::Relaxed);
-                    thread::sleep(SAMPLE);
+                while !has_stopped.load(Ordering::Relaxed) {
+                    peak_memory.fetch_max(ResourceUsage::of(pid).resident, Ordering::Relaxed);
+                    thread::sleep(MEMORY_SAMPLE_INTERVAL);
                 }
             }
         });
-        Running { process, started, started_at, folder, peak, is_over, sampler: Some(sampler) }
+        Running { process, started, start_time, folder, peak_memory, has_stopped, sampler: Some(sampler) }
     }
 }
 
-fn with_environment(mut command: Command, ground: &Ground, path: &str) -> Command {
+/// Replaces the inherited environment variables, so that every contender gets the same.
+fn with_environment_variables(mut command: Command, environment: &Environment, path: &str) -> Command {
     let own: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
     command.env_clear();
     for (name, value) in own {
@@ -158,69 +162,67 @@ fn with_environment(mut command: Command, ground: &Ground, path: &str) -> Comman
     }
     command.envs([
         ("PATH", path),
-        ("AWS_ENDPOINT_URL", &ground.service.url()),
+        ("AWS_ENDPOINT_URL", &environment.codepipeline.url()),
         ("AWS_REGION", "eu-west-1"),
         ("AWS_DEFAULT_REGION", "eu-west-1"),
         ("AWS_ACCESS_KEY_ID", "CONTENDER"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ]);
-    command.env("KUBECONFIG", ground.kubeconfig());
+    command.env("KUBECONFIG", environment.kubeconfig());
     command
 }
 
-/// A contender at work. It is killed, with all that it started, when this is dropped.
+/// A running contender. Dropping it kills the process and everything that the process started.
 pub struct Running {
     process: Child,
     pub started: Instant,
-    pub started_at: jiff::Timestamp,
+    pub start_time: jiff::Timestamp,
     folder: TempDir,
-    peak: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
+    peak_memory: Arc<AtomicU64>,
+    has_stopped: Arc<AtomicBool>,
     sampler: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    pub fn usage(&self) -> Usage {
-        Usage::of(self.process.id())
+    pub fn usage(&self) -> ResourceUsage {
+        ResourceUsage::of(self.process.id())
     }
 
-    /// The most memory that it had, in MiB.
-    pub fn peak(&self) -> f64 {
-        self.peak.load(Ordering::Relaxed) as f64 / 1024.0 / 1024.0
+    pub fn peak_mebibytes(&self) -> f64 {
+        self.peak_memory.load(Ordering::Relaxed) as f64 / 1024.0 / 1024.0
     }
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
+    pub fn has_exited(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits for the exit.
     pub fn stop(mut self) {
         self.signal("TERM");
-        let asked = Instant::now();
-        while asked.elapsed() < FAREWELL && self.process.try_wait().unwrap().is_none() {
+        let signalled_at = Instant::now();
+        while signalled_at.elapsed() < SHUTDOWN_TIMEOUT && !self.has_exited() {
             thread::sleep(Duration::from_millis(10));
         }
     }
 
     fn signal(&self, signal: &str) {
         let group = format!("-{}", self.process.id());
-        let quietly = Command::new("kill").args([&format!("-{signal}"), "--", &group]).stderr(Stdio::null()).status();
-        assert!(quietly.is_ok());
+        let status = Command::new("kill").args([&format!("-{signal}"), "--", &group]).stderr(Stdio::null()).status();
+        assert!(status.is_ok());
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.signal("KILL");
-        // It may have ended by itself.
+        // Fails if the process has exited already.
         let _ = self.process.wait();
-        self.is_over.store(true, Ordering::Relaxed);
+        self.has_stopped.store(true, Ordering::Relaxed);
         if let Some(sampler) = self.sampler.take() {
             let _ = sampler.join();
         }

@@ -1,82 +1,92 @@
-//! The tables of a run, in Markdown: what stands in docs/performance.md is pasted from here. The pictures are drawn beside.
+//! Prints the results as Markdown tables, from which docs/performance.md is made, and draws the chart.
 
+use crate::chart;
 use crate::results::Results;
-use crate::svg;
-use crate::trial::Work;
+use crate::trial::{
+    APPLY_TO_READY_P50, CPU, DECISIONS_PER_SECOND, MEMORY_AT_THE_END, PEAK_MEMORY, START_TO_SUBMISSION,
+};
+use crate::workload::Workload;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Figures that are told beside the ceiling's, the operator's and Go's. Beside each: of whom the ratio is.
+/// Metrics that are shown as ratios too, and the contender that the others are compared with.
 const RATIOS: [(&str, &str); 9] = [
-    ("decisions a second", "ceiling"),
-    ("decisions a second", "ceiling with Events"),
-    ("decisions a second", "ceiling with Events and a watch"),
-    ("decisions a second", "Go"),
-    ("CPU s per 1,000", "Go"),
-    ("MiB when done", "Go"),
-    ("MiB at most", "Go"),
-    ("s from start to first answer", "Go"),
-    ("ms from apply to Ready, p50", "Go"),
+    (DECISIONS_PER_SECOND, "ceiling"),
+    (DECISIONS_PER_SECOND, "ceiling with Events"),
+    (DECISIONS_PER_SECOND, "ceiling with Events and a watch"),
+    (DECISIONS_PER_SECOND, "Go"),
+    (CPU, "Go"),
+    (MEMORY_AT_THE_END, "Go"),
+    (PEAK_MEMORY, "Go"),
+    (START_TO_SUBMISSION, "Go"),
+    (APPLY_TO_READY_P50, "Go"),
 ];
 
-/// Prints the tables, and draws the pictures into a folder.
+/// Prints the tables, and draws the chart into the folder.
 pub fn write(results: &Results, folder: &Path) {
     for (name, value) in &results.machine {
         println!("{name}: {value}");
     }
-    sweep(results);
-    for part in ["alone", "sizes", "delays", "arrivals"] {
-        for work in results.works(part) {
-            table(results, part, work);
+    print_sweep(results);
+    for part in ["requests", "sizes", "delays", "arrivals"] {
+        for workload in results.workloads(part) {
+            print_part(results, part, workload);
         }
     }
     for failure in &results.failures {
-        println!("\nNOT CARRIED THROUGH: {failure}");
+        println!("\nFAILED: {failure}");
     }
-    for (name, picture) in [("throughput.svg", svg::throughput(results)), ("memory.svg", svg::memory(results))] {
-        std::fs::write(folder.join(name), picture).unwrap();
-    }
+    chart::draw(results, &folder.join("throughput.svg"));
     println!("\n{}", folder.display());
-    assert!(results.failures.is_empty(), "{} trials were not carried through", results.failures.len());
+    assert!(results.failures.is_empty(), "{} trials failed", results.failures.len());
 }
 
-fn sweep(results: &Results) {
-    let figures = ["decisions a second", "API server CPU s per 1,000", "etcd CPU s per 1,000", "CPU s per 1,000"];
-    for work in results.works("sweep") {
-        head(&format!("The ceiling, by how it is written: {work}"), &figures);
-        for way in results.contenders("sweep", work) {
-            line(way, figures.into_iter().map(|figure| results.median("sweep", work, way, figure)));
+fn print_sweep(results: &Results) {
+    let metrics = [
+        DECISIONS_PER_SECOND,
+        "API server CPU s per 1,000 decisions",
+        "etcd CPU s per 1,000 decisions",
+        "CPU s per 1,000 decisions",
+    ];
+    for workload in results.workloads("sweep") {
+        print_header(&format!("Ways to write a status: {workload}"), &metrics);
+        for way in results.contenders("sweep", workload) {
+            print_row(way, metrics.into_iter().map(|metric| results.median("sweep", workload, way, metric)));
         }
     }
 }
 
-fn table(results: &Results, part: &str, work: Work) {
-    let contenders = results.contenders(part, work);
-    head(&format!("{part}: {work}"), &contenders);
-    for (figure, base) in RATIOS {
-        let ratios = contenders.iter().map(|name| results.ratio(part, work, (name, base), figure));
+fn print_part(results: &Results, part: &str, workload: Workload) {
+    let contenders = results.contenders(part, workload);
+    print_header(&format!("{part}: {workload}"), &contenders);
+    let builds = results.reference_build.iter().flat_map(|build| {
+        let metrics = RATIOS.iter().filter(|(_, reference)| *reference == "Go");
+        metrics.map(|(metric, _)| (*metric, build.as_str()))
+    });
+    for (metric, reference) in builds.chain(RATIOS) {
+        let ratios = contenders.iter().map(|name| results.ratio(part, workload, (name, reference), metric));
         let ratios: Vec<_> = ratios.collect();
         if ratios.iter().flatten().count() > 1 {
-            line(&format!("{figure}, of the {base}'s"), ratios.into_iter());
+            print_row(&format!("{metric}, relative to {reference}"), ratios.into_iter());
         }
     }
-    let rows = results.rows.iter().filter(|row| row.part == part && row.work == work);
-    let figures: BTreeSet<&str> = rows.flat_map(|row| row.figures.keys().map(String::as_str)).collect();
-    for figure in figures {
-        line(figure, contenders.iter().map(|name| results.median(part, work, name, figure)));
+    let rows = results.rows.iter().filter(|row| row.part == part && row.workload == workload);
+    let metrics: BTreeSet<&str> = rows.flat_map(|row| row.metrics.keys().map(String::as_str)).collect();
+    for metric in metrics {
+        print_row(metric, contenders.iter().map(|name| results.median(part, workload, name, metric)));
     }
 }
 
-fn head(title: &str, columns: &[&str]) {
+fn print_header(title: &str, columns: &[&str]) {
     println!("\n### {title}\n\n| | {} |\n|---|{}", columns.join(" | "), "--:|".repeat(columns.len()));
 }
 
-fn line(name: &str, values: impl Iterator<Item = Option<f64>>) {
-    println!("| {name} | {} |", values.map(text).collect::<Vec<_>>().join(" | "));
+fn print_row(name: &str, values: impl Iterator<Item = Option<f64>>) {
+    println!("| {name} | {} |", values.map(format_value).collect::<Vec<_>>().join(" | "));
 }
 
-/// Three digits or so.
-fn text(value: Option<f64>) -> String {
+/// With about three significant digits.
+fn format_value(value: Option<f64>) -> String {
     match value {
         None => String::new(),
         Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),

@@ -1,36 +1,47 @@
-//! What a run came to: a row for each trial, kept as JSON, and the medians and ratios that are made of them.
+//! The results of a benchmark: one row per trial, saved as JSON, with the medians and ratios of the rows.
 
-use crate::trial::{Figures, Work};
+use crate::trial::Metrics;
+use crate::workload::Workload;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const FILE: &str = "results.json";
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Results {
-    /// On what it ran.
+    /// Hardware and kernel.
     pub machine: BTreeMap<String, String>,
+    /// The build of the operator that others are compared with.
+    pub reference_build: Option<String>,
     pub rows: Vec<Row>,
-    /// Trials that were not carried through.
+    /// Trials that failed, and why.
     pub failures: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Row {
-    /// Trials of one round came one after another, and are compared with each other.
-    pub round: usize,
+    pub repetition: usize,
     pub part: String,
     pub contender: String,
     pub detail: String,
-    pub work: Work,
-    pub figures: BTreeMap<String, f64>,
+    pub workload: Workload,
+    pub metrics: BTreeMap<String, f64>,
 }
 
 impl Row {
-    pub fn new(round: usize, part: &str, (contender, detail): (String, String), work: Work, figures: Figures) -> Self {
-        let figures = figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { round, part: part.to_owned(), contender, detail, work, figures }
+    pub fn new(
+        repetition: usize,
+        part: &str,
+        (contender, detail): (String, String),
+        workload: Workload,
+        metrics: Metrics,
+    ) -> Self {
+        let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { repetition, part: part.to_owned(), contender, detail, workload, metrics }
     }
 
-    /// By what it is told apart from others of its part: in the sweep, all are the ceiling.
+    /// The contender, or its detail in the sweep, where every contender is the ceiling.
     fn name(&self) -> &str {
         if self.part == "sweep" { &self.detail } else { &self.contender }
     }
@@ -39,29 +50,38 @@ impl Row {
 impl Results {
     pub fn on_this_machine() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let after = |text: String, name: &str| {
+        let value_of = |text: String, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
             line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
         };
         let cores = std::thread::available_parallelism().map_or(0, usize::from).to_string();
         let machine = BTreeMap::from([
             ("cores".to_owned(), cores),
-            ("processor".to_owned(), after(read("/proc/cpuinfo"), "model name")),
-            ("memory".to_owned(), after(read("/proc/meminfo"), "MemTotal")),
+            ("processor".to_owned(), value_of(read("/proc/cpuinfo"), "model name")),
+            ("memory".to_owned(), value_of(read("/proc/meminfo"), "MemTotal")),
             ("kernel".to_owned(), read("/proc/sys/kernel/osrelease").trim().to_owned()),
         ]);
         Self { machine, ..Self::default() }
     }
 
-    /// The pieces of work of a part, the smaller first.
-    pub fn works(&self, part: &str) -> BTreeSet<Work> {
-        self.rows.iter().filter(|row| row.part == part).map(|row| row.work).collect()
+    pub fn load(folder: &Path) -> Self {
+        serde_json::from_str(&std::fs::read_to_string(folder.join(FILE)).unwrap()).unwrap()
     }
 
-    /// The contenders at a piece of work, in the order in which they came.
-    pub fn contenders(&self, part: &str, work: Work) -> Vec<&str> {
+    pub fn save(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join(FILE), serde_json::to_string_pretty(self).unwrap()).unwrap();
+    }
+
+    /// The workloads of a part, in ascending order.
+    pub fn workloads(&self, part: &str) -> BTreeSet<Workload> {
+        self.rows.iter().filter(|row| row.part == part).map(|row| row.workload).collect()
+    }
+
+    /// The contenders with this workload, in the order in which they were measured.
+    pub fn contenders(&self, part: &str, workload: Workload) -> Vec<&str> {
         let mut names = Vec::new();
-        for row in self.rows.iter().filter(|row| row.part == part && row.work == work) {
+        for row in self.rows.iter().filter(|row| row.part == part && row.workload == workload) {
             if !names.contains(&row.name()) {
                 names.push(row.name());
             }
@@ -69,21 +89,28 @@ impl Results {
         names
     }
 
-    pub fn median(&self, part: &str, work: Work, contender: &str, figure: &str) -> Option<f64> {
-        median(self.of(part, work, contender).filter_map(|row| row.figures.get(figure).copied()).collect())
+    pub fn median(&self, part: &str, workload: Workload, contender: &str, metric: &str) -> Option<f64> {
+        median(self.of(part, workload, contender).filter_map(|row| row.metrics.get(metric).copied()).collect())
     }
 
-    /// The median of what the contender has of what the other has in the same round.
-    pub fn ratio(&self, part: &str, work: Work, (contender, other): (&str, &str), figure: &str) -> Option<f64> {
-        let ratios = self.of(part, work, contender).filter_map(|row| {
-            let base = self.of(part, work, other).find(|base| base.round == row.round)?;
-            Some(row.figures.get(figure)? / base.figures.get(figure)?)
+    /// The median over the repetitions of the contender's value divided by the reference's value in the same repetition.
+    pub fn ratio(
+        &self,
+        part: &str,
+        workload: Workload,
+        (contender, reference): (&str, &str),
+        metric: &str,
+    ) -> Option<f64> {
+        let ratios = self.of(part, workload, contender).filter_map(|row| {
+            let reference =
+                self.of(part, workload, reference).find(|reference| reference.repetition == row.repetition)?;
+            Some(row.metrics.get(metric)? / reference.metrics.get(metric)?)
         });
         median(ratios.collect())
     }
 
-    fn of<'a>(&'a self, part: &'a str, work: Work, contender: &'a str) -> impl Iterator<Item = &'a Row> {
-        self.rows.iter().filter(move |row| row.part == part && row.work == work && row.name() == contender)
+    fn of<'a>(&'a self, part: &'a str, workload: Workload, contender: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.part == part && row.workload == workload && row.name() == contender)
     }
 }
 

@@ -1,5 +1,5 @@
-// Command controller answers ApprovalDecisions as a controller of controller-runtime with the AWS SDK for Go would: intent,
-// one call, result. What the flags change is how it is tuned; without them it is as the libraries come.
+// Command controller reconciles ApprovalDecisions with controller-runtime and the AWS SDK for Go: it records the intent, calls
+// PutApprovalResult once and records the outcome. The flags tune it; without them it uses the defaults of the libraries.
 package main
 
 import (
@@ -28,10 +28,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 )
 
-// How long an attempt may take, with the time for its intent and a margin for clocks.
+// The deadline of a submission is the timeout of the call plus a margin for writing the intent and for clock skew.
 const (
-	callTimeout = 10 * time.Second
-	margin      = 10 * time.Second
+	callTimeout    = 10 * time.Second
+	deadlineMargin = 10 * time.Second
 )
 
 type reconciler struct {
@@ -45,7 +45,8 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Get(ctx, request.NamespacedName, &decision); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	// What became of an attempt that was cut off would have to be read from the service's record. Nothing of it is measured.
+	// A real controller would read the outcome of an interrupted submission from CodePipeline's history. The benchmark does not
+	// measure that.
 	if decision.Status.Submission != nil {
 		return ctrl.Result{}, nil
 	}
@@ -55,16 +56,16 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	decision.Status.Submission = &Submission{
 		Attempts:  1,
 		StartTime: metav1.NewMicroTime(now),
-		Deadline:  metav1.NewMicroTime(now.Add(callTimeout + margin)),
+		Deadline:  metav1.NewMicroTime(now.Add(callTimeout + deadlineMargin)),
 		Token:     decision.Spec.Token,
 	}
-	answer := decision.Spec.Result
-	ready(&decision, metav1.ConditionUnknown, "Submitting", fmt.Sprintf("Attempt 1 at answering %s is under way", answer.Status))
+	result := decision.Spec.Result
+	setReady(&decision, metav1.ConditionUnknown, "Submitting", fmt.Sprintf("Attempt 1 to submit %s is in flight", result.Status))
 	meta.SetStatusCondition(&decision.Status.Conditions, metav1.Condition{
 		Type: "Reconciling", Status: metav1.ConditionTrue, ObservedGeneration: decision.Generation,
-		Reason: "Submitting", Message: "The answer is being sent",
+		Reason: "Submitting", Message: "Submitting the result",
 	})
-	// The object carries its resourceVersion: whoever works from an older one is told by a conflict, before anything is sent.
+	// The write includes the resourceVersion, so that a stale object causes a conflict before the call.
 	if err := r.Status().Update(ctx, &decision); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -76,22 +77,22 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		StageName:    aws.String(decision.Spec.StageName),
 		ActionName:   aws.String(decision.Spec.ActionName),
 		Token:        aws.String(decision.Spec.Token),
-		Result:       &types.ApprovalResult{Status: types.ApprovalStatus(answer.Status), Summary: aws.String(answer.Summary)},
+		Result:       &types.ApprovalResult{Status: types.ApprovalStatus(result.Status), Summary: aws.String(result.Summary)},
 	})
 
 	meta.RemoveStatusCondition(&decision.Status.Conditions, "Reconciling")
 	if err != nil {
-		ready(&decision, metav1.ConditionFalse, "ServiceUnavailable", err.Error())
+		setReady(&decision, metav1.ConditionFalse, "ServiceUnavailable", err.Error())
 		r.recorder.Eventf(&decision, nil, corev1.EventTypeWarning, "ServiceUnavailable", "PutApprovalResult", "%s", err.Error())
 		return ctrl.Result{}, r.Status().Update(ctx, &decision)
 	}
-	message := "CodePipeline took the answer " + answer.Status
+	message := "CodePipeline accepted the result " + result.Status
 	if output.ApprovedAt != nil {
-		at := metav1.NewMicroTime(output.ApprovedAt.UTC())
-		decision.Status.ApprovedAt = &at
-		message += " at " + at.Format(time.RFC3339Nano)
+		approvedAt := metav1.NewMicroTime(output.ApprovedAt.UTC())
+		decision.Status.ApprovedAt = &approvedAt
+		message += " at " + approvedAt.Format(time.RFC3339Nano)
 	}
-	ready(&decision, metav1.ConditionTrue, "Delivered", message)
+	setReady(&decision, metav1.ConditionTrue, "Delivered", message)
 	if err := r.Status().Update(ctx, &decision); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -100,15 +101,15 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, nil
 }
 
-func ready(decision *ApprovalDecision, status metav1.ConditionStatus, reason, message string) {
+func setReady(decision *ApprovalDecision, status metav1.ConditionStatus, reason, message string) {
 	meta.SetStatusCondition(&decision.Status.Conditions, metav1.Condition{
 		Type: "Ready", Status: status, ObservedGeneration: decision.Generation, Reason: reason, Message: message,
 	})
 }
 
 func main() {
-	concurrency := flag.Int("concurrency", 0, "rounds at a time; 0 for what controller-runtime comes with")
-	strip := flag.Bool("strip-managed-fields", false, "keep managedFields out of the cache")
+	concurrency := flag.Int("concurrency", 0, "maximum number of concurrent reconciles; 0 for the default of controller-runtime")
+	strip := flag.Bool("strip-managed-fields", false, "strip managedFields from cached objects")
 	flag.Parse()
 	if err := run(*concurrency, *strip); err != nil {
 		fmt.Fprintln(os.Stderr, "controller:", err)
@@ -119,8 +120,8 @@ func main() {
 func run(concurrency int, strip bool) error {
 	ctrl.SetLogger(zap.New())
 	ctx := ctrl.SetupSignalHandler()
-	// As the operator has it: a second POST could hide what became of the first.
-	amazon, err := config.LoadDefaultConfig(ctx, config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }))
+	// Without retries, like the operator: a second request could hide the outcome of the first.
+	awsConfig, err := config.LoadDefaultConfig(ctx, config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }))
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func run(concurrency int, strip bool) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(&reconciler{
 			Client:    manager.GetClient(),
-			pipelines: codepipeline.NewFromConfig(amazon),
+			pipelines: codepipeline.NewFromConfig(awsConfig),
 			recorder:  manager.GetEventRecorder("approval-controller"),
 		})
 	if err != nil {

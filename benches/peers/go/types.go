@@ -1,5 +1,4 @@
-// The part of an ApprovalDecision that the controller reads and writes, as controller-gen would have it: a Go type for each
-// object, with its deep copies.
+// The fields of an ApprovalDecision that the controller reads and writes, and the deep copies that controller-gen would generate.
 package main
 
 import (
@@ -15,7 +14,7 @@ func init() {
 	schemeBuilder.Register(&ApprovalDecision{}, &ApprovalDecisionList{})
 }
 
-// ApprovalDecision is one answer to one manual approval.
+// ApprovalDecision is one result for one manual approval.
 type ApprovalDecision struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -24,7 +23,7 @@ type ApprovalDecision struct {
 	Status ApprovalDecisionStatus `json:"status,omitempty"`
 }
 
-// ApprovalDecisionSpec names the approval and the answer.
+// ApprovalDecisionSpec names the approval and the result.
 type ApprovalDecisionSpec struct {
 	PipelineName string         `json:"pipelineName"`
 	StageName    string         `json:"stageName"`
@@ -33,13 +32,13 @@ type ApprovalDecisionSpec struct {
 	Result       ApprovalResult `json:"result"`
 }
 
-// ApprovalResult is the answer.
+// ApprovalResult is what PutApprovalResult submits.
 type ApprovalResult struct {
 	Status  string `json:"status"`
 	Summary string `json:"summary"`
 }
 
-// ApprovalDecisionStatus tells what became of it.
+// ApprovalDecisionStatus is the outcome.
 type ApprovalDecisionStatus struct {
 	ObservedGeneration int64              `json:"observedGeneration,omitempty"`
 	Conditions         []metav1.Condition `json:"conditions,omitempty"`
@@ -47,7 +46,7 @@ type ApprovalDecisionStatus struct {
 	Submission         *Submission        `json:"submission,omitempty"`
 }
 
-// Submission is the intent that is written before the call.
+// Submission is the intent, written before the call.
 type Submission struct {
 	Attempts  int64            `json:"attempts"`
 	StartTime metav1.MicroTime `json:"startTime"`
@@ -55,28 +54,28 @@ type Submission struct {
 	Token     string           `json:"token"`
 }
 
-// ApprovalDecisionList is what a list or a watch begins with.
+// ApprovalDecisionList is a list of ApprovalDecisions.
 type ApprovalDecisionList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []ApprovalDecision `json:"items"`
 }
 
-// DeepCopyInto copies it.
+// DeepCopyInto copies the receiver.
 func (in *ApprovalDecision) DeepCopyInto(out *ApprovalDecision) {
 	*out = *in
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
 	in.Status.DeepCopyInto(&out.Status)
 }
 
-// DeepCopyObject copies it.
+// DeepCopyObject copies the receiver.
 func (in *ApprovalDecision) DeepCopyObject() runtime.Object {
 	out := new(ApprovalDecision)
 	in.DeepCopyInto(out)
 	return out
 }
 
-// DeepCopyInto copies it.
+// DeepCopyInto copies the receiver.
 func (in *ApprovalDecisionStatus) DeepCopyInto(out *ApprovalDecisionStatus) {
 	*out = *in
 	if in.Conditions != nil {
@@ -92,7 +91,7 @@ func (in *ApprovalDecisionStatus) DeepCopyInto(out *ApprovalDecisionStatus) {
 	}
 }
 
-// DeepCopyObject copies it.
+// DeepCopyObject copies the receiver.
 func (in *ApprovalDecisionList) DeepCopyObject() runtime.Object {
 	out := *in
 	in.ListMeta.DeepCopyInto(&out.ListMeta)

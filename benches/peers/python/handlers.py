@@ -1,6 +1,6 @@
-"""Answers ApprovalDecisions as an operator on kopf with boto3 would: intent, one call, result.
+"""Reconciles ApprovalDecisions with kopf and boto3: records the intent, calls PutApprovalResult once, records the outcome.
 
-TUNED=1 lifts what limits it as it comes: the number of threads and of kept connections.
+TUNED=1 raises the default limits of threads and pooled connections.
 """
 
 import datetime
@@ -15,23 +15,23 @@ RESOURCE = ("codepipeline.approvals.dev", "v1alpha1")
 PLURAL = "approvaldecisions"
 TUNED = os.environ.get("TUNED") == "1"
 CONCURRENCY = 32
-CALL_TIMEOUT, MARGIN = 10, 10
+CALL_TIMEOUT, DEADLINE_MARGIN = 10, 10
 
 
-class Neighbours:
-    """The clients, made once: both are safe to share between threads."""
+class Clients:
+    """The clients of Kubernetes and AWS. Threads share them."""
 
     def __init__(self):
         configuration = kubernetes.client.Configuration()
         kubernetes.config.load_kube_config(client_configuration=configuration)
-        # As the operator has it: a second POST could hide what became of the first.
-        once = {"total_max_attempts": 1}
-        amazon = botocore.config.Config(retries=once, read_timeout=CALL_TIMEOUT)
+        # Without retries, like the operator: a second request could hide the outcome of the first.
+        retries = {"total_max_attempts": 1}
+        aws_config = botocore.config.Config(retries=retries, read_timeout=CALL_TIMEOUT)
         if TUNED:
             configuration.connection_pool_maxsize = CONCURRENCY
-            amazon = amazon.merge(botocore.config.Config(max_pool_connections=CONCURRENCY))
+            aws_config = aws_config.merge(botocore.config.Config(max_pool_connections=CONCURRENCY))
         self.kubernetes = kubernetes.client.CustomObjectsApi(kubernetes.client.ApiClient(configuration))
-        self.pipelines = boto3.client("codepipeline", config=amazon)
+        self.pipelines = boto3.client("codepipeline", config=aws_config)
 
 
 @kopf.on.startup()
@@ -39,63 +39,64 @@ def configure(settings, memo, **_):
     settings.posting.level = 0
     if TUNED:
         settings.execution.max_workers = CONCURRENCY
-    memo.neighbours = Neighbours()
+    memo.clients = Clients()
 
 
 @kopf.on.create(*RESOURCE, PLURAL)
-def decide(body, meta, spec, status, name, namespace, memo, logger, **_):
-    # What became of an attempt that was cut off would have to be read from the service's record. Nothing of it is measured.
+def reconcile(body, meta, spec, status, name, namespace, memo, logger, **_):
+    # A real operator would read the outcome of an interrupted submission from CodePipeline's history. The benchmark does not
+    # measure that.
     if status.get("submission"):
         return
-    begun = now()
-    generation, answer = meta["generation"], spec["result"]
+    started_at = now()
+    generation, result = meta["generation"], spec["result"]
     submission = {
         "attempts": 1,
-        "startTime": text(begun),
-        "deadline": text(begun + datetime.timedelta(seconds=CALL_TIMEOUT + MARGIN)),
+        "startTime": format_time(started_at),
+        "deadline": format_time(started_at + datetime.timedelta(seconds=CALL_TIMEOUT + DEADLINE_MARGIN)),
         "token": spec["token"],
     }
-    words = f"Attempt 1 at answering {answer['status']} is under way"
+    message = f"Attempt 1 to submit {result['status']} is in flight"
     conditions = [
-        condition("Ready", "Unknown", "Submitting", words, generation, begun),
-        condition("Reconciling", "True", "Submitting", "The answer is being sent", generation, begun),
+        condition("Ready", "Unknown", "Submitting", message, generation, started_at),
+        condition("Reconciling", "True", "Submitting", "Submitting the result", generation, started_at),
     ]
     intent = {"observedGeneration": generation, "submission": submission, "conditions": conditions}
-    # With its resourceVersion: whoever works from an older object is told by a conflict, before anything is sent.
-    version = write(memo, namespace, name, meta["resourceVersion"], intent)
+    # The write includes the resourceVersion, so that a stale object causes a conflict before the call.
+    version = write_status(memo, namespace, name, meta["resourceVersion"], intent)
 
-    output = memo.neighbours.pipelines.put_approval_result(
+    output = memo.clients.pipelines.put_approval_result(
         pipelineName=spec["pipelineName"],
         stageName=spec["stageName"],
         actionName=spec["actionName"],
         token=spec["token"],
-        result=answer,
+        result=result,
     )
-    approved_at = text(output["approvedAt"])
-    words = f"CodePipeline took the answer {answer['status']} at {approved_at}"
-    result = {
+    approved_at = format_time(output["approvedAt"])
+    message = f"CodePipeline accepted the result {result['status']} at {approved_at}"
+    outcome = {
         "approvedAt": approved_at,
-        "conditions": [condition("Ready", "True", "Delivered", words, generation, now())],
+        "conditions": [condition("Ready", "True", "Delivered", message, generation, now())],
     }
-    write(memo, namespace, name, version, result)
+    write_status(memo, namespace, name, version, outcome)
     logger.info("delivered at %s", approved_at)
-    kopf.info(body, reason="Delivered", message=words)
+    kopf.info(body, reason="Delivered", message=message)
 
 
-def write(memo, namespace, name, version, status):
+def write_status(memo, namespace, name, version, status):
     patch = {"metadata": {"resourceVersion": version}, "status": status}
-    written = memo.neighbours.kubernetes.patch_namespaced_custom_object_status(*RESOURCE, namespace, PLURAL, name, patch)
+    written = memo.clients.kubernetes.patch_namespaced_custom_object_status(*RESOURCE, namespace, PLURAL, name, patch)
     return written["metadata"]["resourceVersion"]
 
 
-def condition(kind, status, reason, message, generation, at):
+def condition(type_, status, reason, message, generation, time):
     return {
-        "type": kind,
+        "type": type_,
         "status": status,
         "reason": reason,
         "message": message,
         "observedGeneration": generation,
-        "lastTransitionTime": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lastTransitionTime": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
@@ -103,5 +104,5 @@ def now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def text(time):
+def format_time(time):
     return time.astimezone(datetime.timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,52 +1,54 @@
-//! What is asked for one decision, made ahead: the very statuses that the operator would write.
+//! The requests for one decision, prepared before the clock starts, with the statuses that the operator would write.
 
 use super::connection::{Connection, Template};
-use super::{Question, Tuning, Write};
+use super::{CeilingOptions, RequestKind, WriteMethod};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, Token};
 use approval_operator::codepipeline::ExecutionIds;
-use approval_operator::decision::{Earlier, Intent, Outcome, event, message, status};
+use approval_operator::decision::{Intent, Outcome, PriorAttempts, Report, status};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{Resource, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Stands in a body where a resourceVersion is to be.
+/// The placeholder of the resourceVersion in a body.
 pub const VERSION: &str = "@version@";
 
-/// The requests of one decision, one after the other.
-pub struct Writes {
+/// The requests for one decision, in order.
+pub struct DecisionRequests {
     version: String,
     requests: Vec<Template>,
 }
 
-impl Writes {
-    pub fn of(decision: &ApprovalDecision, tuning: &Tuning) -> Self {
+impl DecisionRequests {
+    pub fn new(decision: &ApprovalDecision, options: &CeilingOptions) -> Self {
         let path = ApprovalDecision::url_path(&(), decision.namespace().as_deref());
         let path = format!("{path}/{}", decision.name_any());
         let (now, mut decision) = (Timestamp::now(), decision.clone());
         decision.metadata.managed_fields = None;
-        let requests = match tuning.ask {
-            Question::Get => vec![Template::get(&path)],
-            Question::Same => {
+        let requests = match options.requests {
+            RequestKind::Get => vec![Template::get(&path)],
+            RequestKind::NoOpWrite => {
                 let status = decision.status.clone().unwrap_or_default();
-                vec![write(&path, &decision, &status, tuning)]
+                vec![status_write(&path, &decision, &status, options)]
             }
-            Question::Writes | Question::WritesAndEvent | Question::WatchedWritesAndEvent => {
+            RequestKind::StatusWrites
+            | RequestKind::StatusWritesAndEvent
+            | RequestKind::WatchedStatusWritesAndEvent => {
                 let outcome = Outcome::Submitting(intent(&decision, now));
                 let submitting = status(&decision, &outcome, now);
-                let first = write(&path, &decision, &submitting, tuning);
+                let first = status_write(&path, &decision, &submitting, options);
                 decision.status = Some(submitting);
                 let outcome = Outcome::Delivered { approved_at: Some(now), record: None };
-                let second = write(&path, &decision, &status(&decision, &outcome, now), tuning);
-                let with_event = tuning.ask != Question::Writes;
-                let event = with_event.then(|| event_of(&decision, &outcome, now));
+                let second = status_write(&path, &decision, &status(&decision, &outcome, now), options);
+                let with_event = options.requests != RequestKind::StatusWrites;
+                let event = with_event.then(|| event_write(&decision, &outcome, now));
                 [first, second].into_iter().chain(event).collect()
             }
         };
         Self { version: decision.resource_version().unwrap_or_default(), requests }
     }
 
-    pub async fn carry_out(&self, connection: &mut Connection) {
+    pub async fn send(&self, connection: &mut Connection) {
         let mut version = self.version.clone();
         for request in &self.requests {
             version = connection.send(request, &version).await;
@@ -58,40 +60,44 @@ fn intent(decision: &ApprovalDecision, now: Timestamp) -> Intent {
     let token = decision.spec.token.clone().unwrap_or_else(|| Token(String::new()));
     let deadline = now.saturating_add(SignedDuration::from_secs(20)).unwrap();
     let submission = Submission { attempts: 1, start_time: now, deadline, token };
-    Intent { submission, ids: ExecutionIds::default(), earlier: Earlier::NotTaken }
+    Intent { submission, ids: ExecutionIds::default(), prior: PriorAttempts::NotApplied }
 }
 
-fn write(path: &str, decision: &ApprovalDecision, status: &ApprovalDecisionStatus, tuning: &Tuning) -> Template {
+fn status_write(
+    path: &str,
+    decision: &ApprovalDecision,
+    status: &ApprovalDecisionStatus,
+    options: &CeilingOptions,
+) -> Template {
     let mut object = serde_json::to_value(decision).unwrap();
     object["metadata"]["resourceVersion"] = VERSION.into();
     object["status"] = serde_json::to_value(status).unwrap();
     let metadata =
         json!({ "name": decision.name_any(), "namespace": decision.namespace(), "resourceVersion": VERSION });
-    let slim = json!({
+    let without_spec = json!({
         "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata, "status": object["status"],
     });
-    let (method, kind, body) = match tuning.write {
-        Write::Put => ("PUT", "application/json", object),
-        Write::PutStatus => ("PUT", "application/json", slim),
-        Write::MergePatch => ("PATCH", "application/merge-patch+json", merge(object["status"].take())),
-        Write::JsonPatch => {
+    let (http_method, content_type, body) = match options.method {
+        WriteMethod::Put => ("PUT", "application/json", object),
+        WriteMethod::PutStatus => ("PUT", "application/json", without_spec),
+        WriteMethod::MergePatch => {
+            let patch = json!({ "metadata": { "resourceVersion": VERSION }, "status": object["status"] });
+            ("PATCH", "application/merge-patch+json", patch)
+        }
+        WriteMethod::JsonPatch => {
             let test = json!({ "op": "test", "path": "/metadata/resourceVersion", "value": VERSION });
             let add = json!({ "op": "add", "path": "/status", "value": object["status"] });
             ("PATCH", "application/json-patch+json", json!([test, add]))
         }
-        Write::Apply => ("PATCH", "application/apply-patch+yaml", slim),
+        WriteMethod::Apply => ("PATCH", "application/apply-patch+yaml", without_spec),
     };
-    let apply = if tuning.write == Write::Apply { "fieldManager=ceiling&force=true" } else { "" };
-    let lax = if tuning.lax { "fieldValidation=Ignore" } else { "" };
-    Template::new(method, &format!("{path}/status?{lax}&{apply}"), kind, &body.to_string())
+    let apply = if options.method == WriteMethod::Apply { "fieldManager=ceiling&force=true" } else { "" };
+    let validation = if options.ignore_unknown_fields { "fieldValidation=Ignore" } else { "" };
+    Template::new(http_method, &format!("{path}/status?{validation}&{apply}"), content_type, &body.to_string())
 }
 
-fn merge(status: Value) -> Value {
-    json!({ "metadata": { "resourceVersion": VERSION }, "status": status })
-}
-
-fn event_of(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> Template {
-    let event = event(decision, outcome, None).unwrap();
+fn event_write(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> Template {
+    let announcement = Report::new(decision, outcome, None, now).announcement.unwrap();
     let namespace = decision.namespace().unwrap();
     let object = decision.object_ref(&());
     let body = json!({
@@ -100,9 +106,9 @@ fn event_of(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> T
         "metadata": { "name": format!("{}.{:x}", decision.name_any(), now.as_nanosecond()), "namespace": namespace },
         "eventTime": MicroTime(now),
         "regarding": object,
-        "note": message(decision, outcome),
-        "reason": event.reason,
-        "action": event.action,
+        "note": announcement.note,
+        "reason": announcement.reason.as_str(),
+        "action": "PutApprovalResult",
         "type": "Normal",
         "reportingController": "ceiling",
         "reportingInstance": "ceiling",

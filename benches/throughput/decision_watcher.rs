@@ -1,7 +1,7 @@
-//! Watches decisions as a user would, and notes when each was first written to and when it became Ready. Only what it needs of an
-//! object is read, for the watch takes its part of the machine from whoever is measured.
+//! Watches decisions as a user would, and notes when each gets its first status and when it becomes Ready. It parses only the fields
+//! that it needs, because it shares the machine with the contender.
 
-use crate::work;
+use crate::workload;
 use approval_operator::api::v1alpha1::ApprovalDecision;
 use futures::TryStreamExt;
 use kube::api::{ListParams, WatchEvent, WatchParams};
@@ -15,22 +15,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// What was seen of a decision.
+/// When a decision changed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
-    pub written: Option<Instant>,
+pub struct Times {
+    pub first_status: Option<Instant>,
     pub ready: Option<Instant>,
 }
 
 #[derive(Default)]
-struct Record {
-    seen: BTreeMap<usize, Seen>,
-    /// How many are Ready.
-    ready: usize,
+struct Progress {
+    times: BTreeMap<usize, Times>,
+    ready_count: usize,
 }
 
-pub struct Observer {
-    record: watch::Receiver<Record>,
+pub struct DecisionWatcher {
+    progress: watch::Receiver<Progress>,
     task: JoinHandle<()>,
 }
 
@@ -60,42 +59,44 @@ struct Condition {
     status: String,
 }
 
-impl Observer {
-    /// Begins where the decisions are now.
+impl DecisionWatcher {
+    /// Watches from the current resource version.
     pub async fn start(client: &kube::Client) -> Self {
         let api: Api<ApprovalDecision> = Api::all(client.clone());
         let version = api.list_metadata(&ListParams::default().limit(1)).await.unwrap().metadata.resource_version;
-        let (sender, record) = watch::channel(Record::default());
-        let task = tokio::spawn(observe(client.clone(), version.unwrap(), sender));
-        Self { record, task }
+        let (sender, progress) = watch::channel(Progress::default());
+        let task = tokio::spawn(watch_decisions(client.clone(), version.unwrap(), sender));
+        Self { progress, task }
     }
 
-    /// Waits until so many decisions are Ready, and says whether they were in time.
-    pub async fn until_ready(&mut self, count: usize, limit: Duration) -> bool {
-        timeout(limit, self.record.wait_for(|record| record.ready >= count)).await.is_ok_and(|record| record.is_ok())
+    /// Waits until `count` decisions are Ready. Returns false if that takes longer than `limit`.
+    pub async fn wait_until_ready(&mut self, count: usize, limit: Duration) -> bool {
+        let is_ready = self.progress.wait_for(|progress| progress.ready_count >= count);
+        timeout(limit, is_ready).await.is_ok_and(|progress| progress.is_ok())
     }
 
-    pub fn seen(&self) -> BTreeMap<usize, Seen> {
-        self.record.borrow().seen.clone()
+    /// The times of each decision, by its number.
+    pub fn times(&self) -> BTreeMap<usize, Times> {
+        self.progress.borrow().times.clone()
     }
 }
 
-impl Drop for Observer {
+impl Drop for DecisionWatcher {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn observe(client: kube::Client, mut version: String, record: watch::Sender<Record>) {
+async fn watch_decisions(client: kube::Client, mut version: String, progress: watch::Sender<Progress>) {
     let requests = Request::new(ApprovalDecision::url_path(&(), None));
-    // The server ends a watch now and then.
+    // The server closes each watch after its timeout.
     loop {
         let request = requests.watch(&WatchParams::default().timeout(290), &version).unwrap();
         let mut events = pin!(client.request_events::<Object>(request).await.unwrap());
         while let Some(event) = events.try_next().await.unwrap() {
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    note(&record, &object);
+                    note(&progress, &object);
                     version = object.metadata.resource_version;
                 }
                 WatchEvent::Deleted(_) => {}
@@ -106,17 +107,17 @@ async fn observe(client: kube::Client, mut version: String, record: watch::Sende
     }
 }
 
-fn note(record: &watch::Sender<Record>, object: &Object) {
+fn note(progress: &watch::Sender<Progress>, object: &Object) {
     let now = Instant::now();
-    let Some(number) = work::number(&object.metadata.name) else { return };
+    let Some(number) = workload::number(&object.metadata.name) else { return };
     let ready = object.status.conditions.iter().find(|condition| condition.r#type == "Ready");
     let Some(ready) = ready else { return };
-    record.send_modify(|record| {
-        let seen = record.seen.entry(number).or_default();
-        seen.written.get_or_insert(now);
-        if ready.status == "True" && seen.ready.is_none() {
-            seen.ready = Some(now);
-            record.ready += 1;
+    progress.send_modify(|progress| {
+        let times = progress.times.entry(number).or_default();
+        times.first_status.get_or_insert(now);
+        if ready.status == "True" && times.ready.is_none() {
+            times.ready = Some(now);
+            progress.ready_count += 1;
         }
     });
 }

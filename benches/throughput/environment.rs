@@ -1,8 +1,6 @@
-//! What a trial stands on: a control plane of its own, started for it and gone with it, so that no contender finds what the one
-//! before has left in the servers' memory; and an endpoint of its own in this process.
+//! The servers of one trial: a new control plane, so that no contender inherits state of the previous one, and a local CodePipeline
+//! in this process.
 
-use crate::support::{Cluster, install_crds};
-use control_plane::User;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::PostParams;
@@ -12,37 +10,39 @@ use local_codepipeline::faults::Fault;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
+use test_control_plane::User;
+use test_support::{Cluster, install_crds};
 
-pub struct Ground {
+pub struct Environment {
     cluster: Cluster,
     pub client: kube::Client,
-    pub service: LocalCodePipeline,
+    pub codepipeline: LocalCodePipeline,
     pub namespaces: Vec<String>,
 }
 
-impl Ground {
-    /// With so many namespaces, and an endpoint that answers after `delay`.
-    pub async fn new(namespaces: usize, delay: Duration) -> Self {
-        let cluster = tokio::task::spawn_blocking(start).await.unwrap();
+impl Environment {
+    /// CodePipeline responds to PutApprovalResult after `delay`.
+    pub async fn start(namespaces: usize, delay: Duration) -> Self {
+        let cluster = tokio::task::spawn_blocking(start_cluster).await.unwrap();
         let client = cluster.client(User::Admin).await;
-        let service = LocalCodePipeline::start(local_codepipeline::Settings::default()).await.unwrap();
+        let codepipeline = LocalCodePipeline::start(local_codepipeline::Settings::default()).await.unwrap();
         if !delay.is_zero() {
-            service.fault(Fault::late().on(Operation::PutApprovalResult).always().delay_after(delay));
+            codepipeline.inject(Fault::delayed().on(Operation::PutApprovalResult).always().delay_after(delay));
         }
-        let namespaces: Vec<_> = (0..namespaces).map(|number| format!("work-{number}")).collect();
+        let namespaces: Vec<_> = (0..namespaces).map(|number| format!("team-{number}")).collect();
         for name in &namespaces {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         }
-        Self { cluster, client, service, namespaces }
+        Self { cluster, client, codepipeline, namespaces }
     }
 
-    /// Whose rights all contenders have.
+    /// The kubeconfig that all contenders use.
     pub fn kubeconfig(&self) -> PathBuf {
         self.cluster.control_plane.kubeconfig(User::Operator)
     }
 
-    /// A folder with kubectl.
+    /// A PATH that contains kubectl.
     pub fn path(&self) -> String {
         let kubectl = self.cluster.control_plane.command(User::Operator, "kubectl");
         let path = kubectl.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
@@ -50,11 +50,11 @@ impl Ground {
     }
 }
 
-fn start() -> Cluster {
+fn start_cluster() -> Cluster {
     let cluster = Cluster::start_empty();
     install_crds(&cluster.control_plane);
-    let rights = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/rbac.yaml");
-    let output = cluster.control_plane.kubectl().args(["apply", "--filename", rights]).output().unwrap();
+    let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/rbac.yaml");
+    let output = cluster.control_plane.kubectl().args(["apply", "--filename", rbac]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     cluster
 }

@@ -1,14 +1,13 @@
-//! How often each kind of request reached the API server, by its own metrics: what a contender costs it, reads of this benchmark's
-//! own left out.
+//! How many requests of each kind the API server received, from its own metrics.
 
 use std::collections::BTreeMap;
 
-/// Requests of each kind.
+/// Requests by verb, resource and subresource.
 #[derive(Clone, Debug, Default)]
-pub struct Counts(BTreeMap<(String, String, String), f64>);
+pub struct RequestCounts(BTreeMap<(String, String, String), f64>);
 
-impl Counts {
-    pub async fn of(client: &kube::Client) -> Self {
+impl RequestCounts {
+    pub async fn read(client: &kube::Client) -> Self {
         let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
         let text = client.request_text(request).await.unwrap();
         let mut counts = BTreeMap::new();
@@ -32,13 +31,13 @@ impl Counts {
         })
     }
 
-    /// Writes of Events, in either of the two groups that have them.
-    pub fn events(&self) -> f64 {
+    /// Writes of Events, in either API group.
+    pub fn event_writes(&self) -> f64 {
         self.sum(|verb, resource, _| resource == "events" && ["POST", "PATCH", "PUT"].contains(&verb))
     }
 
-    /// Whatever else is asked about decisions, one by one: gets, and writes beside the status.
-    pub fn others(&self) -> f64 {
+    /// Other requests for single decisions: reads, and writes to anything but the status.
+    pub fn other_requests(&self) -> f64 {
         self.sum(|verb, resource, subresource| {
             resource == "approvaldecisions"
                 && (subresource.is_empty() && ["GET", "PATCH", "PUT"].contains(&verb)
@@ -53,8 +52,8 @@ impl Counts {
         Self(self.0.iter().map(difference).collect())
     }
 
-    fn sum(&self, is_meant: impl Fn(&str, &str, &str) -> bool) -> f64 {
-        let meant = self.0.iter().filter(|((verb, resource, subresource), _)| is_meant(verb, resource, subresource));
-        meant.map(|(_, count)| count).sum()
+    fn sum(&self, matches: impl Fn(&str, &str, &str) -> bool) -> f64 {
+        let matching = self.0.iter().filter(|((verb, resource, subresource), _)| matches(verb, resource, subresource));
+        matching.fold(0.0, |sum, (_, count)| sum + count)
     }
 }
