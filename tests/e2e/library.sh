@@ -1,14 +1,15 @@
-# What the functions of story.sh have in common: the namespaces, decisions and how they are waited for, CodePipeline's side, and a
-# stream of decisions for as long as something else happens. story.sh sets folder, where their files go.
+# Functions that the scenarios share: decisions and waiting for them, the local CodePipeline, a stream of decisions during a
+# disruption, and the operator's pods. scenarios.sh sets $folder, the directory for their files.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 operator=approval-operator-e2e codepipeline=approval-operator-e2e-codepipeline team=approval-operator-e2e-team
 release=approval-operator
 
-shown() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+passed() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+skipped() { passed "skipped: $*"; }
 
 fail() {
-  printf 'Not as it should be: %s\n' "$*" >&2
+  printf 'FAILED: %s\n' "$*" >&2
   {
     kubectl get apd --output wide | grep --invert-match ' Delivered ' | head --lines=40 || true
     kubectl get pods --namespace "$operator" --output wide || true
@@ -17,17 +18,17 @@ fail() {
   exit 1
 }
 
-# Runs a command that has to be refused, and sees that the refusal says so.
+# Runs a command that must fail with a message.
 refused() { # part of the message, command
   local message=$1 output
   shift
-  if output=$("$@" 2>&1); then fail "$* was not refused: $output"; fi
-  grep --quiet --fixed-strings -- "$message" <<<"$output" || fail "$* was refused, but not with \"$message\": $output"
+  if output=$("$@" 2>&1); then fail "$* succeeded: $output"; fi
+  grep --quiet --fixed-strings -- "$message" <<<"$output" || fail "$* failed, but without \"$message\": $output"
 }
 
 ### Decisions
 
-decision() { # name, pipeline, token, label: a manifest
+decision() { # name, pipeline, token, label: prints a manifest
   cat <<END
 apiVersion: codepipeline.approvals.dev/v1alpha1
 kind: ApprovalDecision
@@ -38,25 +39,25 @@ END
 
 reason() { kubectl get apd "$1" --output jsonpath="{.status.conditions[?(@.type=='Ready')].reason}"; }
 
-expect() { # decision, the reason that it should come to, within how many seconds
+expect() { # decision, reason, timeout in seconds: waits until the decision has the reason
   kubectl wait apd "$1" --timeout="${3:-30}s" --for=jsonpath="{.status.conditions[?(@.type=='Ready')].reason}=$2" >/dev/null ||
-    fail "$1 is $(reason "$1"), not $2"
+    fail "the reason of $1 is $(reason "$1"), not $2"
 }
 
-# Opens an approval of a pipeline of the decision's name, and approves it.
+# Opens an approval in a pipeline with the decision's name, and approves it.
 decide() { # name, label
   decision "$1" "$1" "$(local-codepipeline open-approval "$1" Prod Approve)" "${2:-single}" | kubectl create --filename - >/dev/null
 }
 
 ### CodePipeline
 
-# Reached through the API server, as it can be from outside any cluster. Its program is beside its image.
+# Through the API server, which works from outside any cluster. The client program is beside the image.
 connect() {
   : >"$folder/port-forward"
   kubectl port-forward --namespace "$codepipeline" service/local-codepipeline :4580 >"$folder/port-forward" 2>&1 &
   local port
   until port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$folder/port-forward") && [[ -n $port ]]; do
-    kill -0 $! 2>/dev/null || fail "no way to CodePipeline: $(<"$folder/port-forward")"
+    kill -0 $! 2>/dev/null || fail "the port-forward to CodePipeline failed: $(<"$folder/port-forward")"
     sleep 0.1
   done
   export AWS_ENDPOINT_URL=http://127.0.0.1:$port
@@ -64,15 +65,15 @@ connect() {
 
 ledger() { local-codepipeline ledger --json; }
 
-# Prints the pipelines of a stream that were not accepted exactly once, with how often they were.
-not_once() { # stream, how many decisions
+# Prints the pipelines of a stream that CodePipeline did not accept exactly once, with the number of accepted results.
+not_once() { # stream, number of decisions
   ledger | jq --raw-output --arg stream "$1" --argjson count "$2" '
     [.[] | select(.outcome.accepted) | .pipelineName] as $accepted |
     range(1; $count + 1) | "\($stream)-\(.)" | . as $name | [$accepted[] | select(. == $name)] | length |
     select(. != 1) | "\($name): \(.)"'
 }
 
-# The longest time between two answers in a row, in seconds, as CodePipeline saw it.
+# The longest time between two consecutive accepted results, in seconds, by CodePipeline's clock.
 longest_pause() { # stream
   ledger | jq --arg stream "$1" '
     [.[] | select(.outcome.accepted and (.pipelineName | startswith($stream + "-"))) | .at |
@@ -80,7 +81,7 @@ longest_pause() { # stream
     sort | [.[1:], .[:-1]] | transpose | map(.[0] - .[1]) | max * 1000 | round / 1000'
 }
 
-server() { # name, namespace, label...: a CodePipeline on the port 4581
+server() { # name, namespace, label...: starts a CodePipeline on port 4581
   local name=$1 namespace=$2
   shift 2
   kubectl get deployment local-codepipeline --namespace "$codepipeline" --output json |
@@ -91,57 +92,57 @@ server() { # name, namespace, label...: a CodePipeline on the port 4581
   kubectl wait pod "$name" --namespace "$namespace" --for=condition=Ready --timeout=30s >/dev/null || fail "the pod $name does not start"
 }
 
-address() { kubectl get pod "$1" --namespace "$2" --output jsonpath='{.status.podIP}'; } # of a pod, in a namespace
+address() { kubectl get pod "$1" --namespace "$2" --output jsonpath='{.status.podIP}'; } # pod, namespace
 
-calls() { # namespace, pod, host and port of a CodePipeline
+can_connect() { # namespace, pod, host:port of a CodePipeline
   kubectl exec --namespace "$1" "$2" -- /local-codepipeline ledger --endpoint "http://$3" >/dev/null
 }
 
-# A policy is in force a moment after the pod runs.
-calls_no_more() { # as calls
+# Retries, because a policy takes effect a moment after the pod starts.
+cannot_connect() { # same arguments
   local deadline=$((SECONDS + 10)) output
-  while output=$(calls "$@" 2>&1); do
-    ((SECONDS < deadline)) || fail "$2 in $1 can call $3, which the NetworkPolicy does not name"
+  while output=$(can_connect "$@" 2>&1); do
+    ((SECONDS < deadline)) || fail "$2 in $1 can connect to $3, which the NetworkPolicy does not allow"
   done
-  grep --quiet "nothing answers" <<<"$output" || fail "$2 in $1 does not reach $3, but for another reason: $output"
+  grep --quiet "cannot connect to" <<<"$output" || fail "$2 in $1 cannot connect to $3, but for another reason: $output"
 }
 
-### A stream of decisions, one after the other as fast as kubectl makes them
+### A stream of decisions, created one after another as fast as kubectl can
 
-start_stream() { # name, with which its decisions begin
+start_stream() { # name, the prefix of its decisions
   stream=$1
   rm -f "$folder/stop"
-  echo 0 >"$folder/made"
+  echo 0 >"$folder/created"
   (
     n=0
     until [[ -e $folder/stop ]]; do
       n=$((n + 1))
       decide "$stream-$n" "$stream"
-      echo "$n" >"$folder/made.new"
-      mv "$folder/made.new" "$folder/made"
+      echo "$n" >"$folder/created.new"
+      mv "$folder/created.new" "$folder/created"
     done
   ) &
   streamer=$!
 }
 
-# Waits until a decision that is yet to be made has been delivered.
-stream_goes_on() { # within how many seconds
-  local next=$(($(<"$folder/made") + 2))
-  kubectl wait apd "$stream-$next" --for=create --timeout=20s >/dev/null || fail "no further decisions are made"
+# Waits until a decision that does not exist yet has been delivered.
+stream_continues() { # timeout in seconds
+  local next=$(($(<"$folder/created") + 2))
+  kubectl wait apd "$stream-$next" --for=create --timeout=20s >/dev/null || fail "the stream creates no further decisions"
   expect "$stream-$next" Delivered "$1"
 }
 
-# Ends it, and sees that each decision was delivered, and accepted once.
+# Ends the stream, and checks that every decision was delivered and accepted exactly once.
 end_stream() {
   local wrong
   touch "$folder/stop"
   wait "$streamer" || fail "the stream of decisions ended early"
-  made=$(<"$folder/made")
+  created=$(<"$folder/created")
   kubectl wait apd --selector "e2e=$stream" --timeout=60s \
     --for=jsonpath="{.status.conditions[?(@.type=='Ready')].reason}=Delivered" >/dev/null ||
     fail "not delivered: $(kubectl get apd --selector "e2e=$stream" --no-headers | grep --invert-match Delivered)"
-  wrong=$(not_once "$stream" "$made")
-  [[ -z $wrong ]] || fail "not accepted once: $wrong"
+  wrong=$(not_once "$stream" "$created")
+  [[ -z $wrong ]] || fail "not accepted exactly once: $wrong"
   pause=$(longest_pause "$stream")
 }
 
@@ -149,51 +150,55 @@ end_stream() {
 
 leader() { kubectl get lease "$release" --namespace "$operator" --output jsonpath='{.spec.holderIdentity}'; }
 
-leadership_passes_on() { # from which pod
+await_new_leader() { # previous leader
   local deadline=$((SECONDS + 15)) holder
   until holder=$(leader) && [[ -n $holder && $holder != "$1" ]]; do
-    ((SECONDS < deadline)) || fail "the Lease is still held by ${holder:-nobody}, after the leader $1 is gone"
+    ((SECONDS < deadline)) || fail "the holder of the Lease is still ${holder:-empty} after the leader $1 was deleted"
     sleep 0.1
   done
 }
 
-# Has CodePipeline take the next answer and say nothing, and returns once it has: the leader is in the middle of it then.
-cut_off_an_answer() {
+# Makes CodePipeline accept the next result without a response. Returns once that has happened: the leader then has a submission in
+# flight.
+lose_a_response() {
   local before deadline=$((SECONDS + 15))
-  before=$(cut_off | wc --lines)
+  before=$(lost_responses | wc --lines)
   curl --silent --show-error --fail --header 'content-type: application/json' "$AWS_ENDPOINT_URL/local/faults" \
     --data '{"operation": "PutApprovalResult", "requests": {"next": 1}, "effect": {"applied": "hang"}}' >/dev/null
-  until (($(cut_off | wc --lines) > before)); do
+  until (($(lost_responses | wc --lines) > before)); do
     kill -0 "$streamer" 2>/dev/null || fail "the stream of decisions ended early"
-    ((SECONDS < deadline)) || fail "no answer is sent that could be cut off"
+    ((SECONDS < deadline)) || fail "the operator submits no result"
     sleep 0.05
   done
 }
 
-cut_off() { ledger | jq --raw-output '.[] | select(.fault).pipelineName'; } # the pipelines whose answers were
+lost_responses() { ledger | jq --raw-output '.[] | select(.fault).pipelineName'; } # prints the pipelines whose responses were lost
 
-what_was_cut_off_is_read_from_the_record() { # stream
+lost_responses_are_read_from_history() { # stream
   local name
-  for name in $(cut_off | grep "^$1-"); do
-    [[ -n $(kubectl get apd "$name" --output jsonpath='{.status.decidedBy}') ]] || fail "$name was not read from CodePipeline's record"
+  for name in $(lost_responses | grep "^$1-"); do
+    [[ -n $(kubectl get apd "$name" --output jsonpath='{.status.decidedBy}') ]] ||
+      fail "the outcome of $name was not read from CodePipeline's history"
   done
 }
 
-# Of a pod in the node, which has containerd.
-container() { kubectl get pod "$1" --namespace "$operator" --output jsonpath='{.status.containerStatuses[0].containerID}' | sed 's|.*/||'; }
+# The container of a pod. Sending signals needs the node's containerd.
+container() { # pod
+  kubectl get pod "$1" --namespace "$operator" --output jsonpath='{.status.containerStatuses[0].containerID}' | sed 's|.*/||'
+}
 signal() { ctr --namespace k8s.io tasks kill --signal "$@"; } # signal, container
 
-# Ends a pod for good and at once. In a cluster without access to its nodes the process hears of it, and may give its Lease back.
+# Deletes a pod immediately. In a cluster without access to its nodes the process gets a SIGTERM, and may release its Lease.
 crash() { # pod
   local container
   container=$(container "$1")
-  # A process that is stopped does not hear kubelet's SIGTERM, and one that was killed before the pod is gone would come back.
+  # A stopped process cannot handle kubelet's SIGTERM. If it were killed before the pod is deleted, kubelet would restart it.
   [[ -z ${NODE_FOLDER:-} ]] || signal SIGSTOP "$container"
   kubectl delete pod "$1" --namespace "$operator" --force --grace-period=0 2>/dev/null >&2
   [[ -z ${NODE_FOLDER:-} ]] || signal SIGKILL "$container"
 }
 
-replicas_are_ready() { # how many
+await_ready_replicas() { # number
   kubectl wait deployment "$release" --namespace "$operator" --for=jsonpath='{.status.readyReplicas}'="$1" --timeout=60s >/dev/null ||
     fail "there are not $1 ready replicas"
 }
