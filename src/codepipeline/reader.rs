@@ -18,7 +18,7 @@ const PAGE_SIZE: i32 = 100;
 
 /// The read operations about one pipeline. The simulation implements them with a CodePipeline in memory.
 pub trait PipelineReader: Send + Sync {
-    /// Each stage and action as it stands.
+    /// The current state of each stage and action.
     fn pipeline_state(&self) -> impl Future<Output = Result<PipelineState, CallError>> + Send;
 
     /// A page of the pipeline's executions.
