@@ -162,13 +162,13 @@ mod tests {
 
     #[test]
     fn a_status_is_sent_with_its_precondition_and_without_the_spec() {
-        let lean: WireDecision = serde_json::from_value(object()).unwrap();
+        let decision: WireDecision = serde_json::from_value(object()).unwrap();
         let sent = json!({
             "apiVersion": "codepipeline.approvals.dev/v1alpha1",
             "kind": "ApprovalDecision",
             "metadata": { "name": "release", "namespace": "team", "uid": "uid-1", "resourceVersion": "7" },
             "status": { "observedGeneration": -1 },
         });
-        assert_eq!(serde_json::to_value(&lean).unwrap(), sent);
+        assert_eq!(serde_json::to_value(&decision).unwrap(), sent);
     }
 }
