@@ -116,7 +116,10 @@ impl Facts {
         assert!(executions.iter().any(|found| found.pipeline_execution_id == execution), "{name}: {entry:#?}");
         if spec.token.is_none() {
             let ids = (Some(execution.to_string()), Some(action_execution_id.to_string()));
-            assert_eq!(pinned(decision), ids, "{name}: the intent pins the decision");
+            // Another status may be older than the ledger: it was read first, and the intent may have been written since.
+            if reason(decision) == Some(Reason::Delivered) {
+                assert_eq!(pinned(decision), ids, "{name}: the intent pins the decision");
+            }
         }
     }
 
