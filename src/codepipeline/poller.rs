@@ -103,11 +103,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         gone.iter().for_each(|key| pipelines.unsubscribe(key));
     }
 
-    /// A result was submitted: earlier polls of the pipeline are out of date.
-    pub fn invalidate(&self, pipeline: &str) {
+    /// A result was submitted to an action: earlier polls of the pipeline are out of date for its subscribers.
+    pub fn invalidate(&self, pipeline: &str, stage: &str, action: &str) {
         let now = self.now();
         if let Some(polled) = self.pipelines().polled.get_mut(pipeline) {
-            polled.schedule.invalidate(now);
+            polled.schedule.invalidate(stage, action, now);
             polled.rescheduled.notify_one();
         }
     }

@@ -134,7 +134,7 @@ impl<'a> Performer<'a> {
                     let spec = &self.reconciliation.decision().spec;
                     let response = self.context.codepipeline.put_approval_result(spec, &token, send_deadline).await;
                     if !matches!(response.result, Err(CallError::NotApplied { .. })) {
-                        self.context.poller.invalidate(&spec.pipeline_name);
+                        self.context.poller.invalidate(&spec.pipeline_name, &spec.stage_name, &spec.action_name);
                     }
                     self.request_id = response.request_id;
                     self.reconciliation.on_response(response.result);

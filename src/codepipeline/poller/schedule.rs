@@ -108,8 +108,6 @@ pub struct PollSchedule<K> {
     newest: Option<NewestPoll>,
     /// The snapshot of the newest poll that succeeded.
     snapshot: Option<Arc<PipelineSnapshot>>,
-    /// Polls that started before this are out of date.
-    invalidated_at: Option<Duration>,
     /// Consecutive polls that failed.
     failures: u32,
 }
@@ -128,7 +126,10 @@ struct Subscription {
     /// Tells this query from another one of the same subscriber.
     generation: u64,
     query: Query,
-    subscribed: Moment,
+    subscribed_at: Timestamp,
+    /// Polls that started before this, by the monotonic clock, are out of date: the subscription was made then, or the last submission
+    /// to the action of the query.
+    not_before: Duration,
     /// None while the subscriber is awake.
     wake: Option<WakeCondition>,
 }
@@ -136,16 +137,15 @@ struct Subscription {
 impl NewestPoll {
     /// Whether it is for this subscriber. A failed poll is for all, also if it started before the subscription or an
     /// invalidation: nothing is concluded from it but that the pipeline cannot be read, and no submission makes that out of date.
-    fn is_for(&self, invalidated_at: Option<Duration>, subscription: &Subscription) -> bool {
-        let is_current = invalidated_at.is_none_or(|invalidated_at| invalidated_at <= self.started)
-            && subscription.subscribed.elapsed <= self.started;
+    fn is_for(&self, subscription: &Subscription) -> bool {
+        let is_current = subscription.not_before <= self.started;
         self.poll.failure().is_some() || is_current && self.poll.covers(&subscription.query)
     }
 }
 
 impl<K> Default for PollSchedule<K> {
     fn default() -> Self {
-        Self { subscriptions: HashMap::new(), newest: None, snapshot: None, invalidated_at: None, failures: 0 }
+        Self { subscriptions: HashMap::new(), newest: None, snapshot: None, failures: 0 }
     }
 }
 
@@ -163,12 +163,12 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         if self.subscriptions.get(&key).is_some_and(|known| known.generation != generation) {
             self.subscriptions.remove(&key);
         }
-        let new = || Subscription { generation, query, subscribed: now, wake: None };
+        let new = || Subscription { generation, query, subscribed_at: now.wall, not_before: now.elapsed, wake: None };
         let subscription = self.subscriptions.entry(key).or_insert_with(new);
-        let newest = self.newest.as_ref().filter(|newest| newest.is_for(self.invalidated_at, subscription));
+        let newest = self.newest.as_ref().filter(|newest| newest.is_for(subscription));
         let newest = newest.map(|newest| newest.poll.clone()).filter(|poll| wake.is_met_by(poll));
         subscription.wake = newest.is_none().then_some(wake);
-        newest.map(|poll| PipelineObservation { subscribed_at: subscription.subscribed.wall, poll })
+        newest.map(|poll| PipelineObservation { subscribed_at: subscription.subscribed_at, poll })
     }
 
     /// Ends a subscription.
@@ -176,9 +176,14 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         self.subscriptions.remove(key);
     }
 
-    /// Marks all polls that started before now as out of date, because a result was submitted.
-    pub const fn invalidate(&mut self, now: Moment) {
-        self.invalidated_at = Some(now.elapsed);
+    /// Marks all polls that started before now as out of date for the subscribers to an action, because a result was submitted to
+    /// it. Other actions of the pipeline must not wait for it: anyone can submit results that CodePipeline refuses, again and again.
+    pub fn invalidate(&mut self, stage: &str, action: &str, now: Moment) {
+        for subscription in self.subscriptions.values_mut() {
+            if subscription.query.stage == stage && subscription.query.action == action {
+                subscription.not_before = now.elapsed;
+            }
+        }
     }
 
     /// Whether nobody subscribes.
@@ -205,9 +210,8 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         }
         let regular = newest.started + newest.interval;
         let soonest = regular.min(newest.started + MIN_POLL_INTERVAL);
-        let is_out_of_date = self.invalidated_at.is_some_and(|invalidated_at| newest.started < invalidated_at);
         let waiting = || self.subscriptions.values().filter(|subscription| subscription.wake.is_some());
-        if is_out_of_date || waiting().any(|subscription| !newest.is_for(self.invalidated_at, subscription)) {
+        if waiting().any(|subscription| !newest.is_for(subscription)) {
             return soonest;
         }
         let started_at = newest.poll.started_at;
@@ -241,7 +245,7 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         let newest = self.newest.insert(NewestPoll { poll: Arc::new(poll), started, interval });
         let mut woken = Vec::new();
         for (key, subscription) in &mut self.subscriptions {
-            if !newest.is_for(self.invalidated_at, subscription) {
+            if !newest.is_for(subscription) {
                 continue;
             }
             match &mut subscription.wake {

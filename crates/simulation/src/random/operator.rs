@@ -6,7 +6,9 @@ use super::polls::{Polls, moment};
 use super::reader::{Calls, describe_record};
 use super::{Checked, Fault, Replica, World, uid};
 use crate::fixtures::{self, SETTINGS};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, ReadyClass, Reason, Token};
+use approval_operator::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ReadyClass, Reason, Token,
+};
 use approval_operator::codepipeline::{
     CallError, ExecutionIds, PipelineObservation, Query, RecordQuery, RetryCause, WakeCondition, read_approval_record,
 };
@@ -186,7 +188,8 @@ impl World {
                     let response = self.send(replica, reconciliation.decision(), &token, fault);
                     if !matches!(response, Err(CallError::NotApplied { .. })) {
                         let sent = moment(self.clock(replica));
-                        self.operator(replica).polls.schedule.invalidate(sent);
+                        let ApprovalDecisionSpec { stage_name, action_name, .. } = &reconciliation.decision().spec;
+                        self.operator(replica).polls.schedule.invalidate(stage_name, action_name, sent);
                     }
                     reconciliation.on_response(response);
                 }

@@ -102,6 +102,11 @@ fn fail(schedule: &mut Schedule, seconds: u64, error: CallError) -> Vec<&'static
     schedule.publish(elapsed(seconds), INTERVAL, Poll::new(wall(seconds), Err(error)))
 }
 
+/// A result is submitted to the action of [`query`].
+fn invalidate(schedule: &mut Schedule, seconds: u64) {
+    schedule.invalidate("Production", "Approve", moment(seconds));
+}
+
 /// `ada` waits for a poll that differs from one that started at 0 and found the stage `A`.
 fn waiting(recheck_at: Option<u64>) -> (Schedule, Arc<Poll>) {
     let mut schedule = Schedule::default();
@@ -187,7 +192,7 @@ fn a_poll_that_does_not_cover_the_query_wakes_no_one() {
 #[test]
 fn an_invalidation_makes_earlier_polls_out_of_date() {
     let (mut schedule, _) = waiting(None);
-    schedule.invalidate(moment(10));
+    invalidate(&mut schedule, 10);
     assert_eq!(schedule.next_poll_at(), elapsed(1));
     assert!(subscribe(&mut schedule, "ada", 10, WakeCondition::Any).is_none());
     assert_eq!(poll(&mut schedule, 9, "B"), [""; 0], "it started before the invalidation");
@@ -195,14 +200,38 @@ fn an_invalidation_makes_earlier_polls_out_of_date() {
     assert_eq!(poll(&mut schedule, 10, "B"), ["ada"]);
     assert_eq!(schedule.next_poll_at(), elapsed(25));
     assert!(subscribe(&mut schedule, "ada", 11, WakeCondition::Any).is_some());
-    schedule.invalidate(moment(12));
-    assert_eq!(schedule.next_poll_at(), elapsed(11), "also while the subscriber is awake");
+    invalidate(&mut schedule, 12);
+    assert_eq!(schedule.next_poll_at(), elapsed(25), "the subscriber is awake, and waits for no poll");
+    assert!(subscribe(&mut schedule, "ada", 12, WakeCondition::Any).is_none());
+    assert_eq!(schedule.next_poll_at(), elapsed(11));
+}
+
+#[test]
+fn a_submission_to_one_action_neither_discards_nor_hastens_the_polls_of_another() {
+    let confirm = |stage: &str, action: &str| Query { stage: stage.into(), action: action.into(), ..query("bob") };
+    for other in [confirm("Production", "Confirm"), confirm("Staging", "Approve")] {
+        let (mut schedule, known) = waiting(None);
+        schedule.subscribe("bob", 1, other.clone(), WakeCondition::Any, moment(1));
+        assert_eq!(poll(&mut schedule, 1, "A"), ["bob"]);
+        schedule.unsubscribe(&"ada");
+        let wait = |schedule: &mut Schedule, known: &Arc<Poll>| {
+            schedule.subscribe("bob", 1, other.clone(), newer_than(known, None), moment(2))
+        };
+        let known = wait(&mut schedule, &known).map_or(known, |newest| newest.poll);
+        assert!(wait(&mut schedule, &known).is_none());
+        // Someone submits a result to the first action every second, and a poll takes longer than that.
+        for seconds in 2..=20 {
+            invalidate(&mut schedule, seconds);
+        }
+        assert_eq!(schedule.next_poll_at(), elapsed(16), "no one waits for the first action");
+        assert_eq!(poll(&mut schedule, 16, "B"), ["bob"], "it started before the last submission");
+    }
 }
 
 #[test]
 fn a_failed_poll_reaches_subscribers_even_if_it_started_before_an_invalidation_or_a_subscription() {
     let (mut schedule, _) = waiting(None);
-    schedule.invalidate(moment(10));
+    invalidate(&mut schedule, 10);
     subscribe(&mut schedule, "bob", 11, WakeCondition::Any);
     let mut woken = fail(&mut schedule, 9, unreachable());
     woken.sort_unstable();
@@ -223,7 +252,7 @@ fn failed_polls_back_off_from_a_second_to_a_minute() {
     for delay in [1, 2, 4, 8, 16, 32, 60, 60] {
         fail(&mut schedule, at, unreachable());
         assert_eq!(schedule.next_poll_at(), elapsed(at + delay));
-        schedule.invalidate(moment(at + 1));
+        invalidate(&mut schedule, at + 1);
         subscribe(&mut schedule, "bob", at + 1, WakeCondition::Any);
         assert_eq!(schedule.next_poll_at(), elapsed(at + delay), "neither subscribers nor invalidations shorten it");
         at += delay;
@@ -259,7 +288,7 @@ fn a_missing_pipeline_is_a_finding_and_not_a_failure() {
     let newest = subscribe(&mut schedule, "ada", 15, WakeCondition::Any).expect("a poll").poll;
     assert!(newest.failure().is_none() && newest.failing_since.is_none());
     assert!(schedule.start_poll().1.is_none(), "the next poll does not build on what a deleted pipeline had");
-    schedule.invalidate(moment(20));
+    invalidate(&mut schedule, 20);
     subscribe(&mut schedule, "ada", 20, newer_than(&newest, None));
     assert_eq!(fail(&mut schedule, 19, pipeline_not_found()), [""; 0], "an invalidation makes it out of date");
 }
