@@ -43,6 +43,8 @@ pub enum ApprovalRecord {
     Completed(CompletedApproval),
     /// Neither view shows it.
     NotVisible,
+    /// The part of history that the operator reads does not show it: a longer history proves nothing.
+    BeyondHistory,
 }
 
 /// How a request was completed.
@@ -112,7 +114,7 @@ async fn in_history(reader: &impl PipelineReader, request: RecordQuery<'_>) -> R
         pages = MAX_PAGES,
         "the approval request is not in the newest pages of the pipeline's history; older pages are not read"
     );
-    Ok(ApprovalRecord::NotVisible)
+    Ok(ApprovalRecord::BeyondHistory)
 }
 
 /// The state view ties a token to an action execution only while the approval is pending. A completed entry has no token, but
@@ -161,3 +163,6 @@ fn from_progress(progress: &ActionProgress, ids: ExecutionIds) -> ApprovalRecord
         ActionProgress::Completed(completion) => ApprovalRecord::Completed(CompletedApproval::new(completion, ids)),
     }
 }
+
+#[cfg(test)]
+mod tests;

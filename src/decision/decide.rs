@@ -191,6 +191,7 @@ fn expired(
         Some(Ok(ApprovalRecord::Completed(record))) if record.result == Some(observed.decision.spec.result.status) => {
             return Step::WriteStatus(Outcome::AlreadyDecided { record: record.clone(), exception: None });
         }
+        Some(Ok(ApprovalRecord::BeyondHistory)) => Some(Caveat::BeyondHistory),
         Some(Ok(_)) => None,
         Some(Err(_)) if last.is_none() && now < give_up_at => {
             return Step::WaitUntil(later(now, settings.poll_interval).min(give_up_at));

@@ -134,6 +134,9 @@ fn expired(expiry: &Expiry, caveat: Option<&Caveat>) -> String {
         Some(Caveat::HistoryUnreadable(detail)) => {
             format!("CodePipeline's history of the approval could not be read ({detail})")
         }
+        Some(Caveat::BeyondHistory) => {
+            "the part of CodePipeline's history that the operator reads does not show the approval".to_owned()
+        }
         Some(Caveat::NoTraceOfAttempt) => {
             "an attempt was sent, and CodePipeline's history shows no trace of it".to_owned()
         }
@@ -184,9 +187,9 @@ fn waiting_for_execution(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> S
             ExecutionPosition::PastApproval => format!(
                 "Execution {execution} ended, and CodePipeline's history does not show the outcome of its approval yet"
             ),
-            ExecutionPosition::BeyondHistory => {
-                format!("Execution {execution} started too long ago for the operator to read its history")
-            }
+            ExecutionPosition::BeyondHistory => format!(
+                "Could not read the whole history of execution {execution}; to respond to its approval, set spec.token"
+            ),
             ExecutionPosition::InProgress => format!("Execution {execution} is in progress"),
         },
         ExecutionWait::LaterExecution { execution, end } => format!(

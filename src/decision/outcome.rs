@@ -154,6 +154,8 @@ pub enum PriorAttempts {
 pub enum Caveat {
     /// The history of the approval cannot be read, for this reason.
     HistoryUnreadable(String),
+    /// The part of history that the operator reads does not show the approval.
+    BeyondHistory,
     /// An attempt was sent, and history shows no trace of it.
     NoTraceOfAttempt,
     /// History does not show the outcome of the approval of this execution.

@@ -46,7 +46,7 @@ pub(super) fn recover(
         }
         Some(Ok(ApprovalRecord::Pending(ids))) => (ids.clone(), true),
         Some(Ok(ApprovalRecord::Lagging(ids))) => (ids.clone(), is_reliable),
-        Some(Ok(ApprovalRecord::NotVisible)) => (known, is_reliable),
+        Some(Ok(ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory)) => (known, is_reliable),
     };
     if !is_conclusive {
         let next = later(now, settings.poll_interval).min(reliable_after);
@@ -56,8 +56,11 @@ pub(super) fn recover(
     // the same token again: if CodePipeline did accept one, it refuses this attempt.
     match permission {
         ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            let is_pending = matches!(observed.record(), Some(Ok(ApprovalRecord::Pending(_))));
-            let caveat = (!is_pending).then_some(Caveat::NoTraceOfAttempt);
+            let caveat = match observed.record() {
+                Some(Ok(ApprovalRecord::Pending(_))) => None,
+                Some(Ok(ApprovalRecord::BeyondHistory)) => Some(Caveat::BeyondHistory),
+                Some(_) | None => Some(Caveat::NoTraceOfAttempt),
+            };
             Step::WriteStatus(Outcome::Expired { expiry, caveat })
         }
         ControlFlow::Continue(_) => {
@@ -90,7 +93,9 @@ pub(super) fn completed(
             }
             return Step::WriteStatus(completed_by_others(observed.decision, record, Some(exception)));
         }
-        Some(Ok(ApprovalRecord::PipelineNotFound(_) | ApprovalRecord::NotVisible)) => return refused(),
+        Some(Ok(ApprovalRecord::PipelineNotFound(_) | ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory)) => {
+            return refused();
+        }
         Some(Ok(ApprovalRecord::Pending(ids) | ApprovalRecord::Lagging(ids))) => {
             (UnconfirmedCause::NotInHistory, ids.clone())
         }

@@ -287,8 +287,11 @@ fn no_response_to_a_read_invents_a_request_or_a_token() {
         // No response mentions a request with this token.
         let ids = ExecutionIds::default();
         let record = read_approval_record(&reader, RecordQuery { spec: &spec(), token: &token(), ids: &ids }).await;
-        let is_unknown =
-            matches!(record, Ok(ApprovalRecord::NotVisible | ApprovalRecord::PipelineNotFound(_)) | Err(_));
+        let is_unknown = matches!(
+            record,
+            Ok(ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory | ApprovalRecord::PipelineNotFound(_))
+                | Err(_)
+        );
         prop_assert!(is_unknown, "{record:?}");
         let id = ExecutionSelector::PipelineExecution(PipelineExecutionId(KNOWN_IDS[0].to_owned()));
         let revision = SourceRevision { revision_id: REVISION.to_owned(), action_name: None };

@@ -211,6 +211,9 @@ fn nothing_is_sent_after_a_limit() {
         "until notAfter a result may be sent": given(limited(), 59) => first_attempt(59);
         "at notAfter the operator first reads the history": given(limited(), 60) => Step::ReadRecord(token());
         "the request is not in it: expired": given(limited(), 60).record(ApprovalRecord::NotVisible) => expired();
+        "history is longer than what is read: the outcome does not claim that no result was accepted":
+            given(limited(), 60).record(ApprovalRecord::BeyondHistory)
+            => write(Outcome::Expired { expiry: Expiry::NotAfter(at(60)), caveat: Some(Caveat::BeyondHistory) });
         "the request is pending: expired": given(limited(), 60).record(ApprovalRecord::Pending(ids())) => expired();
         "the history lags: expired": given(limited(), 60).record(ApprovalRecord::Lagging(ids())) => expired();
         "a history that cannot be read is read again during the first minute of a new decision":

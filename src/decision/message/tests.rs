@@ -191,6 +191,11 @@ fn a_decision_that_is_not_submitted() {
                  allowed)",
             ),
             (
+                expired(not_after(), Some(Caveat::BeyondHistory)),
+                "spec.notAfter (2026-07-01T12:01:00Z) passed; nothing more is sent, but an earlier result may have \
+                 been accepted: the part of CodePipeline's history that the operator reads does not show the approval",
+            ),
+            (
                 expired(not_after(), Some(Caveat::NoTraceOfAttempt)),
                 "spec.notAfter (2026-07-01T12:01:00Z) passed; nothing more is sent, but an earlier result may have \
                  been accepted: an attempt was sent, and CodePipeline's history shows no trace of it",
@@ -248,7 +253,7 @@ fn a_decision_that_waits() {
             ),
             (
                 at_position(ExecutionPosition::BeyondHistory),
-                "Execution 4f1a9c2e started too long ago for the operator to read its history",
+                "Could not read the whole history of execution 4f1a9c2e; to respond to its approval, set spec.token",
             ),
             (at_position(ExecutionPosition::InProgress), "Execution 4f1a9c2e is in progress"),
             (
@@ -279,19 +284,11 @@ fn a_decision_that_waits() {
             decision.spec.source_revision = Some(SourceRevision { revision_id: "9b1f6d3".to_owned(), action_name });
         })
     };
-    let no_execution = || waiting_for(ExecutionWait::NoExecution);
-    check_for(
-        &by_revision(None),
-        Reason::Waiting,
-        WAITING,
-        [(no_execution(), "No execution of pipeline shop has the source revision 9b1f6d3 yet")],
-    );
-    check_for(
-        &by_revision(Some("Source")),
-        Reason::Waiting,
-        WAITING,
-        [(no_execution(), "No execution of pipeline shop has the source revision 9b1f6d3 of source action Source yet")],
-    );
+    for (action, of_action) in [(None, ""), (Some("Source"), " of source action Source")] {
+        let expected = format!("No execution of pipeline shop has the source revision 9b1f6d3{of_action} yet");
+        let rows = [(waiting_for(ExecutionWait::NoExecution), expected.as_str())];
+        check_for(&by_revision(action), Reason::Waiting, WAITING, rows);
+    }
 }
 
 #[test]

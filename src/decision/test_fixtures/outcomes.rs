@@ -78,6 +78,7 @@ pub fn outcomes() -> Vec<Outcome> {
         expired(Expiry::NotAfter(at(60)), None),
         expired(Expiry::WaitingLimit(at(60)), None),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::HistoryUnreadable(detail.clone()))),
+        expired(Expiry::NotAfter(at(60)), Some(Caveat::BeyondHistory)),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::NoTraceOfAttempt)),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::OutcomeNotInHistory { execution: execution() })),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::PipelineUnreadable(detail.clone()))),

@@ -251,6 +251,7 @@ pub fn describe_record(record: &Result<ApprovalRecord, CallError>) -> String {
         Ok(ApprovalRecord::Pending(_)) => "pending".to_owned(),
         Ok(ApprovalRecord::Lagging(_)) => "in progress, according to history".to_owned(),
         Ok(ApprovalRecord::NotVisible) => "not visible".to_owned(),
+        Ok(ApprovalRecord::BeyondHistory) => "beyond the history that is read".to_owned(),
         Ok(ApprovalRecord::PipelineNotFound(_)) => "no pipeline".to_owned(),
         Err(error) => format!("unreadable, {}", error.detail()),
     }

@@ -77,6 +77,7 @@ fn record() -> BoxedStrategy<ApprovalRecord> {
         ids().prop_map(ApprovalRecord::Pending),
         ids().prop_map(ApprovalRecord::Lagging),
         Just(ApprovalRecord::NotVisible),
+        Just(ApprovalRecord::BeyondHistory),
         completed.prop_map(|(result, summary, at, by, ids)| {
             ApprovalRecord::Completed(CompletedApproval { result, summary, at, by, ids })
         }),

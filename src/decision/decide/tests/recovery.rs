@@ -54,6 +54,8 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
             given(in_doubt(), 70).record(ApprovalRecord::NotVisible) => not_yet(unknown_ids(), 80);
         "not visible for a minute: the result is submitted again":
             given(in_doubt(), 80).record(ApprovalRecord::NotVisible) => next_after_doubt(2, 0, 80, unknown_ids());
+        "beyond the history that is read: the same token is submitted again":
+            given(in_doubt(), 80).record(ApprovalRecord::BeyondHistory) => next_after_doubt(2, 0, 80, unknown_ids());
         "lagging for a minute: the result is submitted again":
             given(in_doubt(), 80).record(ApprovalRecord::Lagging(ids())) => next_after_doubt(2, 0, 80, ids());
         "a read that started before the minute was over is not conclusive":
@@ -71,6 +73,9 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
         "after a limit and without a trace, the outcome does not claim that no result was accepted":
             given(in_doubt().not_after(at(20)), 80).record(ApprovalRecord::NotVisible)
             => expired_at_20(Some(Caveat::NoTraceOfAttempt));
+        "… nor that history shows no trace, if only a part of it was read":
+            given(in_doubt().not_after(at(20)), 80).record(ApprovalRecord::BeyondHistory)
+            => expired_at_20(Some(Caveat::BeyondHistory));
         "after a limit, the history comes first":
             given(in_doubt().not_after(at(20)), 20).record(completed_record(Approved, 9))
             => delivered_by(completed_approval(Approved, 9));
