@@ -1,13 +1,15 @@
 //! The snapshot of a pipeline that one poll reads: the state view, and the executions and history that its subscribers need. A snapshot
 //! builds on the previous one, so that a poll reads only what may have changed.
 
+mod history;
+
 use super::error::CallError;
-use super::pipeline::{ActionExecution, ActionProgress, ExecutionMode, PipelineExecution, PipelineState};
+use super::pipeline::{ActionExecution, PipelineExecution, PipelineState};
 use super::reader::PipelineReader;
-use crate::api::time::later;
 use crate::api::v1alpha1::{
     ApprovalDecisionSpec, Binding, Exception, ExecutionBinding, PipelineExecutionId, SourceRevision,
 };
+use history::ReadHistory;
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -83,8 +85,8 @@ pub struct PipelineSnapshot {
     pub executions: Vec<PipelineExecution>,
     /// The history of the queried actions: newest first within each execution.
     pub actions: Vec<ActionExecution>,
-    /// When the history of each execution was last read.
-    history_read_at: BTreeMap<String, Timestamp>,
+    /// What was read of the history of each execution.
+    history: BTreeMap<String, ReadHistory>,
     /// Action executions that the state view shows and history does not, and when they were first seen.
     missing_from_history: BTreeMap<String, Timestamp>,
     /// Executions that CodePipeline does not know, and the exceptions that say so.
@@ -103,12 +105,19 @@ impl PipelineSnapshot {
     pub fn is_equivalent(&self, other: &Self) -> bool {
         (&self.state, &self.executions, &self.actions, &self.unknown_executions)
             == (&other.state, &other.executions, &other.actions, &other.unknown_executions)
+            && self.read_actions().eq(other.read_actions())
     }
 
-    /// When the history of an execution was last read; never, if it is older than the history that is read.
+    /// The actions whose history was read, by execution.
+    fn read_actions(&self) -> impl Iterator<Item = (&String, &BTreeSet<(String, String)>)> {
+        self.history.iter().map(|(execution, read)| (execution, &read.actions))
+    }
+
+    /// When the history of an action in an execution was last read; never, if the operator could not read all of it.
     #[must_use]
-    pub fn history_read_at(&self, execution: &str) -> Option<Timestamp> {
-        self.history_read_at.get(execution).copied()
+    pub fn history_read_at(&self, execution: &str, stage: &str, action: &str) -> Option<Timestamp> {
+        let read = self.history.get(execution)?;
+        read.actions.iter().any(|read| (read.0.as_str(), read.1.as_str()) == (stage, action)).then_some(read.at)
     }
 
     /// Whether this is the first snapshot with an action execution that is not in history.
@@ -137,10 +146,8 @@ pub async fn read_snapshot(
 ) -> Result<PipelineSnapshot, CallError> {
     let state = reader.pipeline_state().await?;
     let Executions { known, unknown } = Executions::read(reader, started_at, &queries, previous).await?;
-    let (actions, history_read_at, missing_from_history) = previous
-        .map(|previous| {
-            (previous.actions.clone(), previous.history_read_at.clone(), previous.missing_from_history.clone())
-        })
+    let (actions, history, missing_from_history) = previous
+        .map(|previous| (previous.actions.clone(), previous.history.clone(), previous.missing_from_history.clone()))
         .unwrap_or_default();
     let mut snapshot = PipelineSnapshot {
         started_at,
@@ -148,7 +155,7 @@ pub async fn read_snapshot(
         state,
         executions: known,
         actions,
-        history_read_at,
+        history,
         missing_from_history,
         unknown_executions: unknown,
     };
@@ -180,10 +187,18 @@ impl PipelineSnapshot {
                 }
             }
         }
-        self.history_read_at.retain(|id, _| is_queried(id));
+        let queried = self.queried_actions();
+        self.history.retain(|id, read| {
+            read.actions.retain(|action| queried.contains(action));
+            is_queried(id)
+        });
         let mut actions = std::mem::take(&mut self.actions);
         actions.retain(|entry| self.is_relevant(entry));
         self.actions = actions;
+    }
+
+    fn queried_actions(&self) -> BTreeSet<(String, String)> {
+        self.queries.iter().map(|query| (query.stage.clone(), query.action.clone())).collect()
     }
 
     /// Whether an entry of history is about a queried execution, or ties a visible action execution to its execution.
@@ -191,94 +206,6 @@ impl PipelineSnapshot {
         self.queries.iter().any(|query| entry.is_of(&query.stage, &query.action))
             && (self.executions.iter().any(|execution| execution.id == entry.pipeline_execution_id)
                 || self.visible_executions().any(|id| *id == entry.action_execution_id))
-    }
-
-    /// The executions whose history may show more than is known.
-    fn executions_needing_history(&self) -> impl Iterator<Item = &PipelineExecution> {
-        let is_recent = |id: &String| {
-            let first_seen_at = self.missing_from_history.get(id).copied().unwrap_or(self.started_at);
-            self.started_at < later(first_seen_at, HISTORY_LAG)
-        };
-        // An execution of a queried action whose pipeline execution is not known yet.
-        let has_unassigned = self
-            .visible_executions()
-            .any(|id| self.actions.iter().all(|entry| entry.action_execution_id != *id) && is_recent(id));
-        // It was in progress when history was read, and the state view has moved past it.
-        let has_passed = |execution: &PipelineExecution| {
-            self.actions.iter().any(|entry| {
-                entry.pipeline_execution_id == execution.id
-                    && entry.progress == ActionProgress::InProgress
-                    && self.visible_executions().all(|id| *id != entry.action_execution_id)
-            })
-        };
-        let newest: HashSet<&str> = self
-            .queries
-            .iter()
-            .filter_map(|query| self.executions.iter().find(|execution| query.executions.selects(execution)))
-            .map(|execution| execution.id.as_str())
-            .collect();
-        self.executions.iter().filter(move |execution| {
-            let is_in_progress = execution.end().is_none();
-            let is_complete =
-                |read_at| execution.updated_at.is_none_or(|updated_at| later(updated_at, HISTORY_LAG) <= read_at);
-            if self.history_read_at(&execution.id).is_some_and(is_complete) {
-                is_in_progress && (has_unassigned || execution.mode == ExecutionMode::Parallel || has_passed(execution))
-            } else {
-                is_in_progress || newest.contains(execution.id.as_str())
-            }
-        })
-    }
-
-    /// Reads the history of these executions: pages of the whole pipeline while that takes fewer calls than reading each
-    /// execution.
-    async fn read_history(
-        &mut self,
-        reader: &impl PipelineReader,
-        wanted: Vec<PipelineExecution>,
-    ) -> Result<(), CallError> {
-        let (mut entries, mut next) = (Vec::<ActionExecution>::new(), None);
-        let mut left: Vec<&PipelineExecution> = wanted.iter().collect();
-        for pages in 0..MAX_PAGES {
-            if left.iter().filter(|execution| execution.started_at.is_some()).count() <= pages {
-                break;
-            }
-            let page = reader.action_executions(None, next).await?;
-            entries.extend(page.items);
-            next = page.next;
-            let reached = entries.last().and_then(|entry| entry.started_at);
-            let is_reached = |execution: &PipelineExecution| {
-                next.is_none()
-                    || reached.zip(execution.started_at).is_some_and(|(reached, started_at)| reached < started_at)
-            };
-            left.retain(|execution| execution.started_at.is_none() || !is_reached(execution));
-            if next.is_none() {
-                break;
-            }
-        }
-        if left.len() > MAX_PAGES {
-            tracing::warn!(
-                skipped = left.len() - MAX_PAGES,
-                "decisions wait for more executions than the operator reads the history of; the older ones are skipped"
-            );
-        }
-        let skipped: HashSet<&str> = left.iter().skip(MAX_PAGES).map(|execution| execution.id.as_str()).collect();
-        for execution in left.iter().take(MAX_PAGES) {
-            match reader.action_executions(Some(&execution.id), None).await {
-                Ok(page) => entries.extend(page.items),
-                Err(error) if error.unknown_execution().is_some() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        for execution in wanted.iter().filter(|execution| !skipped.contains(execution.id.as_str())) {
-            self.history_read_at.insert(execution.id.clone(), self.started_at);
-        }
-        // An entry that moved to the next page between two reads is there twice.
-        let mut ids = HashSet::new();
-        entries.retain(|entry| self.is_relevant(entry) && ids.insert(entry.action_execution_id.clone()));
-        self.actions.retain(|known| !ids.contains(&known.action_execution_id));
-        entries.append(&mut self.actions);
-        self.actions = entries;
-        Ok(())
     }
 }
 

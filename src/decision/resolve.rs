@@ -98,7 +98,7 @@ pub enum ExecutionPosition {
     AtApproval,
     /// Past the approval, whose outcome is not in history yet.
     PastApproval,
-    /// Older than the history that is read.
+    /// Somewhere that only history shows, and the operator could not read all of that.
     BeyondHistory,
     /// Somewhere else.
     InProgress,
@@ -219,12 +219,16 @@ impl ObservedAction<'_> {
         let ids: Vec<String> = executions.iter().map(|execution| execution.id.clone()).collect();
         let started_at = executions.iter().filter_map(|execution| self.newest_entry(execution)?.started_at).max();
         let reliable_after = started_at.map_or(Timestamp::MIN, |started_at| later(started_at, HISTORY_LAG));
-        let read_at = |execution: &&PipelineExecution| self.snapshot.history_read_at(&execution.id);
-        if executions.iter().all(|execution| read_at(execution).is_some_and(|read_at| reliable_after <= read_at)) {
+        let is_reliable = |read_at| reliable_after <= read_at;
+        if executions.iter().all(|execution| self.history_read_at(execution).is_some_and(is_reliable)) {
             Resolution::Ambiguous(ids)
         } else {
             Resolution::NotYet { wait: ExecutionWait::Several(ids), recheck_at: Some(reliable_after) }
         }
+    }
+
+    fn history_read_at(&self, execution: &PipelineExecution) -> Option<Timestamp> {
+        self.snapshot.history_read_at(&execution.id, &self.spec.stage_name, &self.spec.action_name)
     }
 
     fn newest_entry(&self, execution: &PipelineExecution) -> Option<&ActionExecution> {
@@ -272,7 +276,7 @@ impl ObservedAction<'_> {
 
     /// The execution has not reached the approval, according to history.
     fn before_approval(&self, execution: &PipelineExecution) -> Resolution {
-        let Some(read_at) = self.snapshot.history_read_at(&execution.id) else {
+        let Some(read_at) = self.history_read_at(execution) else {
             return self.wait(execution, ExecutionPosition::BeyondHistory, None);
         };
         let Some(end) = execution.end() else {
@@ -297,7 +301,7 @@ impl ObservedAction<'_> {
                 // were listed.
                 let changed_at = execution.updated_at.max(entry.started_at);
                 let reliable_after = changed_at.map_or(Timestamp::MIN, |changed_at| later(changed_at, HISTORY_LAG));
-                if self.snapshot.history_read_at(&execution.id).is_none_or(|read_at| read_at < reliable_after) {
+                if self.history_read_at(execution).is_none_or(|read_at| read_at < reliable_after) {
                     return self.wait(execution, ExecutionPosition::PastApproval, Some(reliable_after));
                 }
                 // An edit of the pipeline cancels a pending approval, and history never shows that.

@@ -1,7 +1,10 @@
 //! Snapshots of pipelines whose lists are longer than a page: what they contain, and how many calls they take.
 
 use super::*;
-use crate::codepipeline::{ActionState, ExecutionEnd, ExecutionStatus, LatestExecution, Page, RetryCause, StageState};
+use crate::codepipeline::{
+    ActionProgress, ActionState, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, RetryCause,
+    StageState,
+};
 use futures::FutureExt;
 use std::sync::Mutex;
 
@@ -12,6 +15,8 @@ struct LongPipeline {
     executions: Vec<PipelineExecution>,
     /// Newest first.
     entries: Vec<ActionExecution>,
+    /// The execution that history does not know.
+    unknown_to_history: Option<&'static str>,
     /// The action execution that the state view shows.
     visible: Option<&'static str>,
     /// An execution that starts before the second page is read.
@@ -59,6 +64,7 @@ impl LongPipeline {
             page_size: 10,
             executions: numbers.clone().rev().map(|number| execution(number, status(number))).collect(),
             entries: numbers.clone().rev().map(entry).collect(),
+            unknown_to_history: None,
             visible: None,
             starts_between_pages: Mutex::default(),
             calls: Mutex::default(),
@@ -109,7 +115,6 @@ impl PipelineReader for LongPipeline {
 
     async fn pipeline_execution(&self, id: &str) -> Result<PipelineExecution, CallError> {
         self.record_call(format!("get {id}"));
-        let exception = Exception { r#type: "PipelineExecutionNotFoundException".to_owned(), message: String::new() };
         let found = self.executions.iter().find(|execution| execution.id == id);
         let found = found.map(|execution| PipelineExecution {
             started_at: None,
@@ -117,11 +122,7 @@ impl PipelineReader for LongPipeline {
             source_revisions: Vec::new(),
             ..execution.clone()
         });
-        found.ok_or(CallError::NotApplied {
-            cause: RetryCause::ServiceUnavailable,
-            exception: Some(exception),
-            detail: String::new(),
-        })
+        found.ok_or_else(execution_not_found)
     }
 
     async fn action_executions(
@@ -130,10 +131,19 @@ impl PipelineReader for LongPipeline {
         page: Option<String>,
     ) -> Result<Page<ActionExecution>, CallError> {
         self.record_call(format!("history {}", execution.unwrap_or("of all")));
+        if execution.is_some() && execution == self.unknown_to_history {
+            return Err(execution_not_found());
+        }
         let is_wanted = |entry: &&ActionExecution| execution.is_none_or(|id| id == entry.pipeline_execution_id);
         let entries: Vec<_> = self.entries.iter().filter(is_wanted).cloned().collect();
         Ok(self.page_of(&entries, page))
     }
+}
+
+fn execution_not_found() -> CallError {
+    let exception = Exception { r#type: "PipelineExecutionNotFoundException".to_owned(), message: String::new() };
+    let (cause, exception) = (RetryCause::ServiceUnavailable, Some(exception));
+    CallError::NotApplied { cause, exception, detail: String::new() }
 }
 
 fn query(executions: ExecutionSelector) -> Query {
@@ -159,6 +169,11 @@ fn history(snapshot: &PipelineSnapshot) -> Vec<&str> {
     snapshot.actions.iter().map(|entry| entry.action_execution_id.as_str()).collect()
 }
 
+/// When the history of an action in execution 0 was read.
+fn history_read_at(snapshot: &PipelineSnapshot, action: &str) -> Option<Timestamp> {
+    snapshot.history_read_at("execution-0", "Production", action)
+}
+
 #[test]
 fn every_page_is_read_once_to_find_a_revision() {
     let pipeline = LongPipeline::new(0..35);
@@ -175,7 +190,7 @@ fn an_execution_id_is_found_without_reading_every_page() {
     let pipeline = LongPipeline::new(0..200);
     let snapshot = pipeline.snapshot(LATE, &[by_id(0)], None);
     assert_eq!((ids(&snapshot), history(&snapshot)), (vec!["execution-0"], vec!["action-0"]));
-    assert_eq!(snapshot.history_read_at("execution-0"), Some(at(LATE)));
+    assert_eq!(history_read_at(&snapshot, "Approve"), Some(at(LATE)));
     assert!(pipeline.calls.lock().expect("no panic").len() <= 5, "{:?}", pipeline.calls);
 }
 
@@ -264,4 +279,64 @@ fn a_revision_is_found_behind_more_than_a_page_of_executions_that_started_since_
     pipeline.entries.insert(0, entry(27));
     let second = pipeline.snapshot(1060, &[by_revision(27)], Some(&first));
     assert_eq!((ids(&second), history(&second)), (vec!["execution-27"], vec!["action-27"]));
+}
+
+#[test]
+fn history_counts_as_read_only_for_the_actions_whose_entries_are_kept() {
+    let mut pipeline = LongPipeline::new(0..3);
+    pipeline.executions.iter_mut().for_each(|execution| execution.status = SUCCEEDED);
+    let confirm =
+        ActionExecution { action_execution_id: "confirm-0".into(), action_name: "Confirm".into(), ..entry(0) };
+    pipeline.entries.push(confirm);
+    let confirm = |query| Query { action: "Confirm".to_owned(), ..query };
+    for query in [by_id(0), by_revision(0)] {
+        let mut snapshot = None;
+        // The previous snapshot has the history of the same execution, but not of both actions.
+        for (queries, entries) in [
+            (vec![query.clone()], vec!["action-0"]),
+            (vec![confirm(query.clone())], vec!["confirm-0"]),
+            (vec![query.clone(), confirm(query.clone())], vec!["action-0", "confirm-0"]),
+            (vec![query.clone()], vec!["action-0"]),
+            (vec![confirm(query), by_id(1)], vec!["action-1", "action-0", "confirm-0"]),
+        ] {
+            let next = pipeline.snapshot(LATE, &queries, snapshot.as_ref());
+            assert_eq!(history(&next), entries);
+            for action in ["Approve", "Confirm"] {
+                let is_kept = next.actions.iter().any(|entry| entry.action_name == action);
+                assert_eq!(history_read_at(&next, action).is_some(), is_kept, "{action}: {queries:?}");
+            }
+            snapshot = Some(next);
+        }
+        let again = pipeline.snapshot(LATE, &[by_id(1)], snapshot.as_ref());
+        assert_eq!((history(&again), pipeline.calls_of("history")), (vec!["action-1"], 0), "it is read once");
+    }
+}
+
+#[test]
+fn every_page_of_the_history_of_an_execution_is_read_or_it_counts_as_unread() {
+    let mut pipeline = LongPipeline::new(0..1);
+    let other = |number| ActionExecution { action_name: "Other".into(), ..entry(number) };
+    for (count, expected) in [(9, Some(at(LATE))), (10, Some(at(LATE))), (199, Some(at(LATE))), (200, None)] {
+        pipeline.entries = (1..=count).rev().map(other).chain([entry(0)]).collect();
+        for (number, entry) in pipeline.entries.iter_mut().enumerate() {
+            entry.pipeline_execution_id = "execution-0".to_owned();
+            entry.action_execution_id = format!("action-{number}");
+        }
+        let snapshot = pipeline.snapshot(LATE, &[by_id(0)], None);
+        assert_eq!(history_read_at(&snapshot, "Approve"), expected, "behind {count} others");
+        assert_eq!(history(&snapshot).len(), usize::from(expected.is_some()));
+    }
+}
+
+#[test]
+fn history_that_could_not_be_read_counts_as_unread_until_it_can_be() {
+    let mut pipeline = LongPipeline::new(0..30);
+    pipeline.entries.retain(|entry| entry.pipeline_execution_id != "execution-0");
+    pipeline.unknown_to_history = Some("execution-0");
+    let first = pipeline.snapshot(LATE, &[by_id(0)], None);
+    assert_eq!(history_read_at(&first, "Approve"), None);
+    pipeline.unknown_to_history = None;
+    let second = pipeline.snapshot(LATE + 15, &[by_id(0)], Some(&first));
+    assert_eq!(history_read_at(&second, "Approve"), Some(at(LATE + 15)));
+    assert!(!second.is_equivalent(&first), "that it is empty is new");
 }
