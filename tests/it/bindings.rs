@@ -5,6 +5,7 @@ mod execution;
 mod refused;
 mod revision;
 mod succession;
+mod two_approvals;
 
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason};
 use local_codepipeline::api::Operation;
