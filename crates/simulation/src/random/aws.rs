@@ -2,7 +2,7 @@
 //! the operators never see.
 
 use super::actual_state::{ActualState, Execution, Request};
-use super::{PipelineChange, Scenario, Shape, ShipAction, Summary, seconds};
+use super::{PipelineChange, Scenario, SecondApproval, Shape, ShipAction, Summary, seconds};
 use crate::fixtures;
 use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, SourceRevision, Token};
 use approval_operator::codepipeline::CallError;
@@ -17,6 +17,7 @@ use std::collections::HashMap;
 pub const PIPELINE: &str = "shop";
 pub const STAGE: &str = "Production";
 pub const APPROVAL: &str = "Approve";
+pub const SECOND_APPROVAL: &str = "Confirm";
 pub const SOURCES: [&str; 2] = ["Git", "Image"];
 /// The actions other than the approval that may be in progress, and their stages.
 const OTHER_ACTIONS: [(&str, &str); 4] = [("Build", "Compile"), (STAGE, "Check"), (STAGE, "Ship"), ("Ship", "Ship")];
@@ -56,6 +57,14 @@ fn action(name: &str) -> ActionDefinition {
     ActionDefinition::new(name, Category::Build).expect("a name").duration(ActionDuration::UntilCompleted)
 }
 
+/// The stage of the second approval.
+pub fn second_stage(scenario: &Scenario) -> &'static str {
+    match scenario.second_approval {
+        Some(SecondApproval::InAnEarlierStage) => "Staging",
+        Some(SecondApproval::BesideTheFirst) | None => STAGE,
+    }
+}
+
 fn definition(scenario: &Scenario, shape: Shape) -> PipelineDefinition {
     let stage = |name: &str, actions| StageDefinition::new(name, actions).expect("a name");
     let sources = SOURCES.map(|name| {
@@ -66,14 +75,20 @@ fn definition(scenario: &Scenario, shape: Shape) -> PipelineDefinition {
     if scenario.build {
         stages.push(stage("Build", vec![action("Compile")]));
     }
-    let approval = ActionDefinition::new(APPROVAL, Category::Approval).expect("a name");
-    let mut approval = approval.timeout_in_minutes(scenario.timeout_minutes).run_order(2);
-    if scenario.summary_required {
-        approval = approval.summary_required();
+    let approval = |name| {
+        let approval = ActionDefinition::new(name, Category::Approval).expect("a name");
+        let approval = approval.timeout_in_minutes(scenario.timeout_minutes).run_order(2);
+        if scenario.summary_required { approval.summary_required() } else { approval }
+    };
+    if scenario.second_approval == Some(SecondApproval::InAnEarlierStage) {
+        stages.push(stage("Staging", vec![approval(SECOND_APPROVAL)]));
     }
     let mut actions = vec![ActionDefinition::new("Prepare", Category::Build).expect("a name")];
     if shape == Shape::Whole {
-        actions.push(approval);
+        actions.push(approval(APPROVAL));
+    }
+    if scenario.second_approval == Some(SecondApproval::BesideTheFirst) {
+        actions.push(approval(SECOND_APPROVAL));
     }
     if scenario.check {
         actions.push(action("Check").run_order(2));
@@ -236,7 +251,7 @@ impl Aws {
             }),
             PipelineChange::Retry { execution, all } => self.execution(execution).and_then(|id| {
                 let mode = if all { RetryMode::AllActions } else { RetryMode::FailedActions };
-                let stages = ["Build", STAGE, "Ship"];
+                let stages = ["Build", "Staging", STAGE, "Ship"];
                 let stage =
                     stages.iter().find(|stage| self.service.retry_stage(now, PIPELINE, stage, id, mode).is_ok())?;
                 Some(format!("someone retries stage {stage} of execution {}", short(&id.to_string())))
@@ -247,7 +262,9 @@ impl Aws {
                 Some(format!("someone stops execution {} ({mode:?})", short(&id.to_string())))
             }),
             PipelineChange::Respond { request, result, summary } => self.pending(request).and_then(|token| {
-                self.put_approval_result((STAGE, APPROVAL), &token, result, (summary.text(), "ada")).ok()?;
+                let request = self.newest()?.request_of(&token.0)?.clone();
+                let action = (request.stage.as_str(), request.action.as_str());
+                self.put_approval_result(action, &token, result, (summary.text(), "ada")).ok()?;
                 let execution = self.execution_of(&token);
                 Some(format!("someone else responds {result} to execution {execution} (summary: {summary:?})"))
             }),

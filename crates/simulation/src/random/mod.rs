@@ -11,6 +11,7 @@ mod oracle;
 mod polls;
 mod properties;
 pub mod reader;
+mod regressions;
 mod users;
 
 use crate::fixtures;
@@ -115,6 +116,8 @@ pub enum DecisionChange {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ActionChoice {
     Approval,
+    /// The pipeline may not have it.
+    SecondApproval,
     Unknown,
     NotAnApproval,
     InUnknownStage,
@@ -164,7 +167,9 @@ pub struct Scenario {
     pub ship: Option<ShipAction>,
     /// How long the source actions take.
     pub source_seconds: i64,
-    /// The timeout of the approval.
+    /// Another approval.
+    pub second_approval: Option<SecondApproval>,
+    /// The timeout of the approvals.
     pub timeout_minutes: u32,
     pub summary_required: bool,
     /// In milliseconds: of tokens, starts, decisions and cancellations.
@@ -177,13 +182,29 @@ pub struct Scenario {
     /// Whether there is a second replica.
     pub has_second_replica: bool,
     /// The decisions at the start.
-    pub decisions: Vec<(BindTo, ApprovalStatus, Summary)>,
+    pub decisions: Vec<NewDecision>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ShipAction {
     InTheSameStage,
     InALaterStage,
+}
+
+/// Where the second approval is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SecondApproval {
+    InAnEarlierStage,
+    BesideTheFirst,
+}
+
+/// A decision that someone creates.
+#[derive(Clone, Debug)]
+pub struct NewDecision {
+    pub bind_to: BindTo,
+    pub action: ActionChoice,
+    pub result: ApprovalStatus,
+    pub summary: Summary,
 }
 
 pub type Checked = Result<(), String>;
@@ -228,8 +249,8 @@ impl World {
             scenario,
         };
         world.start([0, 0]);
-        for (number, (bind_to, result, summary)) in world.scenario.decisions.clone().into_iter().enumerate() {
-            world.create(number, &bind_to, result, summary);
+        for (number, decision) in world.scenario.decisions.clone().iter().enumerate() {
+            world.create(number, decision);
         }
         world
     }

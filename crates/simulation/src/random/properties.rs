@@ -1,8 +1,8 @@
 //! What holds in every random history, and that the histories cover every kind.
 
 use super::{
-    ActionChoice, BindTo, DecisionChange, Fault, Move, PipelineChange, PollPlan, Replica, Scenario, Shape, ShipAction,
-    Summary, World,
+    ActionChoice, BindTo, DecisionChange, Fault, Move, NewDecision, PipelineChange, PollPlan, Replica, Scenario,
+    SecondApproval, Shape, ShipAction, Summary, World,
 };
 use approval_operator::api::v1alpha1::{ApprovalStatus, Reason};
 use local_codepipeline::model::{ExecutionMode, TokenRule};
@@ -81,8 +81,9 @@ fn bind_to() -> impl Strategy<Value = BindTo> {
 
 fn decision_change() -> impl Strategy<Value = DecisionChange> {
     let action = prop_oneof![
-        4 => Just(ActionChoice::Approval),
-        1 => select(vec![ActionChoice::Unknown, ActionChoice::NotAnApproval, ActionChoice::InUnknownStage]),
+        3 => Just(ActionChoice::Approval),
+        2 => Just(ActionChoice::SecondApproval),
+        2 => select(vec![ActionChoice::Unknown, ActionChoice::NotAnApproval, ActionChoice::InUnknownStage]),
     ];
     prop_oneof![
         6 => bind_to().prop_map(DecisionChange::Bind),
@@ -90,7 +91,7 @@ fn decision_change() -> impl Strategy<Value = DecisionChange> {
         2 => prop::bool::weighted(0.3).prop_map(DecisionChange::Suspend),
         2 => Just(DecisionChange::ClearNotAfter),
         2 => (0..=120_i64).prop_map(DecisionChange::SetNotAfter),
-        1 => action.prop_map(DecisionChange::SetAction),
+        2 => action.prop_map(DecisionChange::SetAction),
         5 => Just(DecisionChange::Annotate),
         1 => Just(DecisionChange::Delete),
         2 => Just(DecisionChange::Restore),
@@ -126,37 +127,50 @@ fn any_move() -> impl Strategy<Value = Move> {
     ]
 }
 
+fn new_decision() -> impl Strategy<Value = NewDecision> {
+    let action = prop_oneof![3 => Just(ActionChoice::Approval), 1 => Just(ActionChoice::SecondApproval)];
+    (bind_to(), action, result(), summary()).prop_map(|(bind_to, action, result, summary)| NewDecision {
+        bind_to,
+        action,
+        result,
+        summary,
+    })
+}
+
 /// Clocks differ by at most 5 s, and history lags by less than a minute, as the operator assumes.
 fn scenario() -> impl Strategy<Value = Scenario> {
     let mode = select(vec![ExecutionMode::Superseded, ExecutionMode::Queued, ExecutionMode::Parallel]);
     let ship = option::of(select(vec![ShipAction::InTheSameStage, ShipAction::InALaterStage]));
     let shape = (mode, any::<bool>(), prop::bool::weighted(0.4), ship, select(vec![0, 0, 3]));
-    let approval = (select(vec![5, 20, 10_080]), prop::bool::weighted(0.1));
+    let second_approval = option::of(select(vec![SecondApproval::InAnEarlierStage, SecondApproval::BesideTheFirst]));
+    let approval = (second_approval, select(vec![5, 20, 10_080]), prop::bool::weighted(0.1));
     let lags = (0..=10_000_i64, 0..=1_500_i64, 0..=45_000_i64, select(vec![0, 60_000, 120_000, 600_000]));
     let tokens = prop_oneof![3 => Just(TokenRule::ActionExecutionId), 1 => Just(TokenRule::Independent)];
     let clocks = (-5_000..=0_i64, 0..=5_000_i64, 0..=5_000_i64);
     let others = (select(vec![100, 100, 4]), clocks, prop::bool::weighted(0.3));
-    let decisions = vec((bind_to(), result(), summary()), 1..4);
-    (shape, approval, lags, tokens, others, decisions).prop_map(|(shape, approval, lags, tokens, others, decisions)| {
-        let (mode, build, check, ship, source_seconds) = shape;
-        let (timeout_minutes, summary_required) = approval;
-        let (page_size, (slowest, a, b), has_second_replica) = others;
-        Scenario {
-            mode,
-            build,
-            check,
-            ship,
-            source_seconds,
-            timeout_minutes,
-            summary_required,
-            lags: lags.into(),
-            tokens,
-            page_size,
-            clock_offsets: [slowest + a, slowest + b],
-            has_second_replica,
-            decisions,
-        }
-    })
+    (shape, approval, lags, tokens, others, vec(new_decision(), 1..4)).prop_map(
+        |(shape, approval, lags, tokens, others, decisions)| {
+            let (mode, build, check, ship, source_seconds) = shape;
+            let (second_approval, timeout_minutes, summary_required) = approval;
+            let (page_size, (slowest, a, b), has_second_replica) = others;
+            Scenario {
+                mode,
+                build,
+                check,
+                ship,
+                source_seconds,
+                second_approval,
+                timeout_minutes,
+                summary_required,
+                lags: lags.into(),
+                tokens,
+                page_size,
+                clock_offsets: [slowest + a, slowest + b],
+                has_second_replica,
+                decisions,
+            }
+        },
+    )
 }
 
 proptest! {

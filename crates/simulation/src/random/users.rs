@@ -1,10 +1,10 @@
 //! What users do to decisions: create, edit, suspend, annotate, delete and restore them, as far as the CRD's rules permit.
 
-use super::aws::{APPROVAL, PIPELINE, SOURCES, STAGE, revision};
-use super::{ActionChoice, BindTo, DecisionChange, StoredDecision, Summary, World};
+use super::aws::{APPROVAL, PIPELINE, SECOND_APPROVAL, SOURCES, STAGE, revision, second_stage};
+use super::{ActionChoice, BindTo, DecisionChange, NewDecision, StoredDecision, World};
 use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalStatus, PipelineExecutionId, ReadyClass, Reason, SourceRevision,
+    ApprovalDecision, ApprovalDecisionSpec, PipelineExecutionId, ReadyClass, Reason, SourceRevision,
 };
 use approval_operator::decision::current_reason;
 use jiff::SignedDuration;
@@ -19,16 +19,17 @@ impl World {
         self.aws().record_state();
     }
 
-    pub(super) fn create(&mut self, number: usize, bind_to: &BindTo, result: ApprovalStatus, summary: Summary) {
+    pub(super) fn create(&mut self, number: usize, new: &NewDecision) {
         let created = Time(self.now());
-        let decision = fixtures::fresh().with_result(result, summary.text()).with(|decision| {
+        let decision = fixtures::fresh().with_result(new.result, new.summary.text()).with(|decision| {
             decision.metadata.name = Some(format!("decision-{number}"));
             decision.metadata.uid = Some(format!("uid-{number}"));
             decision.metadata.creation_timestamp = Some(created);
             decision.spec.pipeline_name = PIPELINE.to_owned();
         });
         self.decisions.push(StoredDecision::default());
-        let spec = self.bound(decision.spec.clone(), bind_to);
+        let spec = self.bound(decision.spec.clone(), &new.bind_to);
+        let spec = self.at_action(spec, new.action);
         self.note(format_args!("someone creates decision {number}: {spec:?}"));
         self.store(number, decision.with(|decision| decision.spec = spec));
     }
@@ -60,6 +61,17 @@ impl World {
         spec
     }
 
+    fn at_action(&self, spec: ApprovalDecisionSpec, choice: ActionChoice) -> ApprovalDecisionSpec {
+        let (stage, action) = match choice {
+            ActionChoice::Approval => (STAGE, APPROVAL),
+            ActionChoice::SecondApproval => (second_stage(&self.scenario), SECOND_APPROVAL),
+            ActionChoice::Unknown => (STAGE, "Nothing"),
+            ActionChoice::NotAnApproval => (STAGE, "Prepare"),
+            ActionChoice::InUnknownStage => ("Nowhere", APPROVAL),
+        };
+        ApprovalDecisionSpec { stage_name: stage.to_owned(), action_name: action.to_owned(), ..spec }
+    }
+
     pub(super) fn change(&mut self, number: usize, change: &DecisionChange) {
         let now = self.now();
         let Some(old) = self.decisions[number].live().cloned() else {
@@ -80,15 +92,7 @@ impl World {
             DecisionChange::SetNotAfter(seconds) => {
                 spec = old.clone().not_after(now + SignedDuration::from_secs(*seconds)).spec;
             }
-            DecisionChange::SetAction(choice) => {
-                let (stage, action) = match choice {
-                    ActionChoice::Approval => (STAGE, APPROVAL),
-                    ActionChoice::Unknown => (STAGE, "Nothing"),
-                    ActionChoice::NotAnApproval => (STAGE, "Prepare"),
-                    ActionChoice::InUnknownStage => ("Nowhere", APPROVAL),
-                };
-                (spec.stage_name, spec.action_name) = (stage.to_owned(), action.to_owned());
-            }
+            DecisionChange::SetAction(choice) => spec = self.at_action(spec, *choice),
             DecisionChange::Annotate => {
                 self.note(format_args!("someone annotates decision {number}"));
                 let value = self.decisions[number].versions.len().to_string();
