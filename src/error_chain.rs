@@ -1,4 +1,4 @@
-//! Errors with their causes, in one line.
+//! Errors and their causes.
 
 use std::error::Error;
 
@@ -15,4 +15,17 @@ pub fn display_chain(error: &(dyn Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+/// The first error of this type among an error and its causes.
+#[must_use]
+pub fn caused_by<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }

@@ -1,8 +1,9 @@
 //! What a failed call means, classified by what resolves it: an edit of the decision, a retry once an external cause is gone,
 //! or a read of CodePipeline's history, because the request may have been applied.
 
+use super::response::describe_unreadable;
 use crate::api::v1alpha1::{Exception, Reason};
-use crate::error_chain::display_chain;
+use crate::error_chain::{caused_by, display_chain};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -180,7 +181,10 @@ where
         let message = context.err().message().unwrap_or_default().to_owned();
         return classify_response(status, name, message);
     }
-    let detail = display_chain(&error);
+    let detail = match &error {
+        SdkError::ResponseError(context) => describe_unreadable(context.raw(), &error),
+        _ => display_chain(&error),
+    };
     if transmission == Transmission::NotStarted {
         // Between building a request and sending it, the SDK fetches credentials. A timeout there points to the credentials.
         let credentials = caused_by::<CredentialsError>(&error).is_some()
@@ -223,17 +227,6 @@ fn is_exception_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.len() <= MAX_EXCEPTION_NAME
         && name.chars().all(|letter| letter.is_ascii_alphanumeric())
-}
-
-fn caused_by<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
 }
 
 impl CallError {

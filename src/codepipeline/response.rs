@@ -2,7 +2,10 @@
 //! operator and CodePipeline can respond too, and such a response may not even end.
 
 use super::operation::Operation;
+use crate::error_chain::{caused_by, display_chain};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
 use axum::body::Bytes;
 use futures::future::ready;
 use futures::{TryStreamExt, stream};
@@ -10,6 +13,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use serde::de::IgnoredAny;
 use std::collections::HashMap;
+use std::error::Error;
 
 /// Why a successful response does not come from CodePipeline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -69,4 +73,25 @@ pub(super) fn validate_response(operation: Operation, body: &[u8]) -> Result<(),
     } else {
         Err(InvalidResponse::WrongOperation(operation))
     }
+}
+
+/// What is wrong with a response that the SDK could not read, for users. The SDK's own words hide the HTTP status, and take a
+/// page of a proxy for malformed JSON of CodePipeline.
+pub(super) fn describe_unreadable(response: &HttpResponse, error: &(dyn Error + 'static)) -> String {
+    let status = response.status().as_u16();
+    let unreadable = || format!("HTTP status {status}, and the response could not be read: {}", display_chain(error));
+    let Some(body) = response.body().bytes() else { return unreadable() };
+    let problem = if body.trim_ascii().is_empty() {
+        "the response is empty".to_owned()
+    } else if serde_json::from_slice::<IgnoredAny>(body).is_err() {
+        "the response is not JSON".to_owned()
+    } else if let Some(invalid) = caused_by::<InvalidResponse>(error) {
+        invalid.to_string()
+    } else if let Some(metadata) = caused_by::<ErrorMetadata>(error) {
+        // CodePipeline always names the exception.
+        format!("the response names no exception ({})", metadata.message().unwrap_or("without a message"))
+    } else {
+        return unreadable();
+    };
+    format!("HTTP status {status}, and {problem}; a proxy or load balancer may have sent it")
 }

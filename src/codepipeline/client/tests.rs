@@ -1,6 +1,7 @@
 //! Properties of the client for any response. The client, the SDK with its timeouts, and the network connection are real; only
 //! the server is not.
 
+mod details;
 mod endpoint;
 mod json;
 mod raw_response;

@@ -1,0 +1,52 @@
+//! What users read about a response that does not come from CodePipeline.
+
+use super::*;
+
+const PAGE: &str = "<html><body><h1>502 Bad Gateway</h1></body></html>";
+
+#[tokio::test]
+async fn a_response_that_is_not_from_codepipeline_is_reported_with_its_http_status() {
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.client(TIMEOUT).await;
+    let not_json = "the response is not JSON";
+    let rows = [
+        (200, PAGE, not_json),
+        (302, PAGE, not_json),
+        (403, PAGE, not_json),
+        (502, PAGE, not_json),
+        (503, PAGE, not_json),
+        (503, "{\"message\":", not_json),
+        (200, " ", "the response is empty"),
+        (302, "", "the response is empty"),
+        (502, "", "the response is empty"),
+        (200, "[]", "the response is not a JSON object"),
+        (200, "{\"error\":\"Please sign in\"}", "the response is not a {} response"),
+        (400, "[]", "the response names no exception (without a message)"),
+        (403, "{\"message\":\"Forbidden\"}", "the response names no exception (Forbidden)"),
+    ];
+    for &operation in Operation::ALL {
+        for (status, body, problem) in rows {
+            endpoint.set(operation, Reply::Bytes(RawResponse::plain(status, body.as_bytes()).bytes()));
+            let problem = problem.replace("{}", operation.as_str());
+            let detail = format!("HTTP status {status}, and {problem}; a proxy or load balancer may have sent it");
+            assert_eq!(call_error(&client, operation).await, CallError::Indeterminate { detail }, "{body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_cut_off_is_reported_with_its_http_status() {
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.client(TIMEOUT).await;
+    for status in [200, 403, 502] {
+        let mut bytes = RawResponse::plain(status, PAGE.as_bytes()).bytes();
+        bytes.truncate(bytes.len() - 1);
+        for &operation in Operation::ALL {
+            endpoint.set(operation, Reply::Bytes(bytes.clone()));
+            let error = call_error(&client, operation).await;
+            let expected = format!("HTTP status {status}, and the response could not be read: ");
+            let is_expected = matches!(&error, CallError::Indeterminate { detail } if detail.starts_with(&expected));
+            assert!(is_expected && error.detail().contains("end of file"), "{error:?}");
+        }
+    }
+}
