@@ -1,5 +1,5 @@
 //! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid. It times
-//! and counts its calls, limits the rate of its reads, and disables the SDK's own retries.
+//! and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
 
 use super::call_metrics::{CallMetrics, outcome};
 use super::credentials::PrefetchedCredentials;
@@ -15,6 +15,7 @@ use crate::telemetry::SPAN_TARGET;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_codepipeline as sdk;
+use aws_sdk_codepipeline::config::IdentityCache;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
 use aws_sdk_codepipeline::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -238,13 +239,10 @@ fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
 }
 
 async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<sdk::Client, String> {
-    // A connection attempt must fail before the call does: only then is it certain that the request was not sent.
-    let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 2);
-    let timeouts =
-        TimeoutConfig::builder().operation_timeout(operation_timeout).connect_timeout(connect_timeout).build();
-    // A second POST could hide the outcome of the first, and the SDK's retries of reads would bypass the rate limiter.
-    let retries = RetryConfig::disabled();
-    let config = chain.timeout_config(timeouts).retry_config(retries).load().await;
+    // The credential chain keeps the SDK's retries. Its three attempts to connect, and the two delays between them, fit into the
+    // default timeout, so that the error says what cannot be reached.
+    let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 5);
+    let config = chain.timeout_config(TimeoutConfig::builder().connect_timeout(connect_timeout).build()).load().await;
     if config.region().is_none() {
         return Err("no AWS region found in AWS_REGION, the shared configuration or the instance metadata".to_owned());
     }
@@ -252,7 +250,20 @@ async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<sdk::C
         return Err("no AWS credentials provider is configured".to_owned());
     };
     let credentials = PrefetchedCredentials::fetch(provider).await.map_err(|error| display_chain(&error))?;
-    Ok(sdk::Client::from_conf(sdk::config::Builder::from(&config).credentials_provider(credentials).build()))
+    // A connection attempt must fail before the call does: only then is it certain that the request was not sent.
+    let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 2);
+    let timeouts =
+        TimeoutConfig::builder().operation_timeout(operation_timeout).connect_timeout(connect_timeout).build();
+    // The SDK derives this limit from the retries of the client, and so would end those of the credential chain. The timeout of
+    // the call is the limit instead.
+    let identity_cache = IdentityCache::lazy().load_timeout(operation_timeout * 2).build();
+    let client = sdk::config::Builder::from(&config)
+        .timeout_config(timeouts)
+        // A second POST could hide the outcome of the first, and the SDK's retries of reads would bypass the rate limiter.
+        .retry_config(RetryConfig::disabled())
+        .identity_cache(identity_cache)
+        .credentials_provider(credentials);
+    Ok(sdk::Client::from_conf(client.build()))
 }
 
 /// Converts a CodePipeline time; none if it is outside the calendar.

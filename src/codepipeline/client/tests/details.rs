@@ -1,6 +1,10 @@
-//! What users read about a response that does not come from CodePipeline.
+//! What users read about a response that does not come from CodePipeline, and about credentials that cannot be renewed.
 
 use super::*;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, future::ProvideCredentials as Provided};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 const PAGE: &str = "<html><body><h1>502 Bad Gateway</h1></body></html>";
 
@@ -49,4 +53,35 @@ async fn a_response_that_is_cut_off_is_reported_with_its_http_status() {
             assert!(is_expected && error.detail().contains("end of file"), "{error:?}");
         }
     }
+}
+
+/// Provides expired credentials once, and then does not respond.
+#[derive(Debug, Default)]
+struct HangingRenewal {
+    was_called: AtomicBool,
+}
+
+impl ProvideCredentials for HangingRenewal {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        if self.was_called.swap(true, Ordering::Relaxed) {
+            return Provided::new(std::future::pending());
+        }
+        Provided::ready(Ok(Credentials::new("OPERATOR", "secret", None, Some(SystemTime::UNIX_EPOCH), "a test")))
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_not_renewed_within_the_timeout_are_unavailable() {
+    // Longer than the limit that the SDK derives for a client without retries.
+    let timeout = Duration::from_secs(7);
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.client_with(HangingRenewal::default(), timeout).await;
+    endpoint.set(Operation::GetPipelineState, Reply::Bytes(RawResponse::plain(503, b"").bytes()));
+    let with_prefetched = call_error(&client, Operation::GetPipelineState).await;
+    assert!(matches!(with_prefetched, CallError::Indeterminate { .. }), "{with_prefetched:?}");
+    let error = call_error(&client, Operation::GetPipelineState).await;
+    assert_eq!(error.cause(), RetryCause::CredentialsUnavailable, "{error:?}");
 }

@@ -4,6 +4,7 @@ use super::super::{CachedClient, Client, SdkClient, load};
 use crate::codepipeline::{CallMetrics, Operation, RateLimiter};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,10 +56,19 @@ impl Endpoint {
 
     /// A client without a connection: a kept one would be useless after a reply that closes it.
     pub(super) async fn client(&self, timeout: Duration) -> Client {
+        self.client_with(Credentials::new("OPERATOR", "secret", None, None, "a test"), timeout).await
+    }
+
+    /// A client with credentials of this provider.
+    pub(super) async fn client_with(
+        &self,
+        credentials: impl ProvideCredentials + 'static,
+        timeout: Duration,
+    ) -> Client {
         let chain = aws_config::defaults(BehaviorVersion::latest())
             .endpoint_url(&self.url)
             .region(Region::new("eu-west-1"))
-            .credentials_provider(Credentials::new("OPERATOR", "secret", None, None, "a test"));
+            .credentials_provider(credentials);
         let loaded = SdkClient { client: load(chain, timeout).await.unwrap(), loaded_at: Instant::now() };
         let client = Client::new(timeout, RateLimiter::new(1e6), CallMetrics::default());
         *client.shared.cached.lock().await = CachedClient::Loaded(loaded);
