@@ -82,12 +82,16 @@ impl CallMetrics {
 /// The outcome of a call in one word, for the metrics and the traces.
 #[must_use]
 pub(super) fn outcome(error: Option<&CallError>) -> &'static str {
-    error.map_or(OK, |error| error.reason().map_or(INDETERMINATE, Reason::as_str))
+    let Some(error) = error else { return OK };
+    // CodePipeline is available: it answers that it does not know the execution.
+    let unknown_execution = error.unknown_execution().map(|_| Reason::PipelineExecutionNotFound);
+    unknown_execution.or_else(|| error.reason()).map_or(INDETERMINATE, Reason::as_str)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::v1alpha1::Exception;
     use prometheus_client::encoding::text::encode;
 
     fn encoded(metrics: &CallMetrics) -> String {
@@ -103,6 +107,18 @@ mod tests {
         let text = encoded(&CallMetrics::default());
         let counters = text.lines().filter(|line| line.starts_with("aws_requests_total{") && line.ends_with("} 0"));
         assert_eq!(counters.count(), Operation::ALL.len() * (2 + RetryCause::ALL.len()), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_execution_does_not_count_as_an_unavailable_service() {
+        let not_applied = |name: &str| CallError::NotApplied {
+            cause: RetryCause::ServiceUnavailable,
+            exception: Some(Exception { r#type: name.to_owned(), message: String::new() }),
+            detail: String::new(),
+        };
+        let unknown = not_applied("PipelineExecutionNotFoundException");
+        assert_eq!(outcome(Some(&unknown)), "PipelineExecutionNotFound");
+        assert_eq!(outcome(Some(&not_applied("SomethingNewException"))), "ServiceUnavailable");
     }
 
     #[test]

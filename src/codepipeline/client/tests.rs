@@ -111,7 +111,7 @@ fn says_accepted(body: &[u8]) -> bool {
 const SUCCESSES: [u16; 4] = [200, 201, 202, 206];
 const FAILURES: [u16; 17] = [100, 101, 103, 204, 205, 301, 302, 304, 400, 403, 404, 408, 413, 429, 500, 503, 599];
 /// Names of exceptions, and how the client classifies each.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 11] = [
     ("InvalidApprovalTokenException", "refused"),
     ("ApprovalAlreadyCompletedException", "refused"),
     ("PipelineNotFoundException", "refused"),
@@ -119,6 +119,7 @@ const NAMES: [(&str, &str); 10] = [
     ("ThrottlingException", "not applied"),
     ("AccessDeniedException", "not applied"),
     ("ExpiredTokenException", "not applied"),
+    ("PipelineExecutionNotFoundException", "not applied"),
     ("SomethingNewException", "not applied"),
     ("InternalFailure", "indeterminate"),
     ("RequestTimeoutException", "indeterminate"),

@@ -207,7 +207,7 @@ async fn an_execution_that_is_unknown_for_a_minute_is_not_found_until_an_edit_co
     typo.pipeline_execution_id = Some(PipelineExecutionId("00000000-0000-4000-8000-000000000000".to_owned()));
     env.create("web", typo).await;
     let started_at = Timestamp::now();
-    let _operator = env.operator().start();
+    let operator = env.operator().start();
     let waiting = env.wait_for_reason("web", Reason::Waiting).await;
     assert!(
         message(&waiting).starts_with("CodePipeline does not know this execution of pipeline web yet"),
@@ -217,6 +217,12 @@ async fn an_execution_that_is_unknown_for_a_minute_is_not_found_until_an_edit_co
     let decision = env.wait_for_reason("web", Reason::PipelineExecutionNotFound).await;
     assert!(Timestamp::now().duration_since(started_at) >= SignedDuration::from_mins(1));
     assert_eq!(exception(&decision), Some("PipelineExecutionNotFoundException"));
+    let reads = async |outcome| {
+        let labels = format!(r#"{{operation="GetPipelineExecution",outcome="{outcome}"}}"#);
+        operator.metric(&format!("approval_operator_aws_requests_total{labels}")).await
+    };
+    assert!(reads("PipelineExecutionNotFound").await >= 60.0, "{}", operator.log());
+    assert_eq!(reads("ServiceUnavailable").await, 0.0);
     let exception_message = decision.status.as_ref().unwrap().exception.as_ref().unwrap().message.clone();
     assert!(!exception_message.is_empty() && message(&decision).contains(&exception_message), "{}", message(&decision));
     assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 0);
