@@ -5,7 +5,7 @@ use super::call_metrics::{CallMetrics, outcome};
 use super::credentials::PrefetchedCredentials;
 use super::error::{CallError, RetryCause, classify};
 use super::operation::Operation;
-use super::rate_limiter::RateLimiter;
+use super::rate_limiter::{RateLimiter, WaitTime};
 use super::send_guard::SendGuard;
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
@@ -117,10 +117,16 @@ impl Client {
         }
     }
 
-    /// Makes a read-only call as soon as the rate limiter permits it.
+    /// Whether the rate limiter slows down reads because CodePipeline throttled them.
+    pub(super) fn is_slowed_down(&self) -> bool {
+        self.shared.rate_limiter.is_slowed_down()
+    }
+
+    /// Makes a read-only call as soon as the rate limiter permits it, and adds that wait to `waited`.
     pub(super) async fn read<T, E, F>(
         &self,
         operation: Operation,
+        waited: &WaitTime,
         send: impl FnOnce(sdk::Client, SendGuard) -> F,
     ) -> Result<T, CallError>
     where
@@ -128,7 +134,7 @@ impl Client {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        self.shared.rate_limiter.acquire().await;
+        waited.add(self.shared.rate_limiter.acquire().await);
         let result = self.call(operation, Timestamp::MAX, send).await.result;
         match &result {
             Ok(_) => self.shared.rate_limiter.on_success(),

@@ -2,12 +2,14 @@
 //! [`schedule`] says. A subscriber is woken when a poll shows something new, and costs nothing until then.
 
 pub mod schedule;
+mod slow_polls;
 
 use super::client::Client;
 use super::reader::AwsPipelineReader;
 use super::snapshot::{Query, read_snapshot};
 use jiff::Timestamp;
 use schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
+use slow_polls::{SlowPoll, SlowPolls};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,7 @@ struct Shared<K> {
     /// The zero of the schedules' monotonic clock.
     epoch: Instant,
     pipelines: Mutex<Pipelines<K>>,
+    slow_polls: Mutex<SlowPolls>,
 }
 
 struct Pipelines<K> {
@@ -57,7 +60,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
     #[must_use]
     pub fn new(client: Client, interval: Duration) -> Self {
         let pipelines = Mutex::new(Pipelines { polled: HashMap::new(), subscribers: HashMap::new() });
-        Self { shared: Arc::new(Shared { client, interval, epoch: Instant::now(), pipelines }) }
+        let slow_polls = Mutex::default();
+        Self { shared: Arc::new(Shared { client, interval, epoch: Instant::now(), pipelines, slow_polls }) }
     }
 
     /// Subscribes to a pipeline until [`Self::unsubscribe`], and returns the newest poll if it meets the condition.
@@ -139,13 +143,13 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(),
             Some(_) | None => return,
         };
-        let reader = AwsPipelineReader { client: &self.shared.client, pipeline };
+        let reader = AwsPipelineReader::new(&self.shared.client, pipeline);
         let span = info_span!("poll", pipeline);
         let result = read_snapshot(&reader, started.wall, queries, previous.as_deref()).instrument(span).await;
         if let Err(error) = &result {
             tracing::debug!(pipeline, "could not read the pipeline: {}", error.detail());
         }
-        self.warn_if_slow(pipeline, started);
+        self.warn_if_slow(pipeline, started, reader.waited());
         let mut pipelines = self.pipelines();
         let Pipelines { polled, subscribers } = &mut *pipelines;
         let Some(polled) = polled.get_mut(pipeline) else { return };
@@ -159,13 +163,23 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         }
     }
 
-    fn warn_if_slow(&self, pipeline: &str, started: Moment) {
-        let elapsed = self.now().elapsed.saturating_sub(started.elapsed);
-        if elapsed > self.shared.interval {
+    fn warn_if_slow(&self, pipeline: &str, started: Moment, waited: Duration) {
+        let now = self.now().elapsed;
+        let duration = now.saturating_sub(started.elapsed);
+        if duration <= self.shared.interval {
+            return;
+        }
+        let is_slowed_down = self.shared.client.is_slowed_down();
+        let poll = SlowPoll { pipeline: pipeline.to_owned(), duration, waited, is_slowed_down };
+        let due = self.shared.slow_polls.lock().unwrap_or_else(PoisonError::into_inner).record(poll, now);
+        if let Some((slowest, polls)) = due {
             tracing::warn!(
-                pipeline,
-                seconds = elapsed.as_secs(),
-                "a poll took longer than --poll-interval: --aws-requests-per-second is too low for this number of pipelines"
+                polls,
+                slowest.pipeline,
+                slowest.seconds = slowest.duration.as_secs_f64(),
+                slowest.rate_limiter_seconds = slowest.waited.as_secs_f64(),
+                "polls took longer than --poll-interval: {}",
+                slowest.explanation()
             );
         }
     }

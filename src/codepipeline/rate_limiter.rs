@@ -17,6 +17,21 @@ const MIN_RATE_SHARE: f64 = 1.0 / 16.0;
 /// What a successful read adds to the rate, as a share of the limit.
 const RECOVERY_SHARE: f64 = 1.0 / 32.0;
 
+/// How long the reads of one caller waited for the rate limiter.
+#[derive(Debug, Default)]
+pub(super) struct WaitTime(Mutex<Duration>);
+
+impl WaitTime {
+    pub(super) fn add(&self, wait: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += wait;
+    }
+
+    /// The sum.
+    pub(super) fn total(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Limits the rate of reads.
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -45,17 +60,24 @@ impl RateLimiter {
         Self { queue: tokio::sync::Mutex::new(()), bucket: Mutex::new(bucket) }
     }
 
-    /// Waits until the caller may send one request. Callers are served in order.
-    pub async fn acquire(&self) {
+    /// Waits until the caller may send one request, and returns how long that took. Callers are served in order.
+    pub async fn acquire(&self) -> Duration {
+        let started_at = Instant::now();
         let _first = self.queue.lock().await;
         loop {
             let now = Instant::now();
             let wait = self.bucket().acquire(now);
             match wait {
-                None => return,
+                None => return now.duration_since(started_at),
                 Some(wait) => sleep_until(now + wait.min(MAX_SLEEP)).await,
             }
         }
+    }
+
+    /// Whether the rate is below the maximum because CodePipeline throttled requests.
+    #[must_use]
+    pub fn is_slowed_down(&self) -> bool {
+        self.bucket().is_slowed_down()
     }
 
     /// Lowers the rate after CodePipeline throttled a request.
@@ -105,6 +127,10 @@ impl TokenBucket {
         Some(self.rate)
     }
 
+    fn is_slowed_down(&self) -> bool {
+        self.rate < self.limit
+    }
+
     fn on_success(&mut self) {
         self.rate = (self.rate + self.limit * RECOVERY_SHARE).min(self.limit);
     }
@@ -146,10 +172,21 @@ mod tests {
         assert_eq!(bucket.on_throttled(started_at + THROTTLE_WINDOW), Some(2.0));
         let lowest = (2..100).filter_map(|second| bucket.on_throttled(started_at + THROTTLE_WINDOW * second)).last();
         assert_eq!(lowest, Some(8.0 / 16.0), "the rate never drops to zero");
+        assert!(bucket.is_slowed_down());
         let successes = (1..100).find(|_| {
             bucket.on_success();
             bucket.rate >= 8.0
         });
         assert_eq!(successes, Some(30));
+        assert!(!bucket.is_slowed_down());
+    }
+
+    #[tokio::test]
+    async fn the_time_in_the_queue_counts_as_waiting() {
+        let limiter = RateLimiter::new(1.0);
+        let (first, second, third) = futures::join!(limiter.acquire(), limiter.acquire(), limiter.acquire());
+        let bounds = [Duration::ZERO, Duration::from_millis(900), Duration::from_millis(1900)];
+        assert!([first, second, third].iter().zip(bounds).all(|(waited, least)| *waited >= least));
+        assert!(first < Duration::from_millis(900), "{first:?}");
     }
 }

@@ -8,9 +8,11 @@ use super::pipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, ExecutionEnd, ExecutionMode,
     ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
 };
+use super::rate_limiter::WaitTime;
 use crate::api::v1alpha1::{SourceRevision, Token};
 use aws_sdk_codepipeline::types;
 use jiff::Timestamp;
+use std::time::Duration;
 use types::{ActionExecutionStatus, PipelineExecutionStatus};
 
 /// The largest page that CodePipeline returns.
@@ -39,19 +41,32 @@ pub trait PipelineReader: Send + Sync {
 }
 
 /// The read operations about one pipeline, as calls to AWS.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct AwsPipelineReader<'a> {
-    /// Makes the calls.
-    pub client: &'a Client,
-    /// The pipeline's name.
-    pub pipeline: &'a str,
+    client: &'a Client,
+    pipeline: &'a str,
+    waited: WaitTime,
+}
+
+impl<'a> AwsPipelineReader<'a> {
+    /// A reader of the pipeline with this name.
+    #[must_use]
+    pub fn new(client: &'a Client, pipeline: &'a str) -> Self {
+        Self { client, pipeline, waited: WaitTime::default() }
+    }
+
+    /// How long its calls waited for the rate limiter.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited.total()
+    }
 }
 
 impl PipelineReader for AwsPipelineReader<'_> {
     async fn pipeline_state(&self) -> Result<PipelineState, CallError> {
         let output = self
             .client
-            .read(Operation::GetPipelineState, |client, guard| {
+            .read(Operation::GetPipelineState, &self.waited, |client, guard| {
                 client.get_pipeline_state().name(self.pipeline).customize().interceptor(guard).send()
             })
             .await?;
@@ -66,7 +81,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
         let output = self
             .client
-            .read(Operation::ListPipelineExecutions, |client, guard| {
+            .read(Operation::ListPipelineExecutions, &self.waited, |client, guard| {
                 client
                     .list_pipeline_executions()
                     .pipeline_name(self.pipeline)
@@ -84,7 +99,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
     async fn pipeline_execution(&self, id: &str) -> Result<PipelineExecution, CallError> {
         let output = self
             .client
-            .read(Operation::GetPipelineExecution, |client, guard| {
+            .read(Operation::GetPipelineExecution, &self.waited, |client, guard| {
                 let request = client.get_pipeline_execution().pipeline_name(self.pipeline).pipeline_execution_id(id);
                 request.customize().interceptor(guard).send()
             })
@@ -108,7 +123,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
         let filter = execution.map(|id| types::ActionExecutionFilter::builder().pipeline_execution_id(id).build());
         let output = self
             .client
-            .read(Operation::ListActionExecutions, |client, guard| {
+            .read(Operation::ListActionExecutions, &self.waited, |client, guard| {
                 client
                     .list_action_executions()
                     .pipeline_name(self.pipeline)

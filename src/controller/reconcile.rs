@@ -242,7 +242,7 @@ impl<'a> Performer<'a> {
 
 async fn read_record(context: &Context, query: RecordQuery<'_>) -> RecordObservation {
     let started_at = Timestamp::now();
-    let reader = AwsPipelineReader { client: &context.codepipeline, pipeline: &query.spec.pipeline_name };
+    let reader = AwsPipelineReader::new(&context.codepipeline, &query.spec.pipeline_name);
     RecordObservation { started_at, result: read_approval_record(&reader, query).await }
 }
 

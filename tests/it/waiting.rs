@@ -236,3 +236,24 @@ async fn a_submission_with_a_known_token_does_not_wait_for_the_read_rate_limit()
         (0..8).map(|number| env.codepipeline.request_count_for(STATE, &format!("waiting-{number}"))).sum::<u64>();
     assert!(waiting < 8, "{waiting}: reads were not limited, so the test is useless");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_polls_are_reported_once_a_minute_with_what_took_long() {
+    let slow = Fault::delayed().on(STATE).delay_after(Duration::from_millis(600)).always();
+    let rows = [
+        ("slow-responses", "5", Some(slow), ["AWS took long to respond", "raise --poll-interval"]),
+        ("few-reads", "1", None, ["their reads waited for the rate limiter", "raise --aws-requests-per-second"]),
+    ];
+    let polls = rows.map(async |(pipeline, rate, fault, words)| {
+        let env = TestEnv::new().await;
+        fault.into_iter().for_each(|fault| env.codepipeline.inject(fault));
+        let operator = env.operator().arg(&format!("--aws-requests-per-second={rate}")).start();
+        env.create(pipeline, for_execution(pipeline, building(&env, pipeline))).await;
+        env.wait_for_polls(pipeline, 8).await;
+        let log = operator.log();
+        let warnings: Vec<&str> = log.lines().filter(|line| line.contains("longer than --poll-interval")).collect();
+        let [warning] = warnings[..] else { panic!("{}", operator.log()) };
+        assert!(words.iter().all(|words| warning.contains(words)), "{warning}");
+    });
+    futures::future::join_all(polls).await;
+}

@@ -285,7 +285,7 @@ fn no_response_to_a_read_invents_a_request_or_a_token() {
             endpoint.set(*operation, Reply::Bytes(response.bytes()));
         }
         let client = endpoint.client(TIMEOUT).await;
-        let reader = AwsPipelineReader { client: &client, pipeline: PIPELINE };
+        let reader = AwsPipelineReader::new(&client, PIPELINE);
         // No response mentions a request with this token.
         let ids = ExecutionIds::default();
         let record = read_approval_record(&reader, RecordQuery { spec: &spec(), token: &token(), ids: &ids }).await;
@@ -325,7 +325,7 @@ fn no_response_to_a_read_invents_a_request_or_a_token() {
 
 /// Calls an operation, and returns its error.
 async fn call_error(client: &Client, operation: Operation) -> CallError {
-    let reader = AwsPipelineReader { client, pipeline: PIPELINE };
+    let reader = AwsPipelineReader::new(client, PIPELINE);
     let result = match operation {
         Operation::PutApprovalResult => {
             client.put_approval_result(&spec(), &token(), Timestamp::MAX).await.result.map(drop)
