@@ -16,6 +16,13 @@ pub struct ExponentialBackoff {
 pub const SUBMISSION: ExponentialBackoff =
     ExponentialBackoff { initial: Duration::from_secs(1), max: Duration::from_secs(300) };
 
+/// Between two reads of the history of a submission in doubt that history may no longer lag behind, with full jitter. The first
+/// delay is `--poll-interval`.
+#[must_use]
+pub fn history_read(poll_interval: Duration) -> ExponentialBackoff {
+    ExponentialBackoff { initial: poll_interval, max: poll_interval.max(Duration::from_secs(300)) }
+}
+
 /// Between two polls of a pipeline that cannot be read. Subscribers notice within the maximum that the pipeline can be read
 /// again, and a pipeline that cannot be read costs at most one call in that time.
 pub const FAILED_POLL: ExponentialBackoff =
@@ -49,6 +56,13 @@ impl ExponentialBackoff {
     pub fn delay(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         self.initial.saturating_mul(1 << doublings).min(self.max)
+    }
+
+    /// The number of consecutive failures after this time. A delay that follows from it survives a restart.
+    #[must_use]
+    pub fn failures_after(&self, elapsed: Duration) -> u32 {
+        let initial_delays = elapsed.as_nanos() / self.initial.as_nanos().max(1);
+        initial_delays.saturating_add(1).ilog2() + 1
     }
 
     /// A delay between the initial one and twice [`Self::delay`], drawn by `seed`: the same seed gives the same delay, so that a
@@ -86,6 +100,17 @@ mod tests {
         let seconds = (1..9).map(|failures| FAILED_POLL.delay(failures).as_secs()).collect::<Vec<_>>();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(FAILED_POLL.delay(u32::MAX), FAILED_POLL.max);
+    }
+
+    #[test]
+    fn the_number_of_failures_follows_from_the_time_that_they_took() {
+        for failures in 1..8 {
+            let elapsed = (1..failures).map(|number| FAILED_POLL.initial * 2_u32.pow(number - 1)).sum();
+            assert_eq!(FAILED_POLL.failures_after(elapsed), failures, "{elapsed:?}");
+            assert_eq!(FAILED_POLL.failures_after(elapsed + Duration::from_millis(999)), failures, "{elapsed:?}");
+        }
+        let never = ExponentialBackoff { initial: Duration::ZERO, ..FAILED_POLL };
+        assert!(never.failures_after(Duration::MAX) > FAILED_POLL.failures_after(Duration::MAX));
     }
 
     #[test]

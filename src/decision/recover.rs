@@ -3,7 +3,9 @@
 use super::outcome::{Caveat, Intent, Outcome, PriorAttempts, UnconfirmedCause};
 use super::phase::execution_ids;
 use super::step::{Observed, Permission, Step};
-use super::timing::{CLOCK_SKEW, HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, start_attempt};
+use super::timing::{
+    CLOCK_SKEW, HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_attempt_in_doubt, next_history_read, start_attempt,
+};
 use crate::api::time::{earlier, later};
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
 use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
@@ -25,11 +27,11 @@ pub(super) fn recover(
     let reliable_after = later(submission.deadline, HISTORY_LAG);
     let is_reliable = observed.record.is_some_and(|record| record.started_at >= reliable_after);
     let unconfirmed = |cause, ids, next| Step::WriteStatus(Outcome::Unconfirmed { cause, completed: None, ids, next });
+    let next_read = || next_history_read(observed.decision, settings, now, submission);
     let (ids, is_conclusive) = match observed.record() {
         None => return Step::ReadRecord(submission.token.clone()),
         Some(Err(error)) => {
-            let next = later(now, settings.poll_interval);
-            return unconfirmed(UnconfirmedCause::HistoryUnreadable(error.detail()), known, next);
+            return unconfirmed(UnconfirmedCause::HistoryUnreadable(error.detail()), known, next_read());
         }
         Some(Ok(ApprovalRecord::PipelineNotFound(exception))) => {
             return Step::WriteStatus(Outcome::Refused {
@@ -49,8 +51,7 @@ pub(super) fn recover(
         Some(Ok(ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory)) => (known, is_reliable),
     };
     if !is_conclusive {
-        let next = later(now, settings.poll_interval).min(reliable_after);
-        return unconfirmed(UnconfirmedCause::NotInHistory, ids, next);
+        return unconfirmed(UnconfirmedCause::NotInHistory, ids, next_read().min(reliable_after));
     }
     // The attempts so far were not applied, or left no trace where an accepted one would have left it by now. It is safe to send
     // the same token again: if CodePipeline did accept one, it refuses this attempt.
@@ -63,7 +64,11 @@ pub(super) fn recover(
             };
             Step::WriteStatus(Outcome::Expired { expiry, caveat })
         }
-        ControlFlow::Continue(_) => {
+        ControlFlow::Continue(expiry) => {
+            let soonest = next_attempt_in_doubt(observed.decision, settings, submission);
+            if now < soonest {
+                return Step::WaitUntil(soonest.min(expiry.at()));
+            }
             let next = start_attempt(settings, now, submission.attempts.saturating_add(1), &submission.token);
             let submission = Submission { start_time: submission.start_time, ..next };
             Step::RecordIntent(Intent { submission, ids, prior: PriorAttempts::InDoubt })
@@ -102,14 +107,17 @@ pub(super) fn completed(
         Some(Err(error)) => (UnconfirmedCause::HistoryUnreadable(error.detail()), execution_ids(observed.decision)),
     };
     let is_readable = matches!(cause, UnconfirmedCause::NotInHistory);
-    if now >= later(submission.deadline, RECORD_RETRY_LIMIT) && (is_readable || prior != PriorAttempts::InDoubt) {
+    let give_up_at = later(submission.deadline, RECORD_RETRY_LIMIT);
+    if now >= give_up_at && (is_readable || prior != PriorAttempts::InDoubt) {
         return refused();
     }
+    let next = next_history_read(observed.decision, settings, now, submission);
+    let next = if now < give_up_at { next.min(give_up_at) } else { next };
     let completed = match prior {
         PriorAttempts::NotApplied | PriorAttempts::Refused => Some(exception.clone()),
         PriorAttempts::InDoubt => None,
     };
-    Step::WriteStatus(Outcome::Unconfirmed { cause, completed, ids, next: later(now, settings.poll_interval) })
+    Step::WriteStatus(Outcome::Unconfirmed { cause, completed, ids, next })
 }
 
 /// Whether an attempt of ours completed the request: the same result and summary, while our attempts were in flight. CodePipeline

@@ -6,6 +6,7 @@ use crate::backoff;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 pub use crate::codepipeline::HISTORY_LAG;
 
@@ -104,15 +105,46 @@ pub(super) fn created_at(decision: &ApprovalDecision, now: Timestamp) -> Timesta
 /// When the attempt after `last` may start. The jitter is drawn from the object and the attempt, so that a restart does not
 /// change it.
 pub(super) fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Timestamp {
-    let mut hasher = DefaultHasher::new();
-    (decision.uid(), last.attempts).hash(&mut hasher);
-    let seed = u32::try_from(hasher.finish() >> 32).unwrap_or_default();
     let failures = u32::try_from(last.attempts.max(0)).unwrap_or(u32::MAX);
-    let delay = backoff::SUBMISSION.jittered_delay(failures, seed);
-    later(last.start_time, SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX))
+    after(last.start_time, backoff::SUBMISSION.jittered_delay(failures, seed(decision, last.attempts)))
+}
+
+/// When the attempt after `last` may start, if an attempt is in doubt. `startTime` is that of the first attempt then, so the start of
+/// the last one follows from its deadline.
+pub(super) fn next_attempt_in_doubt(decision: &ApprovalDecision, settings: &Settings, last: &Submission) -> Timestamp {
+    let start_time = earlier(earlier(earlier(last.deadline, CLOCK_SKEW), settings.aws_timeout), INTENT_WRITE_TIMEOUT);
+    next_attempt(decision, &Submission { start_time, ..last.clone() })
 }
 
 /// The first moment at which another attempt may follow one that has just failed.
 pub(super) fn soonest_retry(now: Timestamp) -> Timestamp {
-    later(now, SignedDuration::try_from(backoff::SUBMISSION.initial).unwrap_or(SignedDuration::MAX))
+    after(now, backoff::SUBMISSION.initial)
+}
+
+/// When to read the history of a submission in doubt again: at the poll interval while history may lag, then with a back-off. The
+/// delay follows from the time since then, so that a restart does not shorten it.
+pub(super) fn next_history_read(
+    decision: &ApprovalDecision,
+    settings: &Settings,
+    now: Timestamp,
+    submission: &Submission,
+) -> Timestamp {
+    let reliable_after = later(submission.deadline, HISTORY_LAG);
+    if now < reliable_after {
+        return later(now, settings.poll_interval);
+    }
+    let elapsed = Duration::try_from(now.duration_since(reliable_after)).unwrap_or_default();
+    let policy = backoff::history_read(Duration::try_from(settings.poll_interval).unwrap_or_default());
+    after(now, policy.jittered_delay(policy.failures_after(elapsed), seed(decision, now)))
+}
+
+fn after(time: Timestamp, delay: Duration) -> Timestamp {
+    later(time, SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX))
+}
+
+/// The seed of a jitter.
+fn seed(decision: &ApprovalDecision, event: impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (decision.uid(), event).hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }

@@ -60,9 +60,8 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
             given(in_doubt(), 80).record(ApprovalRecord::Lagging(ids())) => next_after_doubt(2, 0, 80, ids());
         "a read that started before the minute was over is not conclusive":
             given(in_doubt(), 79).record(ApprovalRecord::NotVisible).after(60) => not_yet(unknown_ids(), 80);
-        "the history cannot be read: the operator reads again for as long as it takes":
-            given(in_doubt().with_ids(ids()), WEEK + 100).unreadable()
-            => unconfirmed(history_unreadable(), ids(), WEEK + 115);
+        "the history cannot be read: the operator reads again":
+            given(in_doubt().with_ids(ids()), 79).unreadable() => unconfirmed(history_unreadable(), ids(), 94);
         "nothing is submitted again during a deletion":
             given(in_doubt().deleted(), 20).record(ApprovalRecord::Pending(ids())) => Step::AwaitChange;
         "… but the outcome is reported":
@@ -82,10 +81,65 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
         "nothing is submitted again while the decision is suspended":
             given(in_doubt().suspended(), 20).record(ApprovalRecord::Pending(ids())) => write(Outcome::Suspended);
         "the number of attempts saturates":
-            given(fresh().with_reason(Reason::Unconfirmed).submitted(i64::MAX, 0, 20), 20)
+            given(fresh().with_reason(Reason::Unconfirmed).submitted(i64::MAX, 0, 20), 300)
                 .record(ApprovalRecord::Pending(ids()))
-            => next_after_doubt(i64::MAX, 0, 20, ids());
+            => next_after_doubt(i64::MAX, 0, 300, ids());
     }
+}
+
+/// The delay after a read of an unreadable history, this many seconds after history should show the outcome.
+fn delay_of_next_read(given: impl Fn(i64) -> Case, seconds: i64) -> SignedDuration {
+    let case = given(seconds).unreadable();
+    match case.step() {
+        Step::WriteStatus(Outcome::Unconfirmed { next, .. }) => next.duration_since(case.now),
+        step => panic!("not unconfirmed: {step:?}"),
+    }
+}
+
+#[test]
+fn reads_of_a_history_that_stays_unreadable_back_off_to_five_minutes() {
+    let (interval, longest) = (SETTINGS.poll_interval, SignedDuration::from_mins(5));
+    let recovering = |seconds: i64| given(fresh().in_doubt(), 80 + seconds);
+    // After doubt only history can say, also after ten minutes.
+    let refused = |seconds: i64| {
+        let refusal = Err(refusal(Refusal::ApprovalAlreadyCompleted));
+        Case { now: at(80 + seconds), ..response(InDoubt, refusal) }
+    };
+    let average = |given: &dyn Fn(i64) -> Case, from: i64| {
+        let delays = (from..from + 200).map(|seconds| delay_of_next_read(given, seconds));
+        let delays: Vec<_> = delays.inspect(|delay| assert!((interval..=longest).contains(delay), "{delay}")).collect();
+        assert!(delays.iter().any(|delay| *delay != delays[0]), "no jitter");
+        delays.iter().sum::<SignedDuration>().as_secs() / 200
+    };
+    for given in [&recovering as &dyn Fn(i64) -> Case, &refused] {
+        assert!(delay_of_next_read(given, 0) < interval * 2);
+        let averages = [average(given, 60), average(given, 700), average(given, WEEK)];
+        assert!(
+            averages[0] < 110 && (120..180).contains(&averages[1]) && (120..180).contains(&averages[2]),
+            "{averages:?}"
+        );
+        assert_eq!(delay_of_next_read(given, WEEK), delay_of_next_read(given, WEEK), "a restart changes nothing");
+    }
+}
+
+#[test]
+fn attempts_after_doubt_back_off() {
+    let pending_after = |attempts: i64, seconds: i64| {
+        let decision = fresh().with_reason(Reason::Unconfirmed).submitted(attempts, 0, 20);
+        (
+            next_attempt(&decision, &submission(attempts, 0, 20)),
+            given(decision, seconds).record(ApprovalRecord::Pending(ids())),
+        )
+    };
+    let waits = (1..40).filter(|attempts| {
+        let (next, case) = pending_after(*attempts, 20);
+        let expected =
+            if next <= at(20) { next_after_doubt(attempts + 1, 0, 20, ids()) } else { Step::WaitUntil(next) };
+        assert_eq!(case.step(), expected, "attempt {attempts}");
+        assert_eq!(pending_after(*attempts, 300).1.step(), next_after_doubt(attempts + 1, 0, 300, ids()));
+        next > at(20)
+    });
+    assert!(waits.count() > 20);
 }
 
 fn crashed() -> ApprovalDecision {
@@ -147,11 +201,9 @@ fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
         "… after doubt too": response_at(InDoubt, 620).record(lagging()) => by_others(None);
         "… and of an unreadable history, for a first attempt":
             response_at(NotApplied, 620).unreadable() => by_others(None);
-        "… but not after doubt, where only the history can say":
-            response_at(InDoubt, 620).unreadable() => still_unknown(history_unreadable(), None, unknown_ids(), 635);
         "less than ten minutes are not":
             response_at(NotApplied, 619).record(lagging())
-            => still_unknown(not_in_history(), Some(already_completed()), ids(), 634);
+            => still_unknown(not_in_history(), Some(already_completed()), ids(), 620);
         "in a later reconcile the operator reads the history at once":
             given(remembered(), 5) => Step::ReadRecord(token());
         "… someone else completed the request, although the time and the summary are ours":
