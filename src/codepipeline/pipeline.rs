@@ -89,14 +89,21 @@ pub enum CompletionStatus {
     Abandoned,
 }
 
+/// The summaries that CodePipeline itself writes into an approval that ended without a response. Measured: the one of an approval that was
+/// pending when its pipeline was edited. Not proven: that a time-out has no summary. If it has one, the request counts as rejected.
+const OWN_SUMMARIES: [&str; 1] = ["The approval action has been canceled."];
+
 impl ActionCompletion {
-    /// The result that completed an approval. A failed one was rejected only if it names who did that: time-outs and
-    /// cancellations do not.
+    /// The result that completed an approval. A failed one was rejected if it has what only a response leaves: who responded, or
+    /// a summary that is not CodePipeline's own.
     #[must_use]
     pub fn result(&self) -> Option<ApprovalStatus> {
+        let is_from_response = |summary: &str| !summary.is_empty() && !OWN_SUMMARIES.contains(&summary);
         match self.status {
             CompletionStatus::Succeeded => Some(ApprovalStatus::Approved),
-            CompletionStatus::Failed if self.by.is_some() => Some(ApprovalStatus::Rejected),
+            CompletionStatus::Failed if self.by.is_some() || self.summary.as_deref().is_some_and(is_from_response) => {
+                Some(ApprovalStatus::Rejected)
+            }
             CompletionStatus::Failed | CompletionStatus::Abandoned => None,
         }
     }
@@ -219,4 +226,30 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The token of the next page, if there is one.
     pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ApprovalStatus::{Approved, Rejected};
+    use CompletionStatus::{Abandoned, Failed, Succeeded};
+
+    #[test]
+    fn a_failed_approval_was_rejected_if_it_has_what_only_a_response_leaves() {
+        let [canceled] = OWN_SUMMARIES.map(Some);
+        for (status, by, summary, expected) in [
+            (Succeeded, None, None, Some(Approved)),
+            (Failed, Some("ada"), None, Some(Rejected)),
+            (Failed, Some("ada"), canceled, Some(Rejected)),
+            (Failed, None, Some("not this week"), Some(Rejected)),
+            (Failed, None, canceled, None),
+            (Failed, None, Some(""), None),
+            (Failed, None, None, None),
+            (Abandoned, None, Some("not this week"), None),
+        ] {
+            let (summary, by) = (summary.map(str::to_owned), by.map(str::to_owned));
+            let completion = ActionCompletion { status, summary, at: None, by };
+            assert_eq!(completion.result(), expected, "{completion:?}");
+        }
+    }
 }

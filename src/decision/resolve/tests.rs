@@ -178,13 +178,13 @@ const IN_PROGRESS: ActionProgress = ActionProgress::InProgress;
 const RUNNING: ExecutionStatus = ExecutionStatus::InProgress;
 const FAILED: ExecutionStatus = ExecutionStatus::Ended(ExecutionEnd::Failed);
 
-fn completed(status: CompletionStatus, by: Option<&str>) -> ActionProgress {
-    let (summary, by) = (Some("checked".to_owned()), by.map(str::to_owned));
+fn completed(status: CompletionStatus, summary: Option<&str>, by: Option<&str>) -> ActionProgress {
+    let (summary, by) = (summary.map(str::to_owned), by.map(str::to_owned));
     ActionProgress::Completed(ActionCompletion { status, summary, at: Some(at(-10)), by })
 }
 
 fn completed_by_ada(status: CompletionStatus) -> ActionProgress {
-    completed(status, Some("ada"))
+    completed(status, Some("checked"), Some("ada"))
 }
 
 fn ids(execution: &str, action: &str) -> ExecutionIds {

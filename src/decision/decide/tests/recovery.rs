@@ -1,6 +1,7 @@
 //! A submission whose outcome is unknown, and a request that was completed before the result arrived.
 
 use super::*;
+use crate::codepipeline::{ActionCompletion, CompletionStatus};
 
 #[test]
 fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
@@ -40,6 +41,12 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
             => completed(completed_approval(Rejected, 9));
         "another result":
             at_deadline(in_doubt(), completed_record(Rejected, 9)) => completed(completed_approval(Rejected, 9));
+        "our rejection, in a history that does not say who responded":
+            at_deadline(in_doubt().with_result(Rejected, SUMMARY), ApprovalRecord::Completed(unattributed(SUMMARY)))
+            => delivered_by(unattributed(SUMMARY));
+        "… and one with another summary":
+            at_deadline(in_doubt().with_result(Rejected, "other"), ApprovalRecord::Completed(unattributed(SUMMARY)))
+            => already_decided(unattributed(SUMMARY), None);
         "no response": at_deadline(in_doubt(), completed_record(None, 9)) => completed(completed_approval(None, 9));
         "the pipeline does not exist":
             at_deadline(in_doubt(), ApprovalRecord::PipelineNotFound(gone.clone()))
@@ -140,6 +147,12 @@ fn attempts_after_doubt_back_off() {
         next > at(20)
     });
     assert!(waits.count() > 20);
+}
+
+/// A failed approval, as history shows it without `updatedBy`.
+fn unattributed(summary: &str) -> CompletedApproval {
+    let (status, summary) = (CompletionStatus::Failed, Some(summary.to_owned()));
+    CompletedApproval::new(&ActionCompletion { status, summary, at: Some(at(9)), by: None }, ids())
 }
 
 fn crashed() -> ApprovalDecision {

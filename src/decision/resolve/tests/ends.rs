@@ -10,7 +10,6 @@ const STOPPED: ExecutionStatus = ExecutionStatus::Ended(ExecutionEnd::Stopped);
 #[test]
 fn a_completed_request_has_a_result_or_its_execution_continues_or_ended() {
     let execution = |status| pipeline().execution("execution", status);
-    let no_response = || completed(CompletionStatus::Failed, None);
     let rejected = || completed_by_ada(CompletionStatus::Failed);
     let retried = execution(FAILED).entry("new", "execution", IN_PROGRESS).entries.remove(0);
     let retried = ActionExecution { started_at: Some(at(100)), ..retried };
@@ -55,15 +54,28 @@ fn a_completed_request_has_a_result_or_its_execution_continues_or_ended() {
             not_yet("execution", ExecutionPosition::InProgress, None),
         ),
         (
+            "it was rejected, and CodePipeline does not say by whom",
+            execution(FAILED).entry("new", "execution", completed(CompletionStatus::Failed, Some("checked"), None)),
+            BY_ID,
+            LATE,
+            Resolution::Completed(CompletedApproval {
+                result: Some(ApprovalStatus::Rejected),
+                summary: Some("checked".to_owned()),
+                at: Some(at(-10)),
+                by: None,
+                ids: ids("execution", "new"),
+            }),
+        ),
+        (
             "it timed out or was canceled",
-            execution(FAILED).entry("new", "execution", no_response()),
+            execution(FAILED).entry("new", "execution", completed(CompletionStatus::Failed, None, None)),
             BY_ID,
             LATE,
             ended("execution", ExecutionEnd::Failed),
         ),
         (
             "its execution was stopped without waiting for it",
-            execution(STOPPED).entry("new", "execution", completed(CompletionStatus::Abandoned, None)),
+            execution(STOPPED).entry("new", "execution", completed(CompletionStatus::Abandoned, None, None)),
             BY_ID,
             LATE,
             ended("execution", ExecutionEnd::Stopped),
