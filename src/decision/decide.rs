@@ -154,9 +154,12 @@ fn after_error(
         CallError::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception } => {
             completed(observed, settings, now, submission, *prior, exception)
         }
-        CallError::Refused { refusal, exception } => {
-            Step::WriteStatus(Outcome::Refused { refusal: *refusal, exception: Some(exception.clone()), record: None })
-        }
+        CallError::Refused { refusal, exception } => Step::WriteStatus(Outcome::Refused {
+            refusal: *refusal,
+            exception: Some(exception.clone()),
+            record: None,
+            caveat: prior.caveat(),
+        }),
         CallError::Indeterminate { detail } => unconfirmed(UnconfirmedCause::ResponseLost(detail.clone())),
         CallError::NotApplied { cause, exception, detail } => match prior {
             PriorAttempts::InDoubt => unconfirmed(UnconfirmedCause::RetryFailed(detail.clone())),

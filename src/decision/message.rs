@@ -12,6 +12,7 @@ use crate::codepipeline::CompletedApproval;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
     what_happened: String,
+    addition: String,
     remedy: &'static str,
 }
 
@@ -23,15 +24,40 @@ impl Message {
         let tokens = [decision.spec.token.as_ref(), submission(decision).map(|submission| &submission.token)];
         let hide = |text: String, token: &Token| text.replace(&token.0, "…");
         let what_happened = tokens.into_iter().flatten().fold(what_happened(decision, outcome), hide);
-        Self { what_happened, remedy: outcome.reason().remedy() }
+        Self { what_happened, addition: addition(outcome), remedy: outcome.reason().remedy() }
     }
 
-    /// The text in at most this many bytes. CodePipeline's messages can be longer than that: they are cut, never what to do.
+    /// The text in at most this many bytes. CodePipeline's messages can be longer than that: they are cut, never an addition or what
+    /// to do.
     #[must_use]
     pub fn within(&self, bytes: usize) -> String {
-        let room = bytes.saturating_sub(". ".len() + self.remedy.len());
+        let room = bytes.saturating_sub(self.addition.len() + ". ".len() + self.remedy.len());
         let what_happened = self.what_happened.get(..self.what_happened.floor_char_boundary(room)).unwrap_or_default();
-        format!("{}. {}", what_happened.trim_end_matches('.'), self.remedy)
+        format!("{}{}. {}", what_happened.trim_end_matches('.'), self.addition, self.remedy)
+    }
+}
+
+/// What follows what happened.
+fn addition(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Refused { caveat: Some(caveat), .. } => {
+            format!("; an earlier attempt may have been accepted: {}", self::caveat(caveat))
+        }
+        Outcome::Refused { caveat: None, .. }
+        | Outcome::Delivered { .. }
+        | Outcome::AlreadyDecided { .. }
+        | Outcome::Missing(_)
+        | Outcome::ExecutionEnded { .. }
+        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::AmbiguousRevision { .. }
+        | Outcome::Invalid(_)
+        | Outcome::Expired { .. }
+        | Outcome::Suspended
+        | Outcome::Waiting { .. }
+        | Outcome::Unreadable { .. }
+        | Outcome::Submitting(_)
+        | Outcome::Unconfirmed { .. }
+        | Outcome::Retrying { .. } => String::new(),
     }
 }
 
@@ -129,23 +155,28 @@ fn expired(expiry: &Expiry, caveat: Option<&Caveat>) -> String {
             format!("The operator's waiting limit, counted from the creation of the decision, passed at {at}")
         }
     };
-    let caveat = match caveat {
-        None => return format!("{limit} before CodePipeline accepted a result; nothing more is sent"),
-        Some(Caveat::HistoryUnreadable(detail)) => {
+    match caveat.map(self::caveat) {
+        None => format!("{limit} before CodePipeline accepted a result; nothing more is sent"),
+        Some(why) => format!("{limit}; nothing more is sent, but an earlier result may have been accepted: {why}"),
+    }
+}
+
+/// Why an earlier result may have been accepted.
+fn caveat(caveat: &Caveat) -> String {
+    match caveat {
+        Caveat::AttemptInDoubt => "its outcome is unknown".to_owned(),
+        Caveat::HistoryUnreadable(detail) => {
             format!("CodePipeline's history of the approval could not be read ({detail})")
         }
-        Some(Caveat::BeyondHistory) => {
+        Caveat::BeyondHistory => {
             "the part of CodePipeline's history that the operator reads does not show the approval".to_owned()
         }
-        Some(Caveat::NoTraceOfAttempt) => {
-            "an attempt was sent, and CodePipeline's history shows no trace of it".to_owned()
-        }
-        Some(Caveat::OutcomeNotInHistory { execution }) => {
+        Caveat::NoTraceOfAttempt => "an attempt was sent, and CodePipeline's history shows no trace of it".to_owned(),
+        Caveat::OutcomeNotInHistory { execution } => {
             format!("CodePipeline's history does not show the outcome of the approval of execution {execution}")
         }
-        Some(Caveat::PipelineUnreadable(detail)) => format!("the pipeline could not be read ({detail})"),
-    };
-    format!("{limit}; nothing more is sent, but an earlier result may have been accepted: {caveat}")
+        Caveat::PipelineUnreadable(detail) => format!("the pipeline could not be read ({detail})"),
+    }
 }
 
 fn waiting(spec: &ApprovalDecisionSpec, wait: &Wait) -> String {

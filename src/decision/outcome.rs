@@ -31,6 +31,8 @@ pub enum Outcome {
         exception: Option<Exception>,
         /// How the approval was completed, where history shows it.
         record: Option<CompletedApproval>,
+        /// Why an earlier result may have been accepted nevertheless.
+        caveat: Option<Caveat>,
     },
     /// The state view shows that the pipeline has no such approval.
     Missing(Missing),
@@ -149,9 +151,21 @@ pub enum PriorAttempts {
     InDoubt,
 }
 
-/// Why CodePipeline may have accepted a result of a decision that expired.
+impl PriorAttempts {
+    /// What a refusal of the attempt after them has to say.
+    pub(super) const fn caveat(self) -> Option<Caveat> {
+        match self {
+            Self::NotApplied | Self::Refused => None,
+            Self::InDoubt => Some(Caveat::AttemptInDoubt),
+        }
+    }
+}
+
+/// Why CodePipeline may have accepted a result of a decision that expired or was refused.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Caveat {
+    /// The response to an attempt was lost, and nothing has shown since how it ended.
+    AttemptInDoubt,
     /// The history of the approval cannot be read, for this reason.
     HistoryUnreadable(String),
     /// The part of history that the operator reads does not show the approval.

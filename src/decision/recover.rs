@@ -38,6 +38,7 @@ pub(super) fn recover(
                 refusal: Refusal::PipelineNotFound,
                 exception: Some(exception.clone()),
                 record: None,
+                caveat: PriorAttempts::InDoubt.caveat(),
             });
         }
         Some(Ok(ApprovalRecord::Completed(record))) if is_ours(observed.decision, submission, record) => {
@@ -88,7 +89,7 @@ pub(super) fn completed(
 ) -> Step {
     let refused = || {
         let (refusal, exception) = (Refusal::ApprovalAlreadyCompleted, Some(exception.clone()));
-        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None })
+        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, caveat: prior.caveat() })
     };
     let (cause, ids) = match observed.record() {
         None => return Step::ReadRecord(submission.token.clone()),
@@ -140,6 +141,8 @@ pub(super) fn completed_by_others(
     if record.result == Some(decision.spec.result.status) {
         Outcome::AlreadyDecided { record, exception }
     } else {
-        Outcome::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception, record: Some(record) }
+        let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
+        // The request received one result, and history shows that it is not ours: no doubt is left.
+        Outcome::Refused { refusal, exception, record, caveat: None }
     }
 }

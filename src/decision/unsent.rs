@@ -41,7 +41,7 @@ pub(super) fn find_request(
         Ok(snapshot) => resolve(snapshot, &observed.decision.spec, execution),
         Err(error) => {
             let (refusal, exception) = (Refusal::PipelineNotFound, error.exception().cloned());
-            return unless_expired(Outcome::Refused { refusal, exception, record: None }, now, expiry);
+            return unless_expired(Outcome::Refused { refusal, exception, record: None, caveat: None }, now, expiry);
         }
     };
     let reliable_after = later(pipeline.subscribed_at, LIST_LAG);

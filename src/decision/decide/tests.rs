@@ -9,6 +9,7 @@ use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Exception, InvalidS
 use crate::backoff::SUBMISSION;
 use crate::codepipeline::{CompletedApproval, RetryCause};
 use crate::decision::step::RecordObservation;
+use crate::decision::test_fixtures::outcomes::refused_after_doubt;
 use crate::decision::test_fixtures::*;
 use ApprovalStatus::{Approved, Rejected};
 use PriorAttempts::{InDoubt, NotApplied};
@@ -97,7 +98,7 @@ fn next_after_doubt(attempts: i64, start: i64, now: i64, ids: ExecutionIds) -> S
 }
 
 fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Step {
-    write(Outcome::Refused { refusal, exception, record })
+    write(Outcome::Refused { refusal, exception, record, caveat: None })
 }
 
 fn already_decided(record: CompletedApproval, exception: Option<Exception>) -> Step {
@@ -385,8 +386,7 @@ fn a_response_settles_what_it_can() {
         Refusal::ValidationFailed,
     ] {
         let expected = refused(refusal, Some(exception(Reason::from(refusal).as_str())), None);
-        for prior in [NotApplied, InDoubt] {
-            assert_eq!(response(prior, Err(self::refusal(refusal))).step(), expected);
-        }
+        let step = |prior| response(prior, Err(self::refusal(refusal))).step();
+        assert_eq!((step(NotApplied), step(InDoubt)), (expected, write(refused_after_doubt(refusal))));
     }
 }

@@ -11,6 +11,8 @@ use crate::codepipeline::{ExecutionEnd, ExecutionIds, Refusal, RetryCause};
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::*;
 
+mod additions;
+
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
     Message::new(decision, outcome).within(MAX_MESSAGE)
 }
@@ -238,10 +240,6 @@ fn a_decision_that_waits() {
             (
                 at_position(ExecutionPosition::InStage { stage: stage(), status: "InProgress".to_owned() }),
                 "Execution 4f1a9c2e is in stage Build (InProgress)",
-            ),
-            (
-                at_position(ExecutionPosition::BeforeStage { stage: stage() }),
-                "Execution 4f1a9c2e is waiting to enter stage Build",
             ),
             (
                 at_position(ExecutionPosition::AtApproval),

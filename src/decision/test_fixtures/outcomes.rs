@@ -22,7 +22,13 @@ pub fn already_decided() -> Outcome {
 }
 
 pub fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Outcome {
-    Outcome::Refused { refusal, exception, record }
+    Outcome::Refused { refusal, exception, record, caveat: None }
+}
+
+/// A refusal that follows an attempt in doubt.
+pub fn refused_after_doubt(refusal: Refusal) -> Outcome {
+    let exception = Some(exception(Reason::from(refusal).as_str()));
+    Outcome::Refused { refusal, exception, record: None, caveat: Some(Caveat::AttemptInDoubt) }
 }
 
 pub fn invalid_token() -> Outcome {
@@ -73,6 +79,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::AlreadyDecided { record: completed_approval(Approved, 0), exception: None },
         rejected_by_others(Some(already_completed())),
         rejected_by_others(None),
+        refused_after_doubt(Refusal::InvalidApprovalToken),
         Outcome::Invalid(InvalidSpec::Binding),
         Outcome::Invalid(InvalidSpec::NotAfter("soon".to_owned())),
         expired(Expiry::NotAfter(at(60)), None),

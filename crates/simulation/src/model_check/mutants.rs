@@ -66,7 +66,7 @@ fn a_mutant_that_submits_again_without_reading_history_is_caught() {
                 if *refusal == Refusal::ApprovalAlreadyCompleted =>
             {
                 let (refusal, exception) = (*refusal, Some(exception.clone()));
-                Step::WriteStatus(Outcome::Refused { refusal, exception, record: None })
+                Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, caveat: None })
             }
             _ => decide(observed, settings, now),
         }

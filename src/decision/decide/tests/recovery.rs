@@ -49,8 +49,8 @@ fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
             => already_decided(unattributed(SUMMARY), None);
         "no response": at_deadline(in_doubt(), completed_record(None, 9)) => completed(completed_approval(None, 9));
         "the pipeline does not exist":
-            at_deadline(in_doubt(), ApprovalRecord::PipelineNotFound(gone.clone()))
-            => refused(Refusal::PipelineNotFound, Some(gone), None);
+            at_deadline(in_doubt(), ApprovalRecord::PipelineNotFound(gone))
+            => write(refused_after_doubt(Refusal::PipelineNotFound));
         "still pending: the result is submitted again":
             at_deadline(in_doubt(), ApprovalRecord::Pending(ids())) => next_after_doubt(2, 0, 20, ids());
         "not visible: the operator reads again":
@@ -171,6 +171,7 @@ fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
     let still_unknown = |cause, completed: Option<Exception>, ids, next| {
         write(Outcome::Unconfirmed { cause, completed, ids, next: at(next) })
     };
+    let after_doubt = || write(refused_after_doubt(Refusal::ApprovalAlreadyCompleted));
     let response_at = |prior, seconds| Case { now: at(seconds), ..response(prior) };
     let remembered = || crashed().raised(already_completed()).with_ids(ids());
     let lagging = || ApprovalRecord::Lagging(ids());
@@ -194,7 +195,10 @@ fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
         "no response":
             response(NotApplied).record(completed_record(None, 0)) => by_others(Some(completed_approval(None, 0)));
         "no trace proves nothing": response(NotApplied).record(ApprovalRecord::NotVisible) => by_others(None);
-        "no trace after doubt": response(InDoubt).record(ApprovalRecord::NotVisible) => by_others(None);
+        "no trace after doubt": response(InDoubt).record(ApprovalRecord::NotVisible) => after_doubt();
+        "… nor a pipeline, after doubt":
+            response(InDoubt).record(ApprovalRecord::PipelineNotFound(exception("PipelineNotFound")))
+            => after_doubt();
         "a pipeline that does not exist proves nothing":
             response(NotApplied).record(ApprovalRecord::PipelineNotFound(exception("PipelineNotFound")))
             => by_others(None);
@@ -211,7 +215,7 @@ fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
             response(InDoubt).record(lagging()) => still_unknown(not_in_history(), None, ids(), 16);
         "ten minutes of contradiction after the deadline are enough":
             response_at(NotApplied, 620).record(lagging()) => by_others(None);
-        "… after doubt too": response_at(InDoubt, 620).record(lagging()) => by_others(None);
+        "… after doubt too": response_at(InDoubt, 620).record(lagging()) => after_doubt();
         "… and of an unreadable history, for a first attempt":
             response_at(NotApplied, 620).unreadable() => by_others(None);
         "less than ten minutes are not":
