@@ -21,8 +21,9 @@ pub use client::{Client, Response};
 pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
 pub use operation::Operation;
 pub use pipeline::{
-    ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, ExecutionEnd, ExecutionMode,
-    ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
+    ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,
+    ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution,
+    StageState,
 };
 pub use poller::schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 pub use poller::{PipelinePoller, Subscriber};

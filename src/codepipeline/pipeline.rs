@@ -20,8 +20,17 @@ pub struct StageState {
     pub latest_execution: Option<StageExecution>,
     /// The executions that wait to enter it.
     pub inbound_executions: Vec<String>,
+    /// inboundTransitionState, if no execution may enter it now.
+    pub disabled_transition: Option<DisabledTransition>,
     /// Its actions.
     pub actions: Vec<ActionState>,
+}
+
+/// A transition into a stage that someone disabled.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct DisabledTransition {
+    /// disabledReason
+    pub reason: Option<String>,
 }
 
 /// An execution in a stage.

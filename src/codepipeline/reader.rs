@@ -5,8 +5,9 @@ use super::client::{Client, timestamp};
 use super::error::CallError;
 use super::operation::Operation;
 use super::pipeline::{
-    ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, ExecutionEnd, ExecutionMode,
-    ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution, StageState,
+    ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,
+    ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution,
+    StageState,
 };
 use super::rate_limiter::WaitTime;
 use crate::api::v1alpha1::{SourceRevision, Token};
@@ -142,6 +143,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
 
 fn stage(stage: types::StageState) -> Option<StageState> {
     let inbound = stage.inbound_executions.unwrap_or_default();
+    let transition = stage.inbound_transition_state;
     Some(StageState {
         name: stage.stage_name?,
         latest_execution: stage.latest_execution.map(|execution| StageExecution {
@@ -149,6 +151,9 @@ fn stage(stage: types::StageState) -> Option<StageState> {
             status: execution.status.as_str().to_owned(),
         }),
         inbound_executions: inbound.into_iter().map(|execution| execution.pipeline_execution_id).collect(),
+        disabled_transition: transition
+            .filter(|transition| !transition.enabled)
+            .map(|transition| DisabledTransition { reason: transition.disabled_reason }),
         actions: stage.action_states.unwrap_or_default().into_iter().filter_map(action).collect(),
     })
 }

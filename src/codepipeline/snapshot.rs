@@ -181,6 +181,9 @@ impl PipelineSnapshot {
             stage.latest_execution =
                 stage.latest_execution.take().filter(|latest| is_queried(&latest.pipeline_execution_id));
             stage.inbound_executions.retain(|id| is_queried(id));
+            if stage.inbound_executions.is_empty() {
+                stage.disabled_transition = None;
+            }
             for action in &mut stage.actions {
                 if !queries.iter().any(|query| query.stage == stage.name && query.action == action.name) {
                     action.latest_execution = None;

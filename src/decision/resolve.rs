@@ -7,8 +7,8 @@ use super::timing::{CLOCK_SKEW, LIST_LAG};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, ExecutionBinding, Token};
 use crate::codepipeline::{
-    ActionExecution, ActionProgress, CompletedApproval, CompletionStatus, ExecutionEnd, ExecutionIds, ExecutionMode,
-    ExecutionStatus, HISTORY_LAG, LatestExecution, PipelineExecution, PipelineSnapshot,
+    ActionExecution, ActionProgress, CompletedApproval, CompletionStatus, DisabledTransition, ExecutionEnd,
+    ExecutionIds, ExecutionMode, ExecutionStatus, HISTORY_LAG, LatestExecution, PipelineExecution, PipelineSnapshot,
 };
 use jiff::Timestamp;
 
@@ -93,6 +93,8 @@ pub enum ExecutionPosition {
     BeforeStage {
         /// stageName
         stage: String,
+        /// Why it may not enter, if someone disabled the transition.
+        disabled: Option<DisabledTransition>,
     },
     /// At the approval, whose token is not visible yet.
     AtApproval,
@@ -336,7 +338,8 @@ impl ObservedAction<'_> {
             let name = stage.name.clone();
             match &stage.latest_execution {
                 _ if stage.inbound_executions.contains(&execution.id) => {
-                    Some(ExecutionPosition::BeforeStage { stage: name })
+                    let disabled = stage.disabled_transition.clone();
+                    Some(ExecutionPosition::BeforeStage { stage: name, disabled })
                 }
                 Some(latest) if latest.pipeline_execution_id == execution.id => {
                     Some(ExecutionPosition::InStage { stage: name, status: latest.status.clone() })

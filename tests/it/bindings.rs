@@ -3,6 +3,7 @@
 
 mod execution;
 mod refused;
+mod reports;
 mod revision;
 mod succession;
 mod two_approvals;

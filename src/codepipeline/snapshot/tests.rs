@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::codepipeline::{
-    ActionProgress, ActionState, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, RetryCause,
-    StageState,
+    ActionProgress, ActionState, DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page,
+    RetryCause, StageState,
 };
 use futures::FutureExt;
 use std::sync::Mutex;
@@ -101,9 +101,9 @@ impl PipelineReader for LongPipeline {
             .visible
             .map(|id| LatestExecution { action_execution_id: Some(id.to_owned()), ..LatestExecution::default() });
         let actions = vec![ActionState { name: "Approve".to_owned(), latest_execution }];
-        Ok(PipelineState {
-            stages: vec![StageState { name: "Production".to_owned(), actions, ..StageState::default() }],
-        })
+        let disabled_transition = Some(DisabledTransition { reason: None });
+        let stage = StageState { name: "Production".to_owned(), actions, disabled_transition, ..StageState::default() };
+        Ok(PipelineState { stages: vec![stage] })
     }
 
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
@@ -266,6 +266,7 @@ fn a_snapshot_contains_nothing_that_was_not_queried() {
     let is_visible =
         snapshot.state.stages.iter().flat_map(|stage| &stage.actions).any(|action| action.latest_execution.is_some());
     assert!(!is_visible);
+    assert_eq!(snapshot.state.stages[0].disabled_transition, None, "no queried execution waits for it");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use super::*;
 use crate::api::v1alpha1::{ApprovalStatus, PipelineExecutionId, SourceRevision};
 use crate::codepipeline::{
-    ActionCompletion, ActionState, CallError, ExecutionSelector, Page, PipelineReader, PipelineState, Query,
-    RetryCause, StageExecution, StageState, read_snapshot,
+    ActionCompletion, ActionState, CallError, DisabledTransition, ExecutionSelector, Page, PipelineReader,
+    PipelineState, Query, RetryCause, StageExecution, StageState, read_snapshot,
 };
 use crate::decision::test_fixtures::{at, exception, fresh, other_token, token};
 use futures::FutureExt;
@@ -19,6 +19,8 @@ struct StaticPipeline {
     latest: Option<LatestExecution>,
     /// The executions in the two stages, and the one that waits to enter the second.
     stage_executions: [Option<&'static str>; 3],
+    /// The transition into both stages.
+    disabled_transition: Option<DisabledTransition>,
     /// Newest first.
     executions: Vec<PipelineExecution>,
     /// Newest first.
@@ -36,6 +38,7 @@ impl PipelineReader for StaticPipeline {
             name: name.to_owned(),
             latest_execution: in_stage(execution),
             inbound_executions: Vec::new(),
+            disabled_transition: self.disabled_transition.clone(),
             actions,
         };
         let approve = ActionState { latest_execution: self.latest.clone(), ..action("Approve") };

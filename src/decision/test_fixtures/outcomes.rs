@@ -110,7 +110,7 @@ pub fn outcomes() -> Vec<Outcome> {
     ];
     let positions = [
         ExecutionPosition::InStage { stage: "Build".to_owned(), status: "InProgress".to_owned() },
-        ExecutionPosition::BeforeStage { stage: "Build".to_owned() },
+        ExecutionPosition::BeforeStage { stage: "Build".to_owned(), disabled: None },
         ExecutionPosition::AtApproval,
         ExecutionPosition::PastApproval,
         ExecutionPosition::BeyondHistory,

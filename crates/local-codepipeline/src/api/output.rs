@@ -90,7 +90,7 @@ outputs! {
     StageExecution { pipeline_execution_id: PipelineExecutionId, status: ExecutionStatus }
 
     /// Whether executions may enter a stage.
-    TransitionState { enabled: bool }
+    TransitionState { enabled: bool, disabled_reason: Option<String> }
 
     /// The state of an action.
     ActionState { action_name: Name, latest_execution: Option<ActionExecution>, current_revision: Option<ActionRevision> }

@@ -193,6 +193,28 @@ impl Service {
         })
     }
 
+    /// Disables the transition into a stage: executions wait in front of it.
+    pub fn disable_stage_transition(
+        &mut self,
+        now: Timestamp,
+        pipeline: &str,
+        stage: &str,
+        reason: &str,
+    ) -> Result<(), Exception> {
+        let found = self.pipeline(pipeline, now)?;
+        let name = found.stage_with_transition(stage)?;
+        found.disabled_transitions.insert(name, reason.to_owned());
+        Ok(())
+    }
+
+    /// Enables the transition into a stage.
+    pub fn enable_stage_transition(&mut self, now: Timestamp, pipeline: &str, stage: &str) -> Result<(), Exception> {
+        let found = self.pipeline(pipeline, now)?;
+        let name = found.stage_with_transition(stage)?;
+        found.disabled_transitions.remove(&name);
+        self.pipeline(pipeline, now).map(drop)
+    }
+
     /// Changes one execution, and then advances the pipeline.
     fn change_execution(
         &mut self,
@@ -216,6 +238,17 @@ impl Service {
         let newer_entered_stage = stage.is_some_and(|stage| newer.iter().any(|other| other.has_entered(&stage.name)));
         change(&OtherExecutions { version, newer_entered_stage }, execution)?;
         self.pipeline(pipeline, now).map(drop)
+    }
+}
+
+impl Pipeline {
+    /// A stage that another one precedes.
+    fn stage_with_transition(&self, stage: &str) -> Result<Name, Exception> {
+        let found = self.definition.stages.iter().skip(1).find(|found| &found.name == stage);
+        found.map(|found| found.name.clone()).ok_or_else(|| {
+            let message = format!("The pipeline '{}' has no transition into a stage '{stage}'", self.definition.name);
+            Exception::new(ExceptionKind::StageNotFound, message)
+        })
     }
 }
 

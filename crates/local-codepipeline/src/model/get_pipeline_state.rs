@@ -32,11 +32,15 @@ impl Service {
             stage_states: stages
                 .map(|(index, stage)| {
                     let inbound = pipeline.inbound(index);
+                    let disabled_reason = pipeline.disabled_transitions.get(&stage.name).cloned();
                     StageState {
                         stage_name: stage.name.clone(),
                         inbound_execution: inbound.last().cloned(),
                         inbound_executions: inbound,
-                        inbound_transition_state: TransitionState { enabled: true },
+                        inbound_transition_state: TransitionState {
+                            enabled: disabled_reason.is_none(),
+                            disabled_reason,
+                        },
                         latest_execution: pipeline.latest_execution_in(&stage.name).map(|execution| StageExecution {
                             pipeline_execution_id: execution.id,
                             status: status_in_stage(execution, &stage.name),

@@ -78,8 +78,8 @@ impl Service {
             if !completed {
                 let message = format!(
                     "The new execution {id} of pipeline '{pipeline}' does not reach approval '{action}' in stage \
-                     '{stage}': another execution locks a stage before it. Respond to the approval of that execution, or \
-                     complete its actions."
+                     '{stage}': another execution locks a stage before it, or a transition is disabled. Respond to the approval \
+                     of that execution, complete its actions, or enable the transition."
                 );
                 return Err(Exception::new(ExceptionKind::Conflict, message));
             }

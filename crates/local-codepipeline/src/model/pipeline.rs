@@ -1,12 +1,12 @@
 //! A pipeline, its executions, and the rules between them: an execution locks the stage that it is in, and the
 //! execution mode decides what happens to the executions that wait for the stage. Time passes only in `advance_to`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::{
-    ExecutionMode, PipelineDefinition, TokenRule,
+    ExecutionMode, Name, PipelineDefinition, TokenRule,
     execution::{ActionAttempt, ActionOutcome, Execution, ExecutionOutcome, Position, StepContext},
     ids::Ids,
 };
@@ -19,11 +19,20 @@ pub(super) struct Pipeline {
     pub(super) updated: Timestamp,
     /// Oldest first.
     pub(super) executions: Vec<Execution>,
+    /// The stages whose inbound transition is disabled, and why. They stay disabled when the pipeline is edited.
+    pub(super) disabled_transitions: BTreeMap<Name, String>,
 }
 
 impl Pipeline {
     pub(super) fn new(definition: PipelineDefinition, at: Timestamp) -> Self {
-        Self { definition: Arc::new(definition), version: 1, created: at, updated: at, executions: Vec::new() }
+        Self {
+            definition: Arc::new(definition),
+            version: 1,
+            created: at,
+            updated: at,
+            executions: Vec::new(),
+            disabled_transitions: BTreeMap::new(),
+        }
     }
 
     /// Replaces the definition. Pending approvals are cancelled, executions that wait to enter a stage fail, and other
@@ -86,7 +95,7 @@ impl Pipeline {
     fn admit_waiting(&mut self, at: Timestamp) -> bool {
         let mut moved = false;
         for index in (0..self.definition.stages.len()).rev() {
-            let unlocked = !self.is_locked(index);
+            let (unlocked, enabled) = (!self.is_locked(index), !self.is_disabled(index));
             let mode = self.definition.execution_mode;
             let mut waiting: Vec<&mut Execution> =
                 self.executions.iter_mut().filter(|execution| execution.position == Position::Waiting(index)).collect();
@@ -98,8 +107,9 @@ impl Pipeline {
                 }
             }
             let capacity = match mode {
-                ExecutionMode::Parallel => usize::MAX,
-                ExecutionMode::Superseded | ExecutionMode::Queued => usize::from(unlocked),
+                ExecutionMode::Parallel if enabled => usize::MAX,
+                ExecutionMode::Superseded | ExecutionMode::Queued if enabled => usize::from(unlocked),
+                ExecutionMode::Parallel | ExecutionMode::Superseded | ExecutionMode::Queued => 0,
             };
             for execution in waiting.into_iter().take(capacity) {
                 execution.move_to(Position::In(index), at);
@@ -107,6 +117,12 @@ impl Pipeline {
             }
         }
         moved
+    }
+
+    /// Whether the transition into the stage is disabled.
+    fn is_disabled(&self, index: usize) -> bool {
+        let stage = self.definition.stages.get(index);
+        stage.is_some_and(|stage| self.disabled_transitions.contains_key(&stage.name))
     }
 
     /// Whether an execution is in the stage, including executions of older pipeline versions.

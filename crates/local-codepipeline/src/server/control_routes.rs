@@ -73,6 +73,16 @@ enum Command {
         #[serde(default)]
         mode: RetryMode,
     },
+    DisableStageTransition {
+        pipeline_name: String,
+        stage_name: String,
+        #[serde(default)]
+        reason: String,
+    },
+    EnableStageTransition {
+        pipeline_name: String,
+        stage_name: String,
+    },
     OpenApproval {
         pipeline_name: String,
         stage_name: String,
@@ -116,6 +126,12 @@ async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>
         }
         Command::RetryStage { pipeline_name, stage_name, pipeline_execution_id, mode } => {
             service.retry_stage(now, &pipeline_name, &stage_name, pipeline_execution_id, mode)?;
+        }
+        Command::DisableStageTransition { pipeline_name, stage_name, reason } => {
+            service.disable_stage_transition(now, &pipeline_name, &stage_name, &reason)?;
+        }
+        Command::EnableStageTransition { pipeline_name, stage_name } => {
+            service.enable_stage_transition(now, &pipeline_name, &stage_name)?;
         }
         Command::OpenApproval { pipeline_name, stage_name, action_name, source_revisions } => {
             let approval = (pipeline_name.as_str(), stage_name.as_str(), action_name.as_str());

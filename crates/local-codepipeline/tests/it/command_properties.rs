@@ -74,7 +74,7 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
 }
 
 fn commands() -> impl Strategy<Value = Value> {
-    let members: [&[&str]; 12] = [
+    let members: [&[&str]; 14] = [
         &["putPipeline", "definition"],
         &["editPipeline", "pipelineName"],
         &["deletePipeline", "pipelineName"],
@@ -82,6 +82,8 @@ fn commands() -> impl Strategy<Value = Value> {
         &["completeAction", "pipelineName", "stageName", "actionName", "pipelineExecutionId", "succeeded"],
         &["stopExecution", "pipelineName", "pipelineExecutionId", "mode", "reason"],
         &["retryStage", "pipelineName", "stageName", "pipelineExecutionId", "mode"],
+        &["disableStageTransition", "pipelineName", "stageName", "reason"],
+        &["enableStageTransition", "pipelineName", "stageName"],
         &["openApproval", "pipelineName", "stageName", "actionName", "sourceRevisions"],
         &["listPendingApprovals", "pipelineName"],
         &["setBehaviour", "behaviour"],

@@ -198,6 +198,14 @@ async fn another_process_controls_the_endpoint_through_the_control_routes() {
             "pipelineExecutionId": execution["pipelineExecutionId"],
         })
     };
+    let transition = |command: &str| json!({ "command": command, "pipelineName": "web", "stageName": "Prod" });
+    let mut disable = transition("disableStageTransition");
+    disable["reason"] = json!("freeze");
+    client.command(&disable).await.unwrap();
+    let state = client.operation("a", Operation::GetPipelineState, &json!({ "name": "web" })).await.unwrap();
+    let disabled = json!({ "enabled": false, "disabledReason": "freeze" });
+    assert_eq!(state["stageStates"][2]["inboundTransitionState"], disabled);
+    client.command(&transition("enableStageTransition")).await.unwrap();
     let mut build = of_run("completeAction", "Build");
     build["actionName"] = json!("Make");
     client.command(&build).await.unwrap();
@@ -224,7 +232,8 @@ async fn another_process_controls_the_endpoint_through_the_control_routes() {
     let list = client.operation("a", Operation::ListPipelines, &json!({})).await.unwrap();
     assert_eq!(list["pipelines"][0]["name"], "checkout");
     let counts = client.get::<Value>("/local/requests").await.unwrap();
-    assert_eq!(counts, json!([{ "operation": "ListPipelines", "pipelineName": null, "requests": 2 }]));
+    let count = |operation: &str, pipeline: Option<&str>, requests: u32| json!({ "operation": operation, "pipelineName": pipeline, "requests": requests });
+    assert_eq!(counts, json!([count("GetPipelineState", Some("web"), 1), count("ListPipelines", None, 2)]));
     assert_eq!(client.get::<Value>("/local/ledger").await.unwrap(), json!([]));
 }
 

@@ -7,8 +7,8 @@ use crate::fixtures;
 use approval_operator::api::v1alpha1::{Exception, Token};
 use approval_operator::codepipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, ApprovalRecord, CallError, CompletionStatus,
-    ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineReader,
-    PipelineState, Refusal, RetryCause, StageExecution, StageState,
+    DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution,
+    PipelineReader, PipelineState, Refusal, RetryCause, StageExecution, StageState,
 };
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{self, ActionExecutionStatus};
@@ -168,6 +168,8 @@ fn stage(stage: api::StageState) -> StageState {
             .into_iter()
             .map(|execution| execution.pipeline_execution_id.to_string())
             .collect(),
+        disabled_transition: (!stage.inbound_transition_state.enabled)
+            .then_some(DisabledTransition { reason: stage.inbound_transition_state.disabled_reason }),
         actions: stage.action_states.into_iter().map(action).collect(),
     }
 }

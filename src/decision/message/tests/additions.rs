@@ -1,6 +1,7 @@
 //! What some messages say besides: doubt about an earlier attempt, and why a wait lasts.
 
 use super::*;
+use crate::codepipeline::DisabledTransition;
 
 #[test]
 fn a_refusal_after_doubt() {
@@ -26,7 +27,20 @@ fn doubt_is_not_cut_from_a_message_that_is_too_long() {
 
 #[test]
 fn an_execution_in_front_of_a_stage() {
-    let position = ExecutionPosition::BeforeStage { stage: "Build".to_owned() };
-    let wait = ExecutionWait::Execution { execution: "4f1a9c2e".to_owned(), position };
-    check(Reason::Waiting, WAITING, [(waiting_for(wait), "Execution 4f1a9c2e is waiting to enter stage Build")]);
+    let before = |disabled: Option<Option<&str>>| {
+        let disabled = disabled.map(|reason| DisabledTransition { reason: reason.map(str::to_owned) });
+        let position = ExecutionPosition::BeforeStage { stage: "Prod".to_owned(), disabled };
+        waiting_for(ExecutionWait::Execution { execution: "4f1a9c2e".to_owned(), position })
+    };
+    let disabled = "Execution 4f1a9c2e is waiting to enter stage Prod, whose inbound transition is disabled";
+    check(
+        Reason::Waiting,
+        WAITING,
+        [
+            (before(None), "Execution 4f1a9c2e is waiting to enter stage Prod"),
+            (before(Some(Some("freeze"))), &format!("{disabled} (freeze)")),
+            (before(Some(Some(""))), disabled),
+            (before(Some(None)), disabled),
+        ],
+    );
 }

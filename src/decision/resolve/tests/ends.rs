@@ -107,6 +107,8 @@ fn a_completed_request_has_a_result_or_its_execution_continues_or_ended() {
 #[test]
 fn a_decision_waits_until_its_execution_reaches_the_approval_or_ends() {
     let execution = |status| pipeline().execution("execution", status);
+    let before_production = |disabled| ExecutionPosition::BeforeStage { stage: "Production".to_owned(), disabled };
+    let freeze = || DisabledTransition { reason: Some("freeze".to_owned()) };
     let unknown = Resolution::UnknownExecution(exception("PipelineExecutionNotFound"));
     check(vec![
         (
@@ -114,7 +116,17 @@ fn a_decision_waits_until_its_execution_reaches_the_approval_or_ends() {
             execution(RUNNING).in_stages([Some("execution"), None, Some("execution")]),
             BY_ID,
             LATE,
-            not_yet("execution", ExecutionPosition::BeforeStage { stage: "Production".to_owned() }, None),
+            not_yet("execution", before_production(None), None),
+        ),
+        (
+            "… and the transition into it is disabled",
+            StaticPipeline {
+                disabled_transition: Some(freeze()),
+                ..execution(RUNNING).in_stages([Some("execution"), None, Some("execution")])
+            },
+            BY_ID,
+            LATE,
+            not_yet("execution", before_production(Some(freeze())), None),
         ),
         (
             "no stage shows it",

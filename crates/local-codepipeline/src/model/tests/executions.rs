@@ -231,3 +231,34 @@ fn open_approval_completes_earlier_actions_and_fails_if_another_execution_locks_
     assert_eq!(kind(service.open_approval(second(4), ("p", "Build", "Make"), &[])), ExceptionKind::ActionNotFound);
     assert_eq!(kind(service.open_approval(second(4), ("a b", "S", "A"), &[])), ExceptionKind::InvalidStructure);
 }
+
+#[test]
+fn executions_wait_in_front_of_a_stage_while_the_transition_into_it_is_disabled() {
+    for (mode, waiting) in [(ExecutionMode::Superseded, 1), (ExecutionMode::Queued, 2), (ExecutionMode::Parallel, 2)] {
+        let mut service = service_with(definition().mode(mode));
+        service.disable_stage_transition(second(1), "p", "Prod", "freeze").unwrap();
+        let executions = [2, 3].map(|at| {
+            let execution = start(&mut service, at);
+            build(&mut service, at, execution);
+            execution
+        });
+        let [build, prod] = ["Build", "Prod"].map(|name| stage(&mut service, 4, name));
+        assert_eq!((prod.inbound_executions.len(), prod.latest_execution), (waiting, None), "{mode:?}");
+        let freeze = TransitionState { enabled: false, disabled_reason: Some("freeze".to_owned()) };
+        let enabled = TransitionState { enabled: true, disabled_reason: None };
+        assert_eq!((prod.inbound_transition_state, build.inbound_transition_state), (freeze, enabled.clone()));
+        let pending = |service: &mut Service| executions.map(|execution| token_of(service, 5, execution).is_some());
+        assert_eq!(pending(&mut service), [false, false], "{mode:?}");
+        service.enable_stage_transition(second(5), "p", "Prod").unwrap();
+        let expected = [mode != ExecutionMode::Superseded, mode != ExecutionMode::Queued];
+        assert_eq!(pending(&mut service), expected, "{mode:?}");
+        assert_eq!(stage(&mut service, 5, "Prod").inbound_transition_state, enabled);
+        service.disable_stage_transition(second(6), "p", "Prod", "freeze").unwrap();
+        service.edit_pipeline(second(7), "p").unwrap();
+        assert!(!stage(&mut service, 7, "Prod").inbound_transition_state.enabled, "an edit does not enable it");
+        for stage in ["Source", "Nowhere"] {
+            let refused = service.disable_stage_transition(second(8), "p", stage, "freeze");
+            assert_eq!(kind(refused), ExceptionKind::StageNotFound);
+        }
+    }
+}
