@@ -83,6 +83,8 @@ pub struct PipelineSnapshot {
     pub state: PipelineState,
     /// The queried executions, newest first.
     pub executions: Vec<PipelineExecution>,
+    /// The source revisions of the newest execution that has any, queried or not. They are for messages alone.
+    pub newest_revisions: Vec<SourceRevision>,
     /// The history of the queried actions: newest first within each execution.
     pub actions: Vec<ActionExecution>,
     /// What was read of the history of each execution.
@@ -100,7 +102,8 @@ impl PipelineSnapshot {
         self.queries.contains(query)
     }
 
-    /// Whether a subscriber that knows the other snapshot learns nothing new from this one.
+    /// Whether a subscriber that knows the other snapshot learns nothing new from this one. That the pipeline started an execution that
+    /// no one queried is nothing new: a busy pipeline would wake every subscriber in each poll.
     #[must_use]
     pub fn is_equivalent(&self, other: &Self) -> bool {
         (&self.state, &self.executions, &self.actions, &self.unknown_executions)
@@ -145,7 +148,8 @@ pub async fn read_snapshot(
     previous: Option<&PipelineSnapshot>,
 ) -> Result<PipelineSnapshot, CallError> {
     let state = reader.pipeline_state().await?;
-    let Executions { known, unknown } = Executions::read(reader, started_at, &queries, previous).await?;
+    let Executions { known, unknown, newest_revisions } =
+        Executions::read(reader, started_at, &queries, previous).await?;
     let (actions, history, missing_from_history) = previous
         .map(|previous| (previous.actions.clone(), previous.history.clone(), previous.missing_from_history.clone()))
         .unwrap_or_default();
@@ -154,6 +158,7 @@ pub async fn read_snapshot(
         queries,
         state,
         executions: known,
+        newest_revisions,
         actions,
         history,
         missing_from_history,
@@ -218,6 +223,8 @@ struct Executions {
     known: Vec<PipelineExecution>,
     /// Those that CodePipeline does not know, and the exceptions that say so.
     unknown: BTreeMap<String, Exception>,
+    /// The source revisions of the newest execution that has any.
+    newest_revisions: Vec<SourceRevision>,
 }
 
 impl Executions {
@@ -248,11 +255,15 @@ impl Executions {
             .map(|execution| execution.id.clone());
         let mut missing: BTreeSet<String> = by_id.chain(in_progress).collect();
         let (mut executions, mut ids, mut next) = (Vec::new(), HashSet::new(), None);
+        let mut newest_revisions = Vec::new();
         for pages in 1..=MAX_PAGES {
             let page = reader.pipeline_executions(next).await?;
             let reached = page.items.last().and_then(|execution| execution.started_at);
             for execution in page.items {
                 missing.remove(&execution.id);
+                if newest_revisions.is_empty() {
+                    newest_revisions.clone_from(&execution.source_revisions);
+                }
                 // An execution that moved to the next page between two reads is there twice.
                 if is_queried(&execution) && ids.insert(execution.id.clone()) {
                     executions.push(execution);
@@ -305,7 +316,7 @@ impl Executions {
         let found = found.into_values();
         executions.extend(found.map(|execution| PipelineExecution { updated_at: Some(started_at), ..execution }));
         executions.sort_by_key(|execution| Reverse(execution.started_at));
-        Ok(Self { known: executions, unknown })
+        Ok(Self { known: executions, unknown, newest_revisions })
     }
 }
 

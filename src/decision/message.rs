@@ -5,7 +5,7 @@ use super::phase::submission;
 use super::resolve::{ExecutionPosition, ExecutionWait, Missing};
 use super::timing::Expiry;
 use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Exception, InvalidSpec, Token};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Exception, InvalidSpec, SourceRevision, Token};
 use crate::codepipeline::CompletedApproval;
 
 /// The message of an outcome. It is worded once, and cut to the limits of where it is shown.
@@ -27,6 +27,15 @@ impl Message {
         Self { what_happened, addition: addition(outcome), remedy: outcome.reason().remedy() }
     }
 
+    /// The text, or the one that is shown already, if it says the same but for the newest execution. On a busy pipeline that would change
+    /// often, and a decision that waits writes nothing.
+    #[must_use]
+    pub fn or_shown(&self, shown: Option<&str>, bytes: usize) -> String {
+        let starts = format!("{}{NEWEST_EXECUTION}", self.what_happened);
+        let is_same = |shown: &&str| self.addition.starts_with(NEWEST_EXECUTION) && shown.starts_with(&starts);
+        shown.filter(is_same).map_or_else(|| self.within(bytes), str::to_owned)
+    }
+
     /// The text in at most this many bytes. CodePipeline's messages can be longer than that: they are cut, never an addition or what
     /// to do.
     #[must_use]
@@ -37,11 +46,36 @@ impl Message {
     }
 }
 
+/// Precedes the source revisions of the newest execution.
+const NEWEST_EXECUTION: &str = "; the newest execution has ";
+
+/// The most source revisions that are shown of an execution.
+const MAX_REVISIONS: usize = 3;
+
+/// The most characters that are shown of a source revision.
+const MAX_REVISION: usize = 64;
+
+/// Source revisions and their source actions.
+fn revisions(revisions: &[SourceRevision]) -> String {
+    let shown = revisions.iter().take(MAX_REVISIONS).map(|SourceRevision { revision_id, action_name }| {
+        let action = action_name.as_ref().map(|action| format!(" ({action})")).unwrap_or_default();
+        match revision_id.char_indices().nth(MAX_REVISION) {
+            Some((end, _)) => format!("{}…{action}", revision_id.get(..end).unwrap_or_default()),
+            None => format!("{revision_id}{action}"),
+        }
+    });
+    let more = (revisions.len() > MAX_REVISIONS).then(|| "…".to_owned());
+    shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
 /// What follows what happened.
 fn addition(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused { caveat: Some(caveat), .. } => {
             format!("; an earlier attempt may have been accepted: {}", self::caveat(caveat))
+        }
+        Outcome::Waiting { wait: Wait::Execution(ExecutionWait::NoExecution { newest }), .. } if !newest.is_empty() => {
+            format!("{NEWEST_EXECUTION}{}", revisions(newest))
         }
         Outcome::Refused { caveat: None, .. }
         | Outcome::Delivered { .. }
@@ -195,7 +229,7 @@ fn waiting(spec: &ApprovalDecisionSpec, wait: &Wait) -> String {
 fn waiting_for_execution(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String {
     let pipeline = &spec.pipeline_name;
     match wait {
-        ExecutionWait::NoExecution => {
+        ExecutionWait::NoExecution { .. } => {
             let revision = spec.source_revision.as_ref();
             let action = revision.and_then(|revision| revision.action_name.as_ref());
             let action = action.map(|action| format!(" of source action {action}")).unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use super::timing::{CLOCK_SKEW, LIST_LAG};
 use crate::api::time::later;
-use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, ExecutionBinding, Token};
+use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, ExecutionBinding, SourceRevision, Token};
 use crate::codepipeline::{
     ActionExecution, ActionProgress, CompletedApproval, CompletionStatus, DisabledTransition, ExecutionEnd,
     ExecutionIds, ExecutionMode, ExecutionStatus, HISTORY_LAG, LatestExecution, PipelineExecution, PipelineSnapshot,
@@ -57,7 +57,10 @@ pub struct PendingRequest {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ExecutionWait {
     /// An execution of the source revision.
-    NoExecution,
+    NoExecution {
+        /// The source revisions of the newest execution, which show how a revision is written.
+        newest: Vec<SourceRevision>,
+    },
     /// CodePipeline does not know the execution, which may be too new to be visible.
     UnknownExecution,
     /// The execution has not reached the approval.
@@ -205,7 +208,10 @@ impl ObservedAction<'_> {
         let resolutions: Vec<_> = executions.iter().map(|execution| (*execution, self.request_of(execution))).collect();
         let open: Vec<_> = resolutions.iter().filter(|(execution, resolution)| resolution.is_open(execution)).collect();
         match (open.as_slice(), resolutions.first()) {
-            ([], None) => Resolution::NotYet { wait: ExecutionWait::NoExecution, recheck_at: None },
+            ([], None) => {
+                let wait = ExecutionWait::NoExecution { newest: self.snapshot.newest_revisions.clone() };
+                Resolution::NotYet { wait, recheck_at: None }
+            }
             ([], Some((_, Resolution::Ended { execution, end }))) => {
                 let wait = ExecutionWait::LaterExecution { execution: execution.clone(), end: *end };
                 Resolution::NotYet { wait, recheck_at: None }

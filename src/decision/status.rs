@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use super::outcome::{Intent, Outcome};
-use super::phase::{Phase, current_reason, requested_at, submission};
+use super::phase::{Phase, current_reason, ready, requested_at, status_is_current, submission};
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, ReadyClass, Reason, Submission};
@@ -37,7 +37,7 @@ impl Report {
     #[must_use]
     pub fn new(decision: &ApprovalDecision, outcome: &Outcome, previous: Option<Reason>, now: Timestamp) -> Self {
         let message = Message::new(decision, outcome);
-        let text = message.within(MAX_MESSAGE);
+        let text = text(decision, &message);
         let reason = outcome.reason();
         // Submitting lasts a moment, and each attempt of a long series would add an Event for it.
         let is_announced = reason != Reason::Submitting && previous != Some(reason);
@@ -50,7 +50,13 @@ impl Report {
 /// The status that reports an outcome.
 #[must_use]
 pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecisionStatus {
-    with_message(decision, outcome, Message::new(decision, outcome).within(MAX_MESSAGE), now)
+    with_message(decision, outcome, text(decision, &Message::new(decision, outcome)), now)
+}
+
+/// The message of the conditions.
+fn text(decision: &ApprovalDecision, message: &Message) -> String {
+    let shown = ready(decision).filter(|_| status_is_current(decision));
+    message.or_shown(shown.map(|ready| ready.message.as_str()), MAX_MESSAGE)
 }
 
 fn with_message(

@@ -341,3 +341,15 @@ fn history_that_could_not_be_read_counts_as_unread_until_it_can_be() {
     assert_eq!(history_read_at(&second, "Approve"), Some(at(LATE + 15)));
     assert!(!second.is_equivalent(&first), "that it is empty is new");
 }
+
+#[test]
+fn a_newer_execution_that_was_not_queried_is_shown_and_wakes_no_one() {
+    let mut pipeline = LongPipeline::new(0..3);
+    let first = pipeline.snapshot(LATE, &[by_revision(9)], None);
+    let started = PipelineExecution { source_revisions: Vec::new(), ..execution(4, ExecutionStatus::InProgress) };
+    pipeline.executions.splice(0..0, [started, execution(3, SUCCEEDED)]);
+    let second = pipeline.snapshot(LATE + 15, &[by_revision(9)], Some(&first));
+    let newest = |snapshot: &PipelineSnapshot| snapshot.newest_revisions[0].revision_id.clone();
+    assert_eq!((newest(&first).as_str(), newest(&second).as_str()), ("revision-2", "revision-3"));
+    assert!(second.is_equivalent(&first));
+}

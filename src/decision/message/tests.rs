@@ -282,10 +282,10 @@ fn a_decision_that_waits() {
             decision.spec.source_revision = Some(SourceRevision { revision_id: "9b1f6d3".to_owned(), action_name });
         })
     };
+    let no_execution = || waiting_for(ExecutionWait::NoExecution { newest: Vec::new() });
     for (action, of_action) in [(None, ""), (Some("Source"), " of source action Source")] {
         let expected = format!("No execution of pipeline shop has the source revision 9b1f6d3{of_action} yet");
-        let rows = [(waiting_for(ExecutionWait::NoExecution), expected.as_str())];
-        check_for(&by_revision(action), Reason::Waiting, WAITING, rows);
+        check_for(&by_revision(action), Reason::Waiting, WAITING, [(no_execution(), expected.as_str())]);
     }
 }
 

@@ -96,7 +96,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::ExecutionEnded { execution: execution(), end: ExecutionEnd::Superseded },
         Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
         Outcome::AmbiguousRevision { executions: vec!["one".to_owned(), "other".to_owned()] },
-        waiting_for(ExecutionWait::NoExecution),
+        waiting_for(ExecutionWait::NoExecution { newest: Vec::new() }),
         waiting_for(ExecutionWait::UnknownExecution),
         waiting_for(ExecutionWait::LaterExecution { execution: execution(), end: ExecutionEnd::Failed }),
         waiting_for(ExecutionWait::Several(vec!["one".to_owned(), "other".to_owned()])),

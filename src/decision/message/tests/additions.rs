@@ -1,7 +1,9 @@
 //! What some messages say besides: doubt about an earlier attempt, and why a wait lasts.
 
 use super::*;
+use crate::api::v1alpha1::ApprovalDecisionStatus;
 use crate::codepipeline::DisabledTransition;
+use crate::decision::status::{status, status_matches};
 
 #[test]
 fn a_refusal_after_doubt() {
@@ -43,4 +45,51 @@ fn an_execution_in_front_of_a_stage() {
             (before(Some(None)), disabled),
         ],
     );
+}
+
+/// A decision for an abbreviated commit id, and the outcome where the newest execution has these revisions.
+fn no_execution(newest: &[(&str, Option<&str>)]) -> (ApprovalDecision, Outcome) {
+    let decision = fresh().with(|decision| {
+        decision.spec.token = None;
+        decision.spec.source_revision = Some(SourceRevision { revision_id: "4f1a9c2".to_owned(), action_name: None });
+    });
+    let newest = newest
+        .iter()
+        .map(|(id, action)| SourceRevision { revision_id: (*id).to_owned(), action_name: action.map(str::to_owned) });
+    (decision, waiting_for(ExecutionWait::NoExecution { newest: newest.collect() }))
+}
+
+#[test]
+fn the_revisions_of_the_newest_execution() {
+    let long = "é".repeat(65);
+    let cut = format!("{}… (B), b, c (D), …", "é".repeat(64));
+    for (newest, expected) in [
+        (&[("4f1a9c2e", Some("Source"))][..], "4f1a9c2e (Source)"),
+        (&[("4f1a9c2e", None), (&"a".repeat(64), Some("Image"))], &format!("4f1a9c2e, {} (Image)", "a".repeat(64))),
+        (&[(&long, Some("B")), ("b", None), ("c", Some("D")), ("e", None)], &cut),
+    ] {
+        let (decision, outcome) = no_execution(newest);
+        let expected = format!(
+            "No execution of pipeline shop has the source revision 4f1a9c2 yet; the newest execution has {expected}"
+        );
+        check_for(&decision, Reason::Waiting, WAITING, [(outcome, &expected)]);
+    }
+}
+
+#[test]
+fn a_status_is_not_written_only_because_another_execution_is_the_newest() {
+    let (decision, none) = no_execution(&[]);
+    let (_, first) = no_execution(&[("a", None)]);
+    let (_, second) = no_execution(&[("b", None)]);
+    let reporting = |outcome| decision.clone().with(|it| it.status = Some(status(&decision, outcome, at(1))));
+    let writes = |shown, outcome| !status_matches(&reporting(shown), outcome, at(2));
+    assert!(writes(&none, &first), "the first one that there is");
+    assert!(!writes(&first, &second));
+    assert!(writes(&first, &waiting(Wait::RequestRefused)));
+    let edited = reporting(&first).edited();
+    assert!(message_in(&status(&edited, &second, at(2))).contains("the newest execution has b"));
+}
+
+fn message_in(status: &ApprovalDecisionStatus) -> &str {
+    &status.conditions[0].message
 }

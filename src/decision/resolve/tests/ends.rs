@@ -162,17 +162,12 @@ fn the_one_pending_request_of_the_executions_of_a_revision_counts() {
         wait: ExecutionWait::Several(vec!["new".to_owned(), "old".to_owned()]),
         recheck_at: Some(at(seconds)),
     };
+    let no_execution = |newest| Resolution::NotYet { wait: ExecutionWait::NoExecution { newest }, recheck_at: None };
     let approved = || completed_by_ada(CompletionStatus::Succeeded);
     let two = |newest, oldest| pipeline().execution("new", newest).execution("old", oldest);
     let in_parallel = || two(RUNNING, RUNNING).parallel().entry("b", "new", IN_PROGRESS).with_token(token());
     check(vec![
-        (
-            "no execution has it",
-            pipeline(),
-            BY_REVISION,
-            LATE,
-            Resolution::NotYet { wait: ExecutionWait::NoExecution, recheck_at: None },
-        ),
+        ("no execution has it", pipeline(), BY_REVISION, LATE, no_execution(Vec::new())),
         (
             "another source action has it",
             pipeline().execution("execution", RUNNING).entry("a", "execution", IN_PROGRESS).shows(
@@ -182,7 +177,7 @@ fn the_one_pending_request_of_the_executions_of_a_revision_counts() {
             ),
             TestBinding { source: Some("Image"), ..BY_REVISION },
             LATE,
-            Resolution::NotYet { wait: ExecutionWait::NoExecution, recheck_at: None },
+            no_execution(vec![SourceRevision { revision_id: "main".to_owned(), action_name: Some("Git".to_owned()) }]),
         ),
         (
             "the named source action has it",
