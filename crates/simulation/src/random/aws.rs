@@ -268,6 +268,14 @@ impl Aws {
                 let execution = self.execution_of(&token);
                 Some(format!("someone else responds {result} to execution {execution} (summary: {summary:?})"))
             }),
+            PipelineChange::SetTransition { is_enabled } => {
+                let changed = if is_enabled {
+                    self.service.enable_stage_transition(now, PIPELINE, STAGE)
+                } else {
+                    self.service.disable_stage_transition(now, PIPELINE, STAGE, "freeze")
+                };
+                changed.ok().map(|()| format!("the transition into stage {STAGE} is enabled: {is_enabled}"))
+            }
             PipelineChange::Save => {
                 self.service.edit_pipeline(now, PIPELINE).ok().map(|()| "someone saves the pipeline".to_owned())
             }

@@ -80,6 +80,8 @@ pub enum PipelineChange {
     Stop { execution: usize, abandon: bool },
     /// Someone else responds to a request.
     Respond { request: usize, result: ApprovalStatus, summary: Summary },
+    /// Someone disables or enables the transition into the stage of the approval.
+    SetTransition { is_enabled: bool },
     /// Someone saves the pipeline without changes.
     Save,
     /// Someone edits the pipeline.

@@ -62,6 +62,7 @@ fn pipeline_change() -> impl Strategy<Value = PipelineChange> {
         3 => (execution(), any::<bool>()).prop_map(|(execution, abandon)| PipelineChange::Stop { execution, abandon }),
         6 => (0..3_usize, result(), summary())
             .prop_map(|(request, result, summary)| PipelineChange::Respond { request, result, summary }),
+        2 => prop::bool::weighted(0.7).prop_map(|is_enabled| PipelineChange::SetTransition { is_enabled }),
         2 => Just(PipelineChange::Save),
         1 => select(vec![Shape::Whole, Shape::Whole, Shape::WithoutApproval, Shape::WithoutStage])
             .prop_map(PipelineChange::Redefine),
@@ -192,7 +193,9 @@ fn random_histories_reach_every_outcome_in_every_way() {
     let mut missing: Vec<&str> = vec![
         "it may be too new to be visible",
         "No execution of pipeline shop has the source revision",
+        "; the newest execution has revision-",
         "is waiting to enter stage",
+        "whose inbound transition is disabled (freeze)",
         "is in stage Build (InProgress)",
         "is in stage Production (InProgress)",
         "but its token is not visible yet",
@@ -208,6 +211,7 @@ fn random_histories_reach_every_outcome_in_every_way() {
         "The operator has been unable to read the pipeline since",
         "(Refused)",
         "(InDoubt)",
+        "; an earlier attempt may have been accepted",
         "The response was lost, but CodePipeline's history shows",
         "CodePipeline says that the approval is already completed; its outcome has been unknown",
         "someone retries stage Production of execution",
