@@ -52,17 +52,15 @@ const NEWEST_EXECUTION: &str = "; the newest execution has ";
 /// The most source revisions that are shown of an execution.
 const MAX_REVISIONS: usize = 3;
 
-/// The most characters that are shown of a source revision.
+/// The most bytes that are shown of a source revision.
 const MAX_REVISION: usize = 64;
 
 /// Source revisions and their source actions.
 fn revisions(revisions: &[SourceRevision]) -> String {
     let shown = revisions.iter().take(MAX_REVISIONS).map(|SourceRevision { revision_id, action_name }| {
         let action = action_name.as_ref().map(|action| format!(" ({action})")).unwrap_or_default();
-        match revision_id.char_indices().nth(MAX_REVISION) {
-            Some((end, _)) => format!("{}…{action}", revision_id.get(..end).unwrap_or_default()),
-            None => format!("{revision_id}{action}"),
-        }
+        let start = revision_id.get(..revision_id.floor_char_boundary(MAX_REVISION)).unwrap_or_default();
+        format!("{start}{}{action}", if start.len() < revision_id.len() { "…" } else { "" })
     });
     let more = (revisions.len() > MAX_REVISIONS).then(|| "…".to_owned());
     shown.chain(more).collect::<Vec<_>>().join(", ")

@@ -61,8 +61,8 @@ fn no_execution(newest: &[(&str, Option<&str>)]) -> (ApprovalDecision, Outcome) 
 
 #[test]
 fn the_revisions_of_the_newest_execution() {
-    let long = "é".repeat(65);
-    let cut = format!("{}… (B), b, c (D), …", "é".repeat(64));
+    let long = "é".repeat(33);
+    let cut = format!("{}… (B), b, c (D), …", "é".repeat(32));
     for (newest, expected) in [
         (&[("4f1a9c2e", Some("Source"))][..], "4f1a9c2e (Source)"),
         (&[("4f1a9c2e", None), (&"a".repeat(64), Some("Image"))], &format!("4f1a9c2e, {} (Image)", "a".repeat(64))),
