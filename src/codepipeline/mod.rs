@@ -9,6 +9,7 @@ mod error;
 mod operation;
 mod pipeline;
 mod poller;
+mod query;
 mod rate_limiter;
 mod reader;
 mod response;
@@ -27,6 +28,7 @@ pub use pipeline::{
 };
 pub use poller::schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 pub use poller::{PipelinePoller, Subscriber};
+pub use query::{ExecutionSelector, Query};
 pub use rate_limiter::RateLimiter;
 pub use reader::{AwsPipelineReader, PipelineReader};
-pub use snapshot::{ExecutionSelector, HISTORY_LAG, PipelineSnapshot, Query, read_snapshot};
+pub use snapshot::{HISTORY_LAG, PipelineSnapshot, read_snapshot};

@@ -5,8 +5,9 @@ pub mod schedule;
 mod slow_polls;
 
 use super::client::Client;
+use super::query::Query;
 use super::reader::AwsPipelineReader;
-use super::snapshot::{Query, read_snapshot};
+use super::snapshot::read_snapshot;
 use jiff::Timestamp;
 use schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 use slow_polls::{SlowPoll, SlowPolls};

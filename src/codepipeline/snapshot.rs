@@ -4,74 +4,18 @@
 mod history;
 
 use super::error::CallError;
-use super::pipeline::{ActionExecution, PipelineExecution, PipelineState};
+use super::pipeline::{ActionExecution, ActionProgress, ExecutionMode, PipelineExecution, PipelineState};
+use super::query::{ExecutionSelector, Query};
 use super::reader::PipelineReader;
-use crate::api::v1alpha1::{
-    ApprovalDecisionSpec, Binding, Exception, ExecutionBinding, PipelineExecutionId, SourceRevision,
-};
-use history::ReadHistory;
+use crate::api::time::later;
+use crate::api::v1alpha1::{Exception, SourceRevision};
+use history::{MAX_PAGES, ReadHistory, read_all_pages};
 use jiff::{SignedDuration, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// The most pages of a list that are read, 100 entries each.
-const MAX_PAGES: usize = 20;
-
 /// How long CodePipeline's history may lag behind its state. Measured: a response was in it after some 30 s.
 pub const HISTORY_LAG: SignedDuration = SignedDuration::from_secs(60);
-
-/// What a subscriber needs of a snapshot.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Query {
-    /// stageName
-    pub stage: String,
-    /// actionName
-    pub action: String,
-    /// The executions.
-    pub executions: ExecutionSelector,
-}
-
-impl Query {
-    /// The query of a decision, if it names an execution.
-    #[must_use]
-    pub fn of(spec: &ApprovalDecisionSpec) -> Option<Self> {
-        match spec.binding() {
-            Ok(Binding::Execution(execution)) => Some(Self {
-                stage: spec.stage_name.clone(),
-                action: spec.action_name.clone(),
-                executions: execution.into(),
-            }),
-            Ok(Binding::Token(_)) | Err(_) => None,
-        }
-    }
-}
-
-/// The executions that a query is about.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum ExecutionSelector {
-    /// The one with this id.
-    PipelineExecution(PipelineExecutionId),
-    /// Those with this source revision.
-    SourceRevision(SourceRevision),
-}
-
-impl From<ExecutionBinding<'_>> for ExecutionSelector {
-    fn from(execution: ExecutionBinding<'_>) -> Self {
-        match execution {
-            ExecutionBinding::PipelineExecution(id) => Self::PipelineExecution(id.clone()),
-            ExecutionBinding::SourceRevision(revision) => Self::SourceRevision(revision.clone()),
-        }
-    }
-}
-
-impl ExecutionSelector {
-    fn selects(&self, execution: &PipelineExecution) -> bool {
-        match self {
-            Self::PipelineExecution(id) => execution.id == id.0,
-            Self::SourceRevision(revision) => execution.has(revision),
-        }
-    }
-}
 
 /// What a poll found, reduced to its queries.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -214,6 +158,94 @@ impl PipelineSnapshot {
         self.queries.iter().any(|query| entry.is_of(&query.stage, &query.action))
             && (self.executions.iter().any(|execution| execution.id == entry.pipeline_execution_id)
                 || self.visible_executions().any(|id| *id == entry.action_execution_id))
+    }
+
+    /// The executions whose history may show more than is known.
+    fn executions_needing_history(&self) -> impl Iterator<Item = &PipelineExecution> {
+        let is_recent = |id: &String| {
+            let first_seen_at = self.missing_from_history.get(id).copied().unwrap_or(self.started_at);
+            self.started_at < later(first_seen_at, HISTORY_LAG)
+        };
+        // An execution of a queried action whose pipeline execution is not known yet.
+        let has_unassigned = self
+            .visible_executions()
+            .any(|id| self.actions.iter().all(|entry| entry.action_execution_id != *id) && is_recent(id));
+        // It was in progress when history was read, and the state view has moved past it.
+        let has_passed = |execution: &PipelineExecution| {
+            self.actions.iter().any(|entry| {
+                entry.pipeline_execution_id == execution.id
+                    && entry.progress == ActionProgress::InProgress
+                    && self.visible_executions().all(|id| *id != entry.action_execution_id)
+            })
+        };
+        let is_needed = |query: &Query, execution: &PipelineExecution, is_newest: bool| {
+            let is_in_progress = execution.end().is_none();
+            let is_complete =
+                |read_at| execution.updated_at.is_none_or(|updated_at| later(updated_at, HISTORY_LAG) <= read_at);
+            if self.history_read_at(&execution.id, &query.stage, &query.action).is_some_and(is_complete) {
+                is_in_progress && (has_unassigned || execution.mode == ExecutionMode::Parallel || has_passed(execution))
+            } else {
+                is_in_progress || is_newest
+            }
+        };
+        let mut needed = HashSet::new();
+        for query in &self.queries {
+            let selected = self.executions.iter().filter(|execution| query.executions.selects(execution));
+            let selected = selected.enumerate().filter(|(age, execution)| is_needed(query, execution, *age == 0));
+            needed.extend(selected.map(|(_, execution)| execution.id.as_str()));
+        }
+        self.executions.iter().filter(move |execution| needed.contains(execution.id.as_str()))
+    }
+
+    /// Reads the history of these executions: pages of the whole pipeline while that takes fewer calls than reading each
+    /// execution.
+    async fn read_history(
+        &mut self,
+        reader: &impl PipelineReader,
+        wanted: Vec<PipelineExecution>,
+    ) -> Result<(), CallError> {
+        let (mut entries, mut next) = (Vec::<ActionExecution>::new(), None);
+        let mut left: Vec<&PipelineExecution> = wanted.iter().collect();
+        for pages in 0..MAX_PAGES {
+            if left.iter().filter(|execution| execution.started_at.is_some()).count() <= pages {
+                break;
+            }
+            let page = reader.action_executions(None, next).await?;
+            entries.extend(page.items);
+            next = page.next;
+            let reached = entries.last().and_then(|entry| entry.started_at);
+            let is_reached = |execution: &PipelineExecution| {
+                next.is_none()
+                    || reached.zip(execution.started_at).is_some_and(|(reached, started_at)| reached < started_at)
+            };
+            left.retain(|execution| execution.started_at.is_none() || !is_reached(execution));
+            if next.is_none() {
+                break;
+            }
+        }
+        if left.len() > MAX_PAGES {
+            tracing::warn!(
+                skipped = left.len() - MAX_PAGES,
+                "decisions wait for more executions than the operator reads the history of; the older ones are skipped"
+            );
+        }
+        let mut unread: HashSet<&str> = left.iter().map(|execution| execution.id.as_str()).collect();
+        for execution in left.iter().take(MAX_PAGES) {
+            if read_all_pages(reader, &execution.id, &mut entries).await? {
+                unread.remove(execution.id.as_str());
+            }
+        }
+        let read = ReadHistory { at: self.started_at, actions: self.queried_actions() };
+        for execution in wanted.iter().filter(|execution| !unread.contains(execution.id.as_str())) {
+            self.history.insert(execution.id.clone(), read.clone());
+        }
+        // An entry that moved to the next page between two reads is there twice.
+        let mut ids = HashSet::new();
+        entries.retain(|entry| self.is_relevant(entry) && ids.insert(entry.action_execution_id.clone()));
+        self.actions.retain(|known| !ids.contains(&known.action_execution_id));
+        entries.append(&mut self.actions);
+        self.actions = entries;
+        Ok(())
     }
 }
 

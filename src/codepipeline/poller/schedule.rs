@@ -4,7 +4,8 @@
 use crate::api::v1alpha1::Reason;
 use crate::backoff::FAILED_POLL;
 use crate::codepipeline::error::{CallError, Refusal};
-use crate::codepipeline::snapshot::{PipelineSnapshot, Query};
+use crate::codepipeline::query::Query;
+use crate::codepipeline::snapshot::PipelineSnapshot;
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;

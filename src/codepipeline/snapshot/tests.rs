@@ -1,9 +1,10 @@
 //! Snapshots of pipelines whose lists are longer than a page: what they contain, and how many calls they take.
 
 use super::*;
+use crate::api::v1alpha1::PipelineExecutionId;
 use crate::codepipeline::{
-    ActionProgress, ActionState, DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page,
-    RetryCause, StageState,
+    ActionProgress, ActionState, DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution,
+    Page, RetryCause, StageState,
 };
 use futures::FutureExt;
 use std::sync::Mutex;

@@ -1,6 +1,6 @@
 //! The true state of CodePipeline, without any lag, and what it implies for a decision.
 
-use super::aws::source_revisions;
+use super::reader::source_revisions;
 use approval_operator::api::v1alpha1::{
     ApprovalDecisionSpec, ApprovalStatus, Binding, ExecutionBinding, Reason, SourceRevision,
 };

@@ -4,7 +4,7 @@
 use super::actual_state::{ActualState, Execution, Request};
 use super::{PipelineChange, Scenario, SecondApproval, Shape, ShipAction, Summary, seconds};
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, SourceRevision, Token};
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
 use approval_operator::codepipeline::CallError;
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{self, PutApprovalResultInput};
@@ -389,16 +389,6 @@ pub fn put_approval_result(
     let input = PutApprovalResultInput::new(PIPELINE, stage, action, &token.0, status, summary);
     let response = service.put_approval_result(now, by, &input);
     response.map(|response| response.approved_at.0).map_err(|exception| super::reader::call_error(&exception))
-}
-
-pub fn source_revisions(revisions: Vec<api::SourceRevisionOutput>) -> Vec<SourceRevision> {
-    revisions
-        .into_iter()
-        .map(|found| SourceRevision {
-            revision_id: found.revision_id,
-            action_name: Some(found.action_name.to_string()),
-        })
-        .collect()
 }
 
 /// Enough of an id to recognize it in a log.

@@ -1,10 +1,10 @@
 //! What the operator reads of the model, page by page and call by call. Time passes and the pipeline changes between calls, and
 //! calls fail.
 
-use super::aws::{Aws, PIPELINE, source_revisions};
+use super::aws::{Aws, PIPELINE};
 use super::{Fault, PollPlan};
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{Exception, Token};
+use approval_operator::api::v1alpha1::{Exception, SourceRevision, Token};
 use approval_operator::codepipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, ApprovalRecord, CallError, CompletionStatus,
     DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution,
@@ -257,4 +257,14 @@ pub fn describe_record(record: &Result<ApprovalRecord, CallError>) -> String {
         Ok(ApprovalRecord::PipelineNotFound(_)) => "no pipeline".to_owned(),
         Err(error) => format!("unreadable, {}", error.detail()),
     }
+}
+
+pub fn source_revisions(revisions: Vec<api::SourceRevisionOutput>) -> Vec<SourceRevision> {
+    revisions
+        .into_iter()
+        .map(|found| SourceRevision {
+            revision_id: found.revision_id,
+            action_name: Some(found.action_name.to_string()),
+        })
+        .collect()
 }

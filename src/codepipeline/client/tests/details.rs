@@ -1,4 +1,4 @@
-//! What users read about a response that does not come from CodePipeline, and about credentials that cannot be renewed.
+//! What users read about a response that does not come from CodePipeline, and what the SDK must not retry or hide.
 
 use super::*;
 use aws_credential_types::Credentials;
@@ -51,6 +51,20 @@ async fn a_response_that_is_cut_off_is_reported_with_its_http_status() {
             let expected = format!("HTTP status {status}, and the response could not be read: ");
             let is_expected = matches!(&error, CallError::Indeterminate { detail } if detail.starts_with(&expected));
             assert!(is_expected && error.detail().contains("end of file"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_one_request_whatever_the_response_is() {
+    let throttled = "{\"__type\":\"ThrottlingException\"}";
+    for &operation in Operation::ALL {
+        for (status, body) in [(400, throttled), (429, throttled), (500, ""), (503, PAGE)] {
+            let endpoint = Endpoint::start().await;
+            let client = endpoint.client(TIMEOUT).await;
+            endpoint.set(operation, Reply::Bytes(RawResponse::plain(status, body.as_bytes()).bytes()));
+            call_error(&client, operation).await;
+            assert_eq!(endpoint.requests(), 1, "{operation:?} {status}");
         }
     }
 }

@@ -27,16 +27,23 @@ pub(super) struct Endpoint {
     url: String,
     replies: Arc<Mutex<HashMap<&'static str, Reply>>>,
     written: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Endpoint {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (replies, written) = (Arc::default(), Arc::default());
-        let endpoint = Self { url, replies: Arc::clone(&replies), written: Arc::clone(&written) };
+        let (replies, written, connections) = (Arc::default(), Arc::default(), Arc::default());
+        let endpoint = Self {
+            url,
+            replies: Arc::clone(&replies),
+            written: Arc::clone(&written),
+            connections: Arc::clone(&connections),
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::Relaxed);
                 let (replies, written) = (Arc::clone(&replies), Arc::clone(&written));
                 // An error means that the caller closed the connection.
                 tokio::spawn(async move { drop(serve(stream, &replies, &written).await) });
@@ -52,6 +59,11 @@ impl Endpoint {
     /// The number of bytes of endless replies that were written.
     pub(super) fn written(&self) -> usize {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// The number of requests: a reply of bytes closes its connection.
+    pub(super) fn requests(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// A client without a connection: a kept one would be useless after a reply that closes it.
