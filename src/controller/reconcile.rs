@@ -7,7 +7,9 @@ use crate::codepipeline::{
     AwsPipelineReader, CallError, PipelineObservation, Query, RecordQuery, Subscriber, WakeCondition,
     read_approval_record,
 };
-use crate::decision::{Announcement, Effect, Reconciliation, RecordObservation, Requeue, WriteResult, reconcile_key};
+use crate::decision::{
+    Announcement, Effect, Reconciliation, RecordObservation, Requeue, WriteResult, subscription_generation,
+};
 use crate::error_chain::display_chain;
 use crate::telemetry::SPAN_TARGET;
 use jiff::Timestamp;
@@ -15,7 +17,6 @@ use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -154,11 +155,10 @@ impl<'a> Performer<'a> {
     fn subscribe(&self, condition: WakeCondition) -> Option<PipelineObservation> {
         let decision = self.reconciliation.decision();
         let query = Query::of(&decision.spec)?;
-        let mut generation = DefaultHasher::new();
-        reconcile_key(decision).hash(&mut generation);
+        let generation = subscription_generation(decision);
         let subscriber = Subscriber { key: self.key(), wake: self.context.wake.clone() };
         let pipeline = &decision.spec.pipeline_name;
-        let newest = self.context.poller.subscribe(&subscriber, generation.finish(), pipeline, query, condition);
+        let newest = self.context.poller.subscribe(&subscriber, generation, pipeline, query, condition);
         if newest.is_none() && (self.context.decisions.get(&subscriber.key).is_none() || !self.context.is_leading()) {
             // The decision was deleted during this reconcile, or another replica became the leader. Nothing else would end the
             // subscription.

@@ -19,7 +19,7 @@ mod unsent;
 pub use decide::{Decide, decide};
 pub use message::Message;
 pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
-pub use phase::{Phase, current_reason, reconcile_key, status_is_current, trim_if_delivered};
+pub use phase::{Phase, current_reason, reconcile_key, status_is_current, subscription_generation, trim_if_delivered};
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{ExecutionPosition, ExecutionWait, Missing, PendingRequest, Resolution, resolve};
 pub use status::{Announcement, Report, result_still_unrecorded, status, status_matches};

@@ -7,6 +7,7 @@ use crate::api::v1alpha1::{
 };
 use crate::codepipeline::ExecutionIds;
 use kube::ResourceExt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The longest value of the annotation that can be told from another: the length that the status can hold.
 const MAX_REQUESTED_AT: usize = 1024;
@@ -111,6 +112,14 @@ pub fn requested_at(decision: &ApprovalDecision) -> Option<String> {
 #[must_use]
 pub fn reconcile_key(decision: &ApprovalDecision) -> (Option<&str>, Option<i64>, Option<String>) {
     (decision.metadata.uid.as_deref(), decision.metadata.generation, requested_at(decision))
+}
+
+/// The generation of a decision's subscription to its pipeline: another one for each [`reconcile_key`].
+#[must_use]
+pub fn subscription_generation(decision: &ApprovalDecision) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    reconcile_key(decision).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The submission in the status. If the spec does not name its token or execution, it belongs to an earlier edit and does not

@@ -7,7 +7,7 @@
 use super::decide::{Decide, decide};
 use super::outcome::{Intent, Outcome, Requeue};
 use super::phase::{current_reason, execution_ids};
-use super::status::{Announcement, Report, result_still_unrecorded};
+use super::status::{Announcement, Report, result_still_unrecorded, status};
 use super::step::{Attempt, Observed, RecordObservation, Step};
 use super::timing::Settings;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Token};
@@ -162,8 +162,7 @@ impl Reconciliation {
                 Stage::Prepare(_) => return Effect::EnsureCredentials,
                 Stage::RecordIntent(intent) => {
                     let outcome = Outcome::Submitting(intent.clone());
-                    let report = Report::new(&self.decision, &outcome, self.previous_reason, now);
-                    return Effect::RecordIntent(Box::new(report.status));
+                    return Effect::RecordIntent(Box::new(status(&self.decision, &outcome, now)));
                 }
                 Stage::Report { outcome, .. } => {
                     let Report { status, announcement } =

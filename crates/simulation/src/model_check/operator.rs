@@ -3,9 +3,7 @@
 
 use super::codepipeline::Reader;
 use super::loop_mutants::Defect;
-use super::state::{
-    InFlightRequest, ObservedPoll, Operator, Reconcile, State, Subscription, Version, Violation, digest,
-};
+use super::state::{InFlightRequest, ObservedPoll, Operator, Reconcile, State, Subscription, Version, Violation};
 use super::{Fault, Replica, Replicas};
 use crate::fixtures::{self, SETTINGS};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Token};
@@ -14,7 +12,7 @@ use approval_operator::codepipeline::{
     read_approval_record, read_snapshot,
 };
 use approval_operator::decision::{
-    Attempt, Effect, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, reconcile_key,
+    Attempt, Effect, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, subscription_generation,
 };
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
@@ -229,7 +227,7 @@ impl Performer<'_> {
     /// other poll than the known one, although it may show nothing new.
     fn subscribe(&mut self, condition: &WakeCondition) -> Option<PipelineObservation> {
         let query = Query::of(&self.known.decision.spec)?;
-        let generation = digest(&reconcile_key(&self.known.decision));
+        let generation = subscription_generation(&self.known.decision);
         let (clock, known_poll) = (self.clock, self.poll.clone());
         let subscription = &mut self.operator().subscription;
         if subscription.as_ref().is_none_or(|subscription| subscription.generation != generation) {

@@ -15,12 +15,11 @@ use approval_operator::codepipeline::{
 use approval_operator::decision::phase::submission;
 use approval_operator::decision::{
     Attempt, Effect, Intent, Message, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, current_reason,
-    reconcile_key, status_is_current,
+    status_is_current, subscription_generation,
 };
 use futures::FutureExt;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a replica has in memory.
 #[derive(Default)]
@@ -217,11 +216,10 @@ impl World {
         condition: WakeCondition,
     ) -> Option<PipelineObservation> {
         let query = Query::of(&decision.spec)?;
-        let mut generation = DefaultHasher::new();
-        reconcile_key(decision).hash(&mut generation);
+        let generation = subscription_generation(decision);
         let now = moment(self.clock(replica));
         let schedule = &mut self.operator(replica).polls.schedule;
-        schedule.subscribe(number, generation.finish(), query, condition, now)
+        schedule.subscribe(number, generation, query, condition, now)
     }
 
     fn read_record(
