@@ -107,7 +107,8 @@ struct NewExecutionArgs {
     endpoint: EndpointArgs,
     #[command(flatten)]
     approval: ApprovalArgs,
-    /// The source revision of a source action, as ACTION=REVISION [default: a generated one]
+    /// The source revision of a source action, as ACTION=REVISION [default: generated; if another action has one, the
+    /// newest known]
     #[arg(long, value_name = "ACTION=REVISION", value_parser = revision)]
     revision: Vec<(String, String)>,
 }

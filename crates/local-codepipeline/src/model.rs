@@ -16,6 +16,9 @@ mod open_approval;
 mod pagination;
 mod pipeline;
 mod put_approval_result;
+mod rollback;
+mod stage_commands;
+mod stage_definition;
 
 use std::collections::BTreeMap;
 
@@ -23,16 +26,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use behaviour::{Behaviour, Lags};
-pub use commands::{RetryMode, StopMode};
-pub use definition::{ActionDefinition, ActionDuration, Category, ExecutionMode, PipelineDefinition, StageDefinition};
+pub use behaviour::{Behaviour, Lags, ParallelState};
+pub use commands::StopMode;
+pub use definition::{ActionDefinition, ActionDuration, Category, ExecutionMode, PipelineDefinition};
 pub use exception::{Exception, ExceptionKind};
-pub use execution::SourceRevision;
+pub use execution::{RetryTrigger, SourceRevision};
 pub use ids::{ActionExecutionId, PipelineExecutionId, Token, TokenRule};
 pub use ledger::{LedgerEntry, Outcome};
 pub(crate) use name::is_name_character;
 pub use name::{Name, NameError};
 pub use open_approval::{OpenApproval, PendingApproval};
+pub use stage_commands::RetryMode;
+pub use stage_definition::{
+    EntryCondition, EntryResult, FailureConditions, FailureResult, OnFailure, RetryConfiguration, StageDefinition,
+};
 
 use ids::Ids;
 use pipeline::Pipeline;

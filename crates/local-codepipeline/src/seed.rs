@@ -182,6 +182,20 @@ mod tests {
                 prod("{ name: Approve, category: Approval, duration: 5s }"),
                 "seed.yaml:2:5: approval `Approve` has `duration`: remove it",
             ),
+            (
+                pipeline("      - { name: Prod, actions: [], onFailure: { result: SKIP } }\n"),
+                "seed.yaml:6:57: unknown variant `SKIP`, expected one of RETRY, ROLLBACK",
+            ),
+            (
+                pipeline(
+                    "      - { name: Prod, actions: [], onFailure: { result: ROLLBACK, retryConfiguration: {} } }\n",
+                ),
+                "seed.yaml:6:47: `retryConfiguration` is for the result RETRY: remove it",
+            ),
+            (
+                pipeline("      - { name: Prod, actions: [], beforeEntry: { result: ROLLBACK } }\n"),
+                "seed.yaml:6:59: unknown variant `ROLLBACK`, expected one of SKIP, FAIL",
+            ),
             (pipeline(""), "seed.yaml:2:5: pipeline `checkout` has 1 stages: define at least two"),
             (
                 prod("{ name: Approve, category: Approval }") + duplicate,

@@ -5,6 +5,7 @@ mod connection;
 mod control_routes;
 mod shared_state;
 mod signature;
+mod sts;
 
 use std::{
     io,
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
@@ -104,6 +105,12 @@ impl LocalCodePipeline {
     /// Advances the clock of the endpoint. Everything that is due by then has happened when this returns.
     pub fn advance_clock(&self, by: Duration) {
         self.shared.lock().advance_clock(by);
+    }
+
+    /// Sets how far the `Date` headers of responses are ahead of the clock of this machine, so that the clock of a caller
+    /// seems to be behind. The clock of the endpoint stays as it is.
+    pub fn set_date_offset(&self, by: SignedDuration) {
+        self.shared.lock().date_offset = by;
     }
 
     /// Reads or changes the service, with the current time of the endpoint.

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::model::{ActionExecutionId, Category, ExecutionMode, Name, PipelineExecutionId, Token};
+use crate::model::{
+    ActionExecutionId, Category, EntryCondition, ExecutionMode, FailureConditions, Name, PipelineExecutionId,
+    RetryTrigger, Token,
+};
 
 /// A time as the protocol encodes it: seconds since 1970 as a number, with a fraction to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +40,7 @@ pub enum ActionExecutionStatus {
     Failed,
 }
 
-/// The status of an execution, overall or in one stage.
+/// The status of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
 pub enum ExecutionStatus {
@@ -47,6 +50,44 @@ pub enum ExecutionStatus {
     Succeeded,
     Superseded,
     Failed,
+}
+
+/// The status of an execution in one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
+pub enum StageExecutionStatus {
+    InProgress,
+    Stopping,
+    Stopped,
+    Succeeded,
+    Failed,
+    Skipped,
+}
+
+/// The status of an entry condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
+pub enum ConditionExecutionStatus {
+    Failed,
+    Overridden,
+}
+
+/// What started an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
+pub enum TriggerType {
+    StartPipelineExecution,
+    ManualRollback,
+    AutomatedRollback,
+}
+
+/// The type of an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
+pub enum ExecutionType {
+    Standard,
+    Rollback,
 }
 
 macro_rules! outputs {
@@ -84,10 +125,25 @@ outputs! {
         inbound_transition_state: TransitionState,
         action_states: Vec<ActionState>,
         latest_execution: Option<StageExecution>,
+        before_entry_condition_state: Option<StageConditionState>,
+        retry_stage_metadata: Option<RetryStageMetadata>,
+    }
+
+    /// The entry condition of a stage in its newest execution.
+    StageConditionState { latest_execution: StageConditionsExecution }
+
+    /// How the condition ended.
+    StageConditionsExecution { status: ConditionExecutionStatus }
+
+    /// The retries of a stage in its newest execution.
+    RetryStageMetadata {
+        auto_stage_retry_attempt: Option<u32>,
+        manual_stage_retry_attempt: Option<u32>,
+        latest_retry_trigger: RetryTrigger,
     }
 
     /// An execution in a stage, or waiting to enter it.
-    StageExecution { pipeline_execution_id: PipelineExecutionId, status: ExecutionStatus }
+    StageExecution { pipeline_execution_id: PipelineExecutionId, status: StageExecutionStatus, r#type: ExecutionType }
 
     /// Whether executions may enter a stage.
     TransitionState { enabled: bool, disabled_reason: Option<String> }
@@ -154,14 +210,18 @@ outputs! {
         trigger: ExecutionTrigger,
         stop_trigger: Option<StopExecutionTrigger>,
         execution_mode: ExecutionMode,
-        execution_type: &'static str,
+        execution_type: ExecutionType,
+        rollback_metadata: Option<PipelineRollbackMetadata>,
     }
 
     /// The revision that a source action of an execution found.
-    SourceRevisionOutput { action_name: Name, revision_id: String }
+    SourceRevisionOutput { action_name: Name, revision_id: Option<String> }
+
+    /// The execution that a stage was rolled back to.
+    PipelineRollbackMetadata { rollback_target_pipeline_execution_id: PipelineExecutionId }
 
     /// What started an execution.
-    ExecutionTrigger { trigger_type: &'static str }
+    ExecutionTrigger { trigger_type: TriggerType }
 
     /// Why an execution was stopped.
     StopExecutionTrigger { reason: String }
@@ -178,11 +238,12 @@ outputs! {
         artifact_revisions: Vec<ArtifactRevision>,
         trigger: ExecutionTrigger,
         execution_mode: ExecutionMode,
-        execution_type: &'static str,
+        execution_type: ExecutionType,
+        rollback_metadata: Option<PipelineRollbackMetadata>,
     }
 
     /// The revision of an artifact in an execution.
-    ArtifactRevision { name: Name, revision_id: String }
+    ArtifactRevision { name: Name, revision_id: Option<String> }
 
     /// The output of GetPipeline.
     GetPipelineOutput { pipeline: PipelineDeclaration, metadata: PipelineMetadata }
@@ -202,7 +263,10 @@ outputs! {
     ArtifactStore { r#type: &'static str, location: String }
 
     /// The declaration of a stage.
-    StageDeclaration { name: Name, actions: Vec<ActionDeclaration> }
+    StageDeclaration { name: Name, actions: Vec<ActionDeclaration>, before_entry: Option<BeforeEntryConditions>, on_failure: Option<FailureConditions> }
+
+    /// The entry conditions of a stage.
+    BeforeEntryConditions { conditions: Vec<EntryCondition> }
 
     /// The declaration of an action.
     ActionDeclaration {

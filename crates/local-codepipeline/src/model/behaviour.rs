@@ -1,5 +1,5 @@
 //! The configurable behaviour, where that of AWS depends on timing or is not documented: how long reads lag behind
-//! changes, and how tokens are generated.
+//! changes, how tokens are generated, what reads show in PARALLEL mode and after a timeout.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,25 @@ pub struct Behaviour {
     pub lags: Lags,
     /// How tokens are generated.
     pub tokens: TokenRule,
+    /// What GetPipelineState shows of a pipeline in PARALLEL mode.
+    pub parallel_state: ParallelState,
+    /// The summary of an approval that timed out. Assumed: there is none by default, because the text of AWS is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_summary: Option<String>,
+}
+
+/// What GetPipelineState shows of a pipeline in PARALLEL mode. AWS's documentation says that it may be outdated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ParallelState {
+    /// The current definition and the newest execution of each action, without tokens.
+    #[default]
+    WithoutTokens,
+    /// No stages.
+    Empty,
+    /// The pipeline as it was when an edit set the mode PARALLEL, or before its first edit if it always had that mode. Assumed:
+    /// an approval that was pending then still is, with its token.
+    Stale,
 }
 
 /// How long after a change each read shows it.

@@ -1,28 +1,16 @@
-//! The commands that change pipelines and executions: create, edit and delete a pipeline; start, stop and retry an
-//! execution; complete an action. They come from tests, the seed file or the control routes.
+//! The commands that change pipelines and executions: create, edit and delete a pipeline; start and stop an execution;
+//! complete an action. They come from tests, the seed file or the control routes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Category, Exception, ExceptionKind, ExecutionMode, Name, PipelineDefinition, PipelineExecutionId, Service,
-    SourceRevision,
-    execution::{ActionOutcome, Execution, ExecutionOutcome, Position},
+    Category, Exception, ExceptionKind, Name, PipelineDefinition, PipelineExecutionId, Service, SourceRevision,
+    execution::{ActionOutcome, Execution, ExecutionOutcome, Origin, Position},
     pipeline::Pipeline,
 };
-
-/// Which actions of a stage a retry repeats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RetryMode {
-    /// The actions that did not succeed.
-    #[default]
-    FailedActions,
-    /// All actions.
-    AllActions,
-}
 
 /// What happens to running actions when their execution is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,7 +53,8 @@ impl Service {
         Ok(())
     }
 
-    /// Starts an execution. A source action without a given revision gets a generated one.
+    /// Starts an execution. If revisions are given for some source actions, the others keep their newest known revision;
+    /// otherwise every source has changed, and the new revisions are generated.
     pub fn start_execution(
         &mut self,
         now: Timestamp,
@@ -80,10 +69,18 @@ impl Service {
             return Err(Exception::new(ExceptionKind::Validation, message));
         }
         let id = ids.pipeline_execution();
+        // Assumed: the newest known revision is that of the execution that started last, rollbacks aside.
+        let known: Vec<&SourceRevision> = match revisions {
+            [] => Vec::new(),
+            given => {
+                let earlier = found.executions.iter().rev().filter(|earlier| earlier.origin == Origin::Start);
+                given.iter().chain(earlier.flat_map(|earlier| &earlier.revisions)).collect()
+            }
+        };
         let revisions = sources()
-            .map(|source| match revisions.iter().find(|given| given.action_name == source.name) {
-                Some(given) => given.clone(),
-                None => SourceRevision { action_name: source.name.clone(), revision_id: ids.revision() },
+            .map(|source| match known.iter().find(|known| known.action_name == source.name) {
+                Some(known) => SourceRevision::clone(known),
+                None => SourceRevision { action_name: source.name.clone(), revision_id: Some(ids.revision()) },
             })
             .collect();
         found.executions.push(Execution {
@@ -91,12 +88,15 @@ impl Service {
             mode: found.definition.execution_mode,
             version: found.version,
             definition: Arc::clone(&found.definition),
+            origin: Origin::Start,
             revisions,
             started: now,
             updated: now,
             position: Position::Waiting(0),
             stop_reason: None,
             attempts: Vec::new(),
+            retries: BTreeMap::new(),
+            entries: BTreeMap::new(),
         });
         self.pipeline(pipeline, now)?;
         Ok(id)
@@ -134,7 +134,7 @@ impl Service {
     ) -> Result<(), Exception> {
         self.change_execution(now, pipeline, execution_id, |_, execution| {
             if execution.has_ended() {
-                let message = format!("Pipeline execution_id {execution_id} is not running");
+                let message = format!("Pipeline execution {execution_id} is not running");
                 return Err(Exception::new(ExceptionKind::PipelineExecutionNotStoppable, message));
             }
             execution.stop_reason = Some(reason.to_owned());
@@ -153,70 +153,8 @@ impl Service {
         })
     }
 
-    /// Retries the stage in which an execution failed or was stopped. The execution keeps its id; its actions get new
-    /// ids.
-    pub fn retry_stage(
-        &mut self,
-        now: Timestamp,
-        pipeline: &str,
-        stage: &str,
-        execution_id: PipelineExecutionId,
-        mode: RetryMode,
-    ) -> Result<(), Exception> {
-        self.change_execution(now, pipeline, execution_id, |others, execution| {
-            let refuse =
-                |kind, why: &str| Err(Exception::new(kind, format!("Stage '{stage}' of {execution_id}: {why}")));
-            if execution.definition.stage_named(stage).is_none() {
-                return refuse(ExceptionKind::StageNotFound, "the pipeline has no such stage");
-            }
-            let Position::Ended(index, ExecutionOutcome::Failed | ExecutionOutcome::Stopped) = execution.position
-            else {
-                return refuse(ExceptionKind::StageNotRetryable, "the execution has not failed and was not stopped");
-            };
-            let ended_here = execution.definition.stages.get(index).is_some_and(|ended| &ended.name == stage);
-            if !ended_here || !execution.has_entered(stage) {
-                return refuse(ExceptionKind::StageNotRetryable, "the execution did not end in this stage");
-            }
-            if others.version != execution.version {
-                return refuse(ExceptionKind::StageNotRetryable, "the pipeline was edited since");
-            }
-            if execution.mode != ExecutionMode::Parallel && others.newer_entered_stage {
-                return refuse(ExceptionKind::NotLatestPipelineExecution, "a newer execution has entered it");
-            }
-            for attempt in execution.attempts.iter_mut().filter(|attempt| &attempt.stage == stage) {
-                let succeeded = attempt.end.as_ref().is_some_and(|end| end.outcome == ActionOutcome::Succeeded);
-                attempt.retried |= mode == RetryMode::AllActions || !succeeded;
-            }
-            execution.stop_reason = None;
-            execution.move_to(Position::In(index), now);
-            Ok(())
-        })
-    }
-
-    /// Disables the transition into a stage: executions wait in front of it.
-    pub fn disable_stage_transition(
-        &mut self,
-        now: Timestamp,
-        pipeline: &str,
-        stage: &str,
-        reason: &str,
-    ) -> Result<(), Exception> {
-        let found = self.pipeline(pipeline, now)?;
-        let name = found.stage_with_transition(stage)?;
-        found.disabled_transitions.insert(name, reason.to_owned());
-        Ok(())
-    }
-
-    /// Enables the transition into a stage.
-    pub fn enable_stage_transition(&mut self, now: Timestamp, pipeline: &str, stage: &str) -> Result<(), Exception> {
-        let found = self.pipeline(pipeline, now)?;
-        let name = found.stage_with_transition(stage)?;
-        found.disabled_transitions.remove(&name);
-        self.pipeline(pipeline, now).map(drop)
-    }
-
     /// Changes one execution, and then advances the pipeline.
-    fn change_execution(
+    pub(super) fn change_execution(
         &mut self,
         now: Timestamp,
         pipeline: &str,
@@ -235,31 +173,20 @@ impl Service {
                 execution.definition.stages.get(stage)
             }
         };
-        let newer_entered_stage = stage.is_some_and(|stage| newer.iter().any(|other| other.has_entered(&stage.name)));
-        change(&OtherExecutions { version, newer_entered_stage }, execution)?;
+        let newer_reached_stage = stage.is_some_and(|stage| newer.iter().any(|other| other.has_reached(&stage.name)));
+        change(&OtherExecutions { version, newer_reached_stage }, execution)?;
         self.pipeline(pipeline, now).map(drop)
     }
 }
 
-impl Pipeline {
-    /// A stage that another one precedes.
-    fn stage_with_transition(&self, stage: &str) -> Result<Name, Exception> {
-        let found = self.definition.stages.iter().skip(1).find(|found| &found.name == stage);
-        found.map(|found| found.name.clone()).ok_or_else(|| {
-            let message = format!("The pipeline '{}' has no transition into a stage '{stage}'", self.definition.name);
-            Exception::new(ExceptionKind::StageNotFound, message)
-        })
-    }
-}
-
 /// What a change of one execution depends on outside the execution.
-struct OtherExecutions {
-    version: u32,
-    /// A newer execution has entered the stage of this one.
-    newer_entered_stage: bool,
+pub(super) struct OtherExecutions {
+    pub(super) version: u32,
+    /// A newer execution has reached the stage of this one.
+    pub(super) newer_reached_stage: bool,
 }
 
 pub(super) fn execution_not_found(pipeline: &Name, execution_id: PipelineExecutionId) -> Exception {
-    let message = format!("The pipeline '{pipeline}' has no execution_id with the id '{execution_id}'");
+    let message = format!("The pipeline '{pipeline}' has no execution with the id '{execution_id}'");
     Exception::new(ExceptionKind::PipelineExecutionNotFound, message)
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, str::FromStr};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Exception, ExceptionKind, Name, NameError};
+use super::{Exception, ExceptionKind, Name, NameError, OnFailure, StageDefinition};
 
 /// How concurrent executions of one pipeline behave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,16 +54,6 @@ pub struct PipelineDefinition {
     pub execution_mode: ExecutionMode,
     /// The stages, in order.
     pub stages: Vec<StageDefinition>,
-}
-
-/// The definition of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StageDefinition {
-    /// The name.
-    pub name: Name,
-    /// The actions.
-    pub actions: Vec<ActionDefinition>,
 }
 
 /// The definition of an action.
@@ -148,15 +138,23 @@ impl PipelineDefinition {
             if self.stages.iter().skip(index + 1).any(|other| other.name == *name) {
                 return invalid(format!("pipeline `{pipeline}` has two stages named `{name}`: rename one"));
             }
-            if stage.actions.is_empty() {
-                return invalid(format!("stage `{name}` of pipeline `{pipeline}` has no actions: define at least one"));
-            }
-            for (index, action) in stage.actions.iter().enumerate() {
-                if stage.actions.iter().skip(index + 1).any(|other| other.name == action.name) {
-                    return invalid(format!("stage `{name}` has two actions named `{}`: rename one", action.name));
-                }
-                action.check().or_else(invalid)?;
-            }
+            stage.check().or_else(invalid)?;
+        }
+        let actions: usize = self.stages.iter().map(|stage| stage.actions.len()).sum();
+        if actions > MAX_ACTIONS {
+            return invalid(format!("pipeline `{pipeline}` has {actions} actions: define at most {MAX_ACTIONS}"));
+        }
+        if first.on_failure == Some(OnFailure::Rollback) {
+            return invalid(format!("the first stage of pipeline `{pipeline}` cannot roll back: remove its onFailure"));
+        }
+        // Assumed: as the source stage cannot be rolled back, it cannot be skipped.
+        if first.before_entry.is_some() {
+            return invalid(format!("the first stage of pipeline `{pipeline}` has beforeEntry: remove it"));
+        }
+        let rolls_back = |stage: &&StageDefinition| stage.on_failure == Some(OnFailure::Rollback);
+        if let (ExecutionMode::Parallel, Some(stage)) = (self.execution_mode, self.stages.iter().find(rolls_back)) {
+            let name = &stage.name;
+            return invalid(format!("stage `{name}` cannot roll back in PARALLEL mode: remove its onFailure"));
         }
         if self.stages.iter().skip(1).flat_map(|stage| &stage.actions).any(|a| a.category == Category::Source) {
             return invalid(format!(
@@ -164,25 +162,6 @@ impl PipelineDefinition {
             ));
         }
         Ok(())
-    }
-}
-
-impl StageDefinition {
-    /// A stage with these actions.
-    pub fn new(name: &str, actions: Vec<ActionDefinition>) -> Result<Self, NameError> {
-        Ok(Self { name: Name::new(name)?, actions })
-    }
-
-    pub(super) fn action_named(&self, name: &str) -> Option<&ActionDefinition> {
-        self.actions.iter().find(|action| &action.name == name)
-    }
-
-    /// The run orders, lowest first.
-    pub(super) fn run_orders(&self) -> Vec<u16> {
-        let mut orders: Vec<u16> = self.actions.iter().map(|action| action.run_order).collect();
-        orders.sort_unstable();
-        orders.dedup();
-        orders
     }
 }
 
@@ -250,7 +229,7 @@ impl ActionDefinition {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let name = &self.name;
         match (self.is_approval(), self.duration, self.timeout_in_minutes) {
             (true, Some(_), _) => {
@@ -267,6 +246,8 @@ impl ActionDefinition {
     }
 }
 
+/// The quota of AWS for a pipeline.
+const MAX_ACTIONS: usize = 1000;
 const TIMEOUT_IN_MINUTES: RangeInclusive<u32> = 5..=86_400;
 const SUMMARY_REQUIRED: &str = "IsSummaryRequired";
 const UNTIL_COMPLETED: &str = "untilCompleted";

@@ -45,6 +45,8 @@ pub enum ExceptionKind {
     StageNotFound,
     #[serde(rename = "ValidationException")]
     Validation,
+    #[serde(rename = "ConditionNotOverridableException")]
+    ConditionNotOverridable,
     #[serde(rename = "ConflictException")]
     Conflict,
     #[serde(rename = "InvalidStructureException")]
@@ -55,6 +57,8 @@ pub enum ExceptionKind {
     PipelineExecutionNotStoppable,
     #[serde(rename = "StageNotRetryableException")]
     StageNotRetryable,
+    #[serde(rename = "UnableToRollbackStageException")]
+    UnableToRollbackStage,
 }
 
 impl ExceptionKind {

@@ -1,14 +1,14 @@
 //! One execution of a pipeline and the attempts at its actions. An execution waits to enter a stage, is in a stage, or
 //! has ended. `step` advances one execution on its own; `pipeline` has the rules between executions.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionDefinition, ActionExecutionId, ExecutionMode, Name, PipelineDefinition, PipelineExecutionId, StageDefinition,
-    Token, TokenRule, ids::Ids,
+    ActionDefinition, ActionExecutionId, EntryResult, ExecutionMode, Name, OnFailure, PipelineDefinition,
+    PipelineExecutionId, RetryMode, StageDefinition, Token, TokenRule, ids::Ids,
 };
 
 /// The revision that a source action of an execution found.
@@ -17,8 +17,9 @@ use super::{
 pub struct SourceRevision {
     /// The source action.
     pub action_name: Name,
-    /// A commit, a digest or a version, depending on the source.
-    pub revision_id: String,
+    /// A commit, a digest or a version, depending on the source. It is optional in AWS's API model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision_id: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,7 @@ pub(super) struct Execution {
     /// The version of the pipeline at the start. An edit of the pipeline fails executions of older versions.
     pub(super) version: u32,
     pub(super) definition: Arc<PipelineDefinition>,
+    pub(super) origin: Origin,
     pub(super) revisions: Vec<SourceRevision>,
     pub(super) started: Timestamp,
     pub(super) updated: Timestamp,
@@ -36,6 +38,50 @@ pub(super) struct Execution {
     pub(super) stop_reason: Option<String>,
     /// Every attempt, oldest first.
     pub(super) attempts: Vec<ActionAttempt>,
+    /// The stages that were retried.
+    pub(super) retries: BTreeMap<Name, StageRetries>,
+    /// The entry conditions that had an effect, by stage.
+    pub(super) entries: BTreeMap<Name, EntryOutcome>,
+}
+
+/// The outcome of an entry condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum EntryOutcome {
+    Skipped,
+    Failed,
+    /// A command overrode the condition, before or after the execution reached the stage.
+    Overridden,
+}
+
+/// How often a stage of an execution was retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StageRetries {
+    pub(super) automatic: u32,
+    pub(super) manual: u32,
+    pub(super) latest: RetryTrigger,
+}
+
+/// What retried a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the CodePipeline API")]
+pub enum RetryTrigger {
+    AutomatedStageRetry,
+    ManualStageRetry,
+}
+
+/// Why an execution exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    /// It was started.
+    Start,
+    /// A stage was rolled back to the revisions of an earlier execution. It runs that stage only.
+    Rollback { target: PipelineExecutionId, trigger: RollbackTrigger },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum RollbackTrigger {
+    Manual,
+    Automatic,
 }
 
 /// Where an execution is, as the index of a stage.
@@ -112,8 +158,18 @@ impl Execution {
         }
     }
 
+    /// Whether it has started actions of the stage.
     pub(super) fn has_entered(&self, stage: &str) -> bool {
         self.attempts.iter().any(|attempt| &attempt.stage == stage)
+    }
+
+    /// Whether it has entered the stage, or its entry condition has skipped or failed the stage.
+    pub(super) fn has_reached(&self, stage: &str) -> bool {
+        let by_condition = match self.entries.get(stage) {
+            Some(EntryOutcome::Skipped | EntryOutcome::Failed) => true,
+            Some(EntryOutcome::Overridden) | None => false,
+        };
+        by_condition || self.has_entered(stage)
     }
 
     /// The newest attempt at an action.
@@ -137,9 +193,20 @@ impl Execution {
         let Some(stage) = definition.stages.get(index) else {
             return false;
         };
+        if let Some((outcome, next)) = self.unmet_entry_condition(index, stage) {
+            self.entries.insert(stage.name.clone(), outcome);
+            self.move_to(next, context.at);
+            return true;
+        }
         let next = match self.stage_progress(stage) {
             StageProgress::Running => return false,
-            StageProgress::Failed => Position::Ended(index, ExecutionOutcome::Failed),
+            StageProgress::Failed => match self.automatic_retry(stage, context.pipeline_version) {
+                Some(mode) => {
+                    self.retry(&stage.name, mode, RetryTrigger::AutomatedStageRetry);
+                    Position::In(index)
+                }
+                None => Position::Ended(index, ExecutionOutcome::Failed),
+            },
             _ if self.stop_reason.is_some() => Position::Ended(index, ExecutionOutcome::Stopped),
             // An edit lets running actions complete, and then fails the execution.
             _ if self.version != context.pipeline_version => Position::Ended(index, ExecutionOutcome::Failed),
@@ -150,11 +217,59 @@ impl Execution {
                 self.updated = context.at;
                 return true;
             }
-            StageProgress::Done if index + 1 < definition.stages.len() => Position::Waiting(index + 1),
-            StageProgress::Done => Position::Ended(index, ExecutionOutcome::Succeeded),
+            StageProgress::Done => self.position_after(index),
         };
         self.move_to(next, context.at);
         true
+    }
+
+    /// What the entry condition of the stage does to the execution, unless it was overridden.
+    fn unmet_entry_condition(&self, index: usize, stage: &StageDefinition) -> Option<(EntryOutcome, Position)> {
+        let condition = stage.before_entry?;
+        match (self.entries.get(&stage.name), condition.result) {
+            (Some(EntryOutcome::Overridden), _) => None,
+            // Assumed: a skipped stage has no action executions, and a rollback of it has succeeded.
+            (Some(EntryOutcome::Skipped | EntryOutcome::Failed) | None, EntryResult::Skip) => {
+                Some((EntryOutcome::Skipped, self.position_after(index)))
+            }
+            // Assumed: neither a retry nor a rollback on failure follows.
+            (Some(EntryOutcome::Skipped | EntryOutcome::Failed) | None, EntryResult::Fail) => {
+                Some((EntryOutcome::Failed, Position::Ended(index, ExecutionOutcome::Failed)))
+            }
+        }
+    }
+
+    fn position_after(&self, stage: usize) -> Position {
+        match self.origin {
+            Origin::Start if stage + 1 < self.definition.stages.len() => Position::Waiting(stage + 1),
+            Origin::Start | Origin::Rollback { .. } => Position::Ended(stage, ExecutionOutcome::Succeeded),
+        }
+    }
+
+    /// Whether a failed stage is retried without a command. Assumed: also after a rejected approval, but not in a stopping
+    /// execution.
+    fn automatic_retry(&self, stage: &StageDefinition, pipeline_version: u32) -> Option<RetryMode> {
+        let is_first = self.retries.get(&stage.name).is_none_or(|retries| retries.automatic == 0);
+        let is_allowed = is_first && self.stop_reason.is_none() && self.version == pipeline_version;
+        match stage.on_failure {
+            Some(OnFailure::Retry(mode)) if is_allowed => Some(mode),
+            Some(OnFailure::Retry(_) | OnFailure::Rollback) | None => None,
+        }
+    }
+
+    /// Marks the attempts that a retry of the stage replaces. The next step starts the new ones.
+    pub(super) fn retry(&mut self, stage: &Name, mode: RetryMode, trigger: RetryTrigger) {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.stage == *stage) {
+            let succeeded = attempt.end.as_ref().is_some_and(|end| end.outcome == ActionOutcome::Succeeded);
+            attempt.retried |= mode == RetryMode::AllActions || !succeeded;
+        }
+        let none = StageRetries { automatic: 0, manual: 0, latest: trigger };
+        let retries = self.retries.entry(stage.clone()).or_insert(none);
+        retries.latest = trigger;
+        match trigger {
+            RetryTrigger::AutomatedStageRetry => retries.automatic += 1,
+            RetryTrigger::ManualStageRetry => retries.manual += 1,
+        }
     }
 
     fn stage_progress<'a>(&self, stage: &'a StageDefinition) -> StageProgress<'a> {

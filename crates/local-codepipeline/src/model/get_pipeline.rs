@@ -8,8 +8,8 @@ use super::{
     pagination::{Page, page},
 };
 use crate::api::{
-    ActionDeclaration, ActionTypeId, ArtifactStore, GetPipelineInput, GetPipelineOutput, ListPipelinesInput,
-    ListPipelinesOutput, PipelineDeclaration, PipelineMetadata, PipelineSummary, StageDeclaration,
+    ActionDeclaration, ActionTypeId, ArtifactStore, BeforeEntryConditions, GetPipelineInput, GetPipelineOutput,
+    ListPipelinesInput, ListPipelinesOutput, PipelineDeclaration, PipelineMetadata, PipelineSummary, StageDeclaration,
 };
 
 const TYPE: &str = "V2";
@@ -37,6 +37,10 @@ impl Service {
                     .map(|stage| StageDeclaration {
                         name: stage.name.clone(),
                         actions: stage.actions.iter().map(action_declaration).collect(),
+                        before_entry: stage
+                            .before_entry
+                            .map(|condition| BeforeEntryConditions { conditions: vec![condition] }),
+                        on_failure: stage.on_failure.map(Into::into),
                     })
                     .collect(),
                 version: pipeline.version,

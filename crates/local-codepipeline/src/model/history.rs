@@ -4,23 +4,23 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Exception, ExecutionMode, Lags, PipelineExecutionId, Service,
+    Behaviour, Exception, ExecutionMode, Lags, PipelineExecutionId, Service,
     commands::execution_not_found,
-    execution::{ActionAttempt, ActionEnd, ActionOutcome, Execution, ExecutionOutcome, Position},
+    execution::{
+        ActionAttempt, ActionEnd, ActionOutcome, Execution, ExecutionOutcome, Origin, Position, RollbackTrigger,
+    },
     get_pipeline::action_type_id,
-    get_pipeline_state::{CANCELLED, status_of},
+    get_pipeline_state::{status_of, summary_of},
     pagination::{Page, page},
     pipeline::Pipeline,
 };
 use crate::api::{
     ActionExecutionDetail, ActionExecutionInput, ActionExecutionOutput, ActionExecutionQuery, ActionExecutionResult,
-    ActionExecutionStatus, ArtifactRevision, ExecutionStatus, ExecutionTrigger, GetPipelineExecutionInput,
-    GetPipelineExecutionOutput, ListActionExecutionsInput, ListActionExecutionsOutput, ListPipelineExecutionsInput,
-    ListPipelineExecutionsOutput, PipelineExecution, PipelineExecutionSummary, SourceRevisionOutput,
-    StopExecutionTrigger,
+    ActionExecutionStatus, ArtifactRevision, ExecutionStatus, ExecutionTrigger, ExecutionType,
+    GetPipelineExecutionInput, GetPipelineExecutionOutput, ListActionExecutionsInput, ListActionExecutionsOutput,
+    ListPipelineExecutionsInput, ListPipelineExecutionsOutput, PipelineExecution, PipelineExecutionSummary,
+    PipelineRollbackMetadata, SourceRevisionOutput, StopExecutionTrigger, TriggerType,
 };
-
-const STARTED_BY_REQUEST: ExecutionTrigger = ExecutionTrigger { trigger_type: "StartPipelineExecution" };
 
 impl Service {
     /// Lists the action executions of a pipeline or of one execution.
@@ -30,10 +30,11 @@ impl Service {
         input: &ListActionExecutionsInput,
     ) -> Result<ListActionExecutionsOutput, Exception> {
         let ActionExecutionQuery { pipeline, execution_id, newest_only, page: request } = input.validate()?;
-        let lags = self.behaviour.lags.clone();
+        let behaviour = self.behaviour.clone();
+        let lags = &behaviour.lags;
         let pipeline = self.pipeline(pipeline, now)?;
         let executions: Vec<&Execution> = match execution_id {
-            Some(id) => vec![pipeline.visible_execution(id, now, &lags)?],
+            Some(id) => vec![pipeline.visible_execution(id, now, lags)?],
             None => pipeline.executions.iter().collect(),
         };
         let mut attempts: Vec<(&Execution, &ActionAttempt)> = executions
@@ -55,7 +56,7 @@ impl Service {
         Ok(ListActionExecutionsOutput {
             action_execution_details: items
                 .into_iter()
-                .map(|(execution, attempt)| detail(execution, attempt, now, &lags))
+                .map(|(execution, attempt)| detail(execution, attempt, now, &behaviour))
                 .collect(),
             next_token,
         })
@@ -104,9 +105,10 @@ impl Service {
                 pipeline_execution_id: execution.id,
                 status: execution.status(),
                 artifact_revisions: revisions.collect(),
-                trigger: STARTED_BY_REQUEST,
+                trigger: execution.trigger(),
                 execution_mode: execution.mode,
-                execution_type: "STANDARD",
+                execution_type: execution.execution_type(),
+                rollback_metadata: execution.rollback_metadata(),
             },
         })
     }
@@ -136,11 +138,38 @@ impl Execution {
         }
     }
 
-    /// A revision is visible once its source action has succeeded.
+    fn trigger(&self) -> ExecutionTrigger {
+        let trigger_type = match self.origin {
+            Origin::Start => TriggerType::StartPipelineExecution,
+            Origin::Rollback { trigger: RollbackTrigger::Manual, .. } => TriggerType::ManualRollback,
+            Origin::Rollback { trigger: RollbackTrigger::Automatic, .. } => TriggerType::AutomatedRollback,
+        };
+        ExecutionTrigger { trigger_type }
+    }
+
+    pub(super) fn execution_type(&self) -> ExecutionType {
+        match self.origin {
+            Origin::Start => ExecutionType::Standard,
+            Origin::Rollback { .. } => ExecutionType::Rollback,
+        }
+    }
+
+    fn rollback_metadata(&self) -> Option<PipelineRollbackMetadata> {
+        match self.origin {
+            Origin::Start => None,
+            Origin::Rollback { target, .. } => {
+                Some(PipelineRollbackMetadata { rollback_target_pipeline_execution_id: target })
+            }
+        }
+    }
+
+    /// A revision is visible once its source action has succeeded. A rollback has no source actions.
     fn visible_revisions(&self) -> impl Iterator<Item = SourceRevisionOutput> {
-        let visible = self.revisions.iter().filter(|revision| {
+        let is_rollback = matches!(self.origin, Origin::Rollback { .. });
+        let visible = self.revisions.iter().filter(move |revision| {
             let attempts = self.attempts.iter().filter(|attempt| attempt.definition.name == revision.action_name);
             attempts.filter_map(|attempt| attempt.end.as_ref()).any(|end| end.outcome == ActionOutcome::Succeeded)
+                || is_rollback
         });
         visible.map(|revision| SourceRevisionOutput {
             action_name: revision.action_name.clone(),
@@ -156,14 +185,21 @@ fn summary(execution: &Execution) -> PipelineExecutionSummary {
         start_time: execution.started.into(),
         last_update_time: execution.updated.into(),
         source_revisions: execution.visible_revisions().collect(),
-        trigger: STARTED_BY_REQUEST,
+        trigger: execution.trigger(),
         stop_trigger: execution.stop_reason.clone().map(|reason| StopExecutionTrigger { reason }),
         execution_mode: execution.mode,
-        execution_type: "STANDARD",
+        execution_type: execution.execution_type(),
+        rollback_metadata: execution.rollback_metadata(),
     }
 }
 
-fn detail(execution: &Execution, attempt: &ActionAttempt, now: Timestamp, lags: &Lags) -> ActionExecutionDetail {
+fn detail(
+    execution: &Execution,
+    attempt: &ActionAttempt,
+    now: Timestamp,
+    behaviour: &Behaviour,
+) -> ActionExecutionDetail {
+    let lags = &behaviour.lags;
     let lag = |end: &ActionEnd| match (attempt.token, end.outcome) {
         (None, _) => SignedDuration::ZERO,
         (Some(_), ActionOutcome::Cancelled) => lags.cancellation,
@@ -175,11 +211,7 @@ fn detail(execution: &Execution, attempt: &ActionAttempt, now: Timestamp, lags: 
     let end = attempt.end.as_ref().filter(|end| is_visible(end.at, lag(end), now));
     let pending_in_parallel = execution.mode == ExecutionMode::Parallel && is_visible(attempt.started, lags.token, now);
     let token = attempt.token.filter(|_| end.is_some() || pending_in_parallel);
-    let summary = match end {
-        Some(ActionEnd { outcome: ActionOutcome::Cancelled, .. }) => Some(CANCELLED.to_owned()),
-        Some(end) => end.summary.clone(),
-        None => None,
-    };
+    let summary = end.and_then(|end| summary_of(end, behaviour));
     ActionExecutionDetail {
         pipeline_execution_id: execution.id,
         action_execution_id: attempt.id,

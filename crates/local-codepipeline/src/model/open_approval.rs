@@ -78,8 +78,9 @@ impl Service {
             if !completed {
                 let message = format!(
                     "The new execution {id} of pipeline '{pipeline}' does not reach approval '{action}' in stage \
-                     '{stage}': another execution locks a stage before it, or a transition is disabled. Respond to the approval \
-                     of that execution, complete its actions, or enable the transition."
+                     '{stage}': another execution locks a stage before it, a transition is disabled, or an entry condition \
+                     does not let it in. Respond to the approval of that execution, complete its actions, enable the \
+                     transition, or override the condition."
                 );
                 return Err(Exception::new(ExceptionKind::Conflict, message));
             }

@@ -21,6 +21,8 @@ pub(super) struct Pipeline {
     pub(super) executions: Vec<Execution>,
     /// The stages whose inbound transition is disabled, and why. They stay disabled when the pipeline is edited.
     pub(super) disabled_transitions: BTreeMap<Name, String>,
+    /// The pipeline as `ParallelState::Stale` shows it.
+    stale: Option<Arc<Pipeline>>,
 }
 
 impl Pipeline {
@@ -32,12 +34,35 @@ impl Pipeline {
             updated: at,
             executions: Vec::new(),
             disabled_transitions: BTreeMap::new(),
+            stale: None,
+        }
+    }
+
+    /// The pipeline in an outdated state. One that was never edited has no executions there.
+    pub(super) fn outdated(&self) -> Arc<Self> {
+        self.stale.clone().unwrap_or_else(|| Arc::new(self.copy(Vec::new())))
+    }
+
+    fn copy(&self, executions: Vec<Execution>) -> Self {
+        Self {
+            definition: Arc::clone(&self.definition),
+            version: self.version,
+            created: self.created,
+            updated: self.updated,
+            executions,
+            disabled_transitions: self.disabled_transitions.clone(),
+            stale: None,
         }
     }
 
     /// Replaces the definition. Pending approvals are cancelled, executions that wait to enter a stage fail, and other
     /// running actions complete first.
     pub(super) fn edit(&mut self, definition: PipelineDefinition, at: Timestamp) {
+        self.stale = match (self.definition.execution_mode, definition.execution_mode) {
+            (ExecutionMode::Parallel, ExecutionMode::Parallel) if self.stale.is_some() => self.stale.take(),
+            (_, ExecutionMode::Parallel) => Some(Arc::new(self.copy(self.executions.clone()))),
+            (_, ExecutionMode::Superseded | ExecutionMode::Queued) => None,
+        };
         self.definition = Arc::new(definition);
         self.version += 1;
         self.updated = at;
@@ -80,8 +105,14 @@ impl Pipeline {
         let mut context = StepContext { at, pipeline_version: self.version, tokens, ids };
         loop {
             let mut moved = false;
+            let mut ended = Vec::new();
             for execution in self.executions.iter_mut().filter(|execution| !execution.has_ended()) {
                 moved |= execution.step(&mut context);
+                ended.extend(execution.has_ended().then_some(execution.id));
+            }
+            // A rollback enters the stage before those that wait for it.
+            for execution in ended {
+                self.roll_back_automatically(at, context.ids, execution);
             }
             moved |= self.admit_waiting(at);
             if !moved {
@@ -126,16 +157,16 @@ impl Pipeline {
     }
 
     /// Whether an execution is in the stage, including executions of older pipeline versions.
-    fn is_locked(&self, index: usize) -> bool {
+    pub(super) fn is_locked(&self, index: usize) -> bool {
         let stage = self.definition.stages.get(index).map(|stage| &stage.name);
         self.executions.iter().any(|execution| {
             execution.mode != ExecutionMode::Parallel && stage.is_some() && execution.locked_stage() == stage
         })
     }
 
-    /// The newest execution that has entered the stage.
+    /// The newest execution that has reached the stage.
     pub(super) fn latest_execution_in(&self, stage: &str) -> Option<&Execution> {
-        self.executions.iter().rev().find(|execution| execution.has_entered(stage))
+        self.executions.iter().rev().find(|execution| execution.has_reached(stage))
     }
 
     /// The newest attempt at an action in any execution.

@@ -1,10 +1,17 @@
 //! Tests of CodePipeline's rules, one for each rule. This module has their helpers: a clock in seconds, and reads
 //! reduced to the relevant members.
 
+mod entry_conditions;
 mod executions;
+mod large_pipelines;
+mod parallel_state;
 mod put_approval_result;
 mod reads;
+mod retries;
+mod rollbacks;
+mod source_revisions;
 mod validation;
+mod versions;
 
 use jiff::Timestamp;
 use uuid::Uuid;

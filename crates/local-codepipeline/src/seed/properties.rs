@@ -1,10 +1,12 @@
 //! Properties of the seed file: every text is quickly accepted, or refused with a position. A service from an accepted
 //! file handles any sequence of commands, whatever its durations are.
 
+mod commands;
+
 use super::load;
-use crate::api::{self, ApprovalStatus, DispatchError, Operation, PutApprovalResultInput};
-use crate::model::{Behaviour, RetryMode, Service, StopMode};
-use jiff::{SignedDuration, Timestamp};
+use crate::model::{Behaviour, Service};
+use commands::{command, drive};
+use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -189,8 +191,16 @@ fn structured() -> impl Strategy<Value = Value> {
             action
         },
     );
-    let stage = vec(action, 1..4).prop_map(|actions| json!({ "actions": named(actions) }));
-    let source = json!({ "name": "Source", "actions": [{ "name": "Git", "category": "Source" }] });
+    let stage = (vec(action, 1..4), option(on_failure()), option(select(vec!["SKIP", "FAIL"]))).prop_map(
+        |(actions, on_failure, entry)| {
+            let mut stage = json!({ "actions": named(actions) });
+            on_failure.into_iter().for_each(|on_failure| stage["onFailure"] = on_failure);
+            entry.into_iter().for_each(|result| stage["beforeEntry"] = json!({ "result": result }));
+            stage
+        },
+    );
+    let sources = ["Git", "Image"].map(|name| json!({ "name": name, "category": "Source" }));
+    let source = json!({ "name": "Source", "actions": sources });
     let mode = select(vec!["SUPERSEDED", "QUEUED", "PARALLEL"]);
     let pipeline = (mode, vec(stage, 1..4)).prop_map(move |(mode, stages)| {
         let stages: Vec<_> = std::iter::once(source.clone()).chain(named(stages)).collect();
@@ -199,14 +209,23 @@ fn structured() -> impl Strategy<Value = Value> {
     let execution = select(vec!["a", "a", "a", "b"]).prop_map(|name| json!({ "pipelineName": name }));
     let lag = || select(vec!["0s", "7s", "-7s", "9223372036854775807s", "-9223372036854775808s"]);
     let tokens = select(vec!["independent", "actionExecutionId"]);
-    let behaviour = (lag(), lag(), tokens).prop_map(
-        |(token, decision, tokens)| json!({ "lags": { "token": token, "decision": decision }, "tokens": tokens }),
-    );
+    let parallel = select(vec!["withoutTokens", "empty", "stale"]);
+    let behaviour = (lag(), lag(), tokens, parallel).prop_map(|(token, decision, tokens, parallel)| {
+        json!({ "lags": { "token": token, "decision": decision }, "tokens": tokens, "parallelState": parallel })
+    });
     (vec(pipeline, 1..3), vec(execution, 0..3), option(behaviour)).prop_map(|(pipelines, executions, behaviour)| {
         let mut seed = json!({ "pipelines": named(pipelines), "executions": executions });
         behaviour.into_iter().for_each(|behaviour| seed["behaviour"] = behaviour);
         seed
     })
+}
+
+fn on_failure() -> impl Strategy<Value = Value> {
+    let retry = |mode: &str| json!({ "result": "RETRY", "retryConfiguration": { "retryMode": mode } });
+    let unknown = json!({ "result": "ROLLBACK", "retryConfiguration": {} });
+    let retries = [retry("FAILED_ACTIONS"), retry("ALL_ACTIONS"), json!({ "result": "RETRY" })];
+    let all = retries.into_iter().chain([json!({ "result": "ROLLBACK" }), json!({ "result": "ROLLBACK" }), unknown]);
+    select(all.collect::<Vec<_>>())
 }
 
 /// Names the values a, b, c and so on.
@@ -223,63 +242,6 @@ fn option<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Val
     proptest::option::weighted(0.3, of)
 }
 
-/// Applies the commands to a service and calls every operation after each, at arbitrary times.
-fn drive(service: &mut Service, commands: &[(u8, Index)]) -> Result<(), TestCaseError> {
-    let mut now = start();
-    for (kind, which) in commands {
-        let by = [0, 1, 30, 3600, 700_000, i64::MAX][which.index(6)];
-        now = now.saturating_add(SignedDuration::from_secs(by)).unwrap();
-        let name = ["checkout", "previews", "a", "b"][usize::from(kind % 4)];
-        let call = |service: &mut Service, operation, body: Value| match api::dispatch(
-            service,
-            now,
-            "arn:x",
-            operation,
-            body.to_string().as_bytes(),
-        ) {
-            Ok(output) => Ok(output),
-            Err(DispatchError::Exception(_)) => Ok(Value::Null),
-            Err(DispatchError::Malformed(message)) => Err(TestCaseError::fail(message)),
-        };
-        let executions = call(service, Operation::ListPipelineExecutions, json!({ "pipelineName": name }))?;
-        let execution = executions["pipelineExecutionSummaries"].as_array().and_then(|executions| executions.first());
-        let id = execution.and_then(|execution| serde_json::from_value(execution["pipelineExecutionId"].clone()).ok());
-        // Commands without a valid target are refused.
-        match (kind / 4 % 7, id) {
-            (0, _) => drop(service.start_execution(now, name, &[])),
-            (1, _) => {
-                for pending in service.pending_approvals(now, name).unwrap_or_default() {
-                    let status = if which.index(2) == 0 { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
-                    let (stage, action) = (&*pending.stage_name, &*pending.action_name);
-                    let input = PutApprovalResultInput::new(name, stage, action, pending.approval.token, status, "");
-                    drop(service.put_approval_result(now, "arn:x", &input));
-                }
-            }
-            (2, Some(id)) => drop(service.stop_execution(now, name, id, StopMode::Abandon, "enough")),
-            (3, Some(id)) => drop(service.retry_stage(now, name, "b", id, RetryMode::AllActions)),
-            (4, Some(id)) => drop(service.complete_action(now, name, id, ("a", "a"), which.index(2) == 0)),
-            (5, _) => drop(service.edit_pipeline(now, name)),
-            (6, _) => drop(service.open_approval(now, (name, "a", "a"), &[])),
-            (2.., _) => {}
-        }
-        service.advance_to(now);
-        let due = service.next_due();
-        prop_assert!(due.is_none_or(|due| due > now), "{:?} was due at {}", due, now);
-        for operation in Operation::ALL {
-            let body = match operation {
-                Operation::GetPipelineState | Operation::GetPipeline => json!({ "name": name }),
-                Operation::GetPipelineExecution => json!({ "pipelineName": name, "pipelineExecutionId": id }),
-                Operation::ListPipelines => json!({}),
-                Operation::PutApprovalResult | Operation::ListActionExecutions | Operation::ListPipelineExecutions => {
-                    json!({ "pipelineName": name })
-                }
-            };
-            call(service, *operation, body)?;
-        }
-    }
-    Ok(())
-}
-
 /// A runner of `quick` cases, or of `all` cases if the environment variable FAULTS is `all`.
 fn cases(quick: u32, all: u32) -> TestRunner {
     let run_all = std::env::var_os("FAULTS").is_some_and(|value| value == "all");
@@ -290,7 +252,7 @@ fn cases(quick: u32, all: u32) -> TestRunner {
 /// Loads and drives the seeds. At least 20 of them must be valid and 20 invalid.
 fn check(mut runner: TestRunner, seeds: impl Strategy<Value = String>) {
     let (accepted, refused) = (Cell::new(0), Cell::new(0));
-    let commands = vec((any::<u8>(), any::<Index>()), 0..12);
+    let commands = vec(command(), 0..16);
     let result = runner.run(&(seeds, commands), |(text, commands)| match load_or_check_error(&text)? {
         Some(mut service) => {
             accepted.set(accepted.get() + 1);

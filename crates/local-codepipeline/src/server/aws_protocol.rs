@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     shared_state::{Shared, State},
-    signature,
+    signature::{self, AwsService},
 };
 use crate::{
     api::{self, DispatchError, Operation, PutApprovalResultInput},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const TARGET_PREFIX: &str = "CodePipeline_20150709.";
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
 /// The size of the chunks of an endless response.
@@ -56,10 +56,11 @@ pub(super) async fn handle(
             "The request body is too large or incomplete.",
         ));
     };
-    let (operation, access_key) = match (operation(&head.headers), signature::access_key(&head.headers)) {
-        (Ok(operation), Ok(access_key)) => (operation, access_key),
-        (Err(error), _) | (_, Err(error)) => return error_response(&error),
-    };
+    let (operation, access_key) =
+        match (operation(&head.headers), signature::access_key(&head.headers, AwsService::CodePipeline)) {
+            (Ok(operation), Ok(access_key)) => (operation, access_key),
+            (Err(error), _) | (_, Err(error)) => return error_response(&error),
+        };
     let pipeline = pipeline_of(operation, &body);
     let (call, fault) = {
         let mut state = shared.lock();
@@ -200,7 +201,7 @@ fn endless_response(pause: Duration, first: &'static str, chunk: &str) -> Respon
     response(200, CONTENT_TYPE, Body::from_stream(chunks))
 }
 
-fn response(status: u16, content_type: &str, body: impl Into<Body>) -> ResponseAction {
+pub(super) fn response(status: u16, content_type: &str, body: impl Into<Body>) -> ResponseAction {
     let response = Response::builder()
         .status(status)
         .header("content-type", content_type)

@@ -7,6 +7,7 @@ use axum::{body::Body, http::Method};
 use hyper::{
     Request, Response,
     body::Incoming,
+    header::{DATE, HeaderValue},
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -21,6 +22,7 @@ use super::{
     aws_protocol::{self, ResponseAction},
     control_routes,
     shared_state::Shared,
+    sts,
 };
 
 /// Accepts connections until it is aborted, which also closes them.
@@ -59,8 +61,13 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch
             if request.method() != Method::POST || request.uri().path() != "/" {
                 return Ok::<Response<Body>, Closed>(control.call(request).await?);
             }
-            match aws_protocol::handle(request, shared, stopped).await {
-                ResponseAction::Respond(response) => Ok(response),
+            let action = if sts::is_addressed(request.headers()) {
+                sts::handle(request, &shared).await
+            } else {
+                aws_protocol::handle(request, Arc::clone(&shared), stopped).await
+            };
+            match action {
+                ResponseAction::Respond(response) => Ok(with_date(response, &shared)),
                 ResponseAction::Close => Err(Closed),
                 // Hyper drops this future when the caller disconnects.
                 ResponseAction::Hang => pending().await,
@@ -69,4 +76,13 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch
     });
     // A connection ends early because of its caller or because of an injected fault.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Sets the `Date` header. Otherwise hyper sets it from the clock of the machine.
+fn with_date(mut response: Response<Body>, shared: &Shared) -> Response<Body> {
+    let date = shared.lock().date();
+    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
 }

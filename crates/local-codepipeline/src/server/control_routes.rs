@@ -73,6 +73,16 @@ enum Command {
         #[serde(default)]
         mode: RetryMode,
     },
+    RollbackStage {
+        pipeline_name: String,
+        stage_name: String,
+        target_pipeline_execution_id: PipelineExecutionId,
+    },
+    OverrideStageCondition {
+        pipeline_name: String,
+        stage_name: String,
+        pipeline_execution_id: PipelineExecutionId,
+    },
     DisableStageTransition {
         pipeline_name: String,
         stage_name: String,
@@ -97,6 +107,9 @@ enum Command {
         behaviour: Behaviour,
     },
     AdvanceClock {
+        by: SignedDuration,
+    },
+    SetDateOffset {
         by: SignedDuration,
     },
 }
@@ -127,6 +140,13 @@ async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>
         Command::RetryStage { pipeline_name, stage_name, pipeline_execution_id, mode } => {
             service.retry_stage(now, &pipeline_name, &stage_name, pipeline_execution_id, mode)?;
         }
+        Command::RollbackStage { pipeline_name, stage_name, target_pipeline_execution_id } => {
+            let id = service.rollback_stage(now, &pipeline_name, &stage_name, target_pipeline_execution_id)?;
+            return Ok(Json(json!({ "pipelineExecutionId": id })));
+        }
+        Command::OverrideStageCondition { pipeline_name, stage_name, pipeline_execution_id } => {
+            service.override_stage_condition(now, &pipeline_name, &stage_name, pipeline_execution_id)?;
+        }
         Command::DisableStageTransition { pipeline_name, stage_name, reason } => {
             service.disable_stage_transition(now, &pipeline_name, &stage_name, &reason)?;
         }
@@ -142,6 +162,7 @@ async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>
         }
         Command::SetBehaviour { behaviour } => service.set_behaviour(behaviour),
         Command::AdvanceClock { by } => state.advance_clock(by.unsigned_abs()),
+        Command::SetDateOffset { by } => state.date_offset = by,
     }
     Ok(empty_object())
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimePrinter};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) faults: ActiveFaults,
     pub(super) requests: RequestCounts,
     clock_offset: SignedDuration,
+    /// How far the `Date` header is ahead of the clock of the machine.
+    pub(super) date_offset: SignedDuration,
 }
 
 impl State {
@@ -45,6 +47,13 @@ impl State {
         let now = self.now();
         self.service.advance_to(now);
     }
+
+    /// The `Date` header of a response of AWS; none outside the years that a header can have. It does not follow
+    /// `advance_clock`, which lets time pass for pipelines: a caller would take the difference for a wrong clock.
+    pub(super) fn date(&self) -> Option<String> {
+        let date = Timestamp::now().saturating_add(self.date_offset).ok()?;
+        DateTimePrinter::new().timestamp_to_rfc9110_string(&date).ok()
+    }
 }
 
 impl Shared {
@@ -54,6 +63,7 @@ impl Shared {
             faults: ActiveFaults::default(),
             requests: RequestCounts::default(),
             clock_offset: SignedDuration::ZERO,
+            date_offset: SignedDuration::ZERO,
         };
         Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }

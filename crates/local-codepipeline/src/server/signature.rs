@@ -5,8 +5,25 @@ use axum::http::{HeaderMap, header::AUTHORIZATION};
 
 use crate::faults::ErrorResponse;
 
-/// The access key id that signed the request.
-pub(super) fn access_key(headers: &HeaderMap) -> Result<String, ErrorResponse> {
+/// The AWS service that a request is signed for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum AwsService {
+    CodePipeline,
+    Sts,
+}
+
+impl AwsService {
+    fn name(self) -> &'static str {
+        match self {
+            Self::CodePipeline => "codepipeline",
+            Self::Sts => "sts",
+        }
+    }
+}
+
+/// The access key id that signed the request, for this service.
+pub(super) fn access_key(headers: &HeaderMap, expected: AwsService) -> Result<String, ErrorResponse> {
+    let expected = expected.name();
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Err(ErrorResponse::new(400, "MissingAuthenticationTokenException", "Missing Authentication Token"));
     };
@@ -22,10 +39,10 @@ pub(super) fn access_key(headers: &HeaderMap) -> Result<String, ErrorResponse> {
         return incomplete("Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.");
     };
     let [key, _date, _region, service, "aws4_request"] = *credential.split('/').collect::<Vec<_>>() else {
-        return incomplete("Credential must have the form KEY/DATE/REGION/codepipeline/aws4_request.");
+        return incomplete(&format!("Credential must have the form KEY/DATE/REGION/{expected}/aws4_request."));
     };
-    if service != "codepipeline" {
-        let message = "Credential should be scoped to correct service: 'codepipeline'.";
+    if service != expected {
+        let message = format!("Credential should be scoped to correct service: '{expected}'.");
         return Err(ErrorResponse::new(400, "InvalidSignatureException", message));
     }
     Ok(key.to_owned())
@@ -35,16 +52,16 @@ pub(super) fn access_key(headers: &HeaderMap) -> Result<String, ErrorResponse> {
 mod tests {
     use super::*;
 
-    fn kind_of(header: Option<&str>) -> Result<String, String> {
+    fn kind_of(header: Option<&str>, service: AwsService) -> Result<String, String> {
         let mut headers = HeaderMap::new();
         if let Some(header) = header {
             headers.insert(AUTHORIZATION, header.parse().unwrap());
         }
-        access_key(&headers).map_err(|error| error.kind)
+        access_key(&headers, service).map_err(|error| error.kind)
     }
 
     #[test]
-    fn the_access_key_identifies_the_caller_who_must_sign_for_codepipeline() {
+    fn the_access_key_identifies_the_caller_who_must_sign_for_the_service() {
         let signed =
             |credential: &str| format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0");
         let good = signed("AKID/20260101/us-east-1/codepipeline/aws4_request");
@@ -57,7 +74,11 @@ mod tests {
             (Some(&signed("AKID/20260101/us-east-1/s3/aws4_request")), Err("InvalidSignatureException")),
         ];
         for (header, expected) in table {
-            assert_eq!(kind_of(header), expected.map(str::to_owned).map_err(str::to_owned), "{header:?}");
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(kind_of(header, AwsService::CodePipeline), expected, "{header:?}");
         }
+        assert_eq!(kind_of(Some(&good), AwsService::Sts), Err("InvalidSignatureException".to_owned()));
+        let for_sts = signed("AKID/20260101/us-east-1/sts/aws4_request");
+        assert_eq!(kind_of(Some(&for_sts), AwsService::Sts), Ok("AKID".to_owned()));
     }
 }

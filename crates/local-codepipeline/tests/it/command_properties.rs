@@ -38,7 +38,13 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
     let action = |category: &str| json!({ "name": "Approve", "category": category, "timeoutInMinutes": 86_400 });
     let definition = |mode: &str, category: &str| {
         let source = json!({ "name": "Source", "actions": [{ "name": "Source", "category": "Source" }] });
-        json!({ "name": "web", "executionMode": mode, "stages": [source, { "name": "Prod", "actions": [action(category)] }] })
+        let prod = json!({
+            "name": "Prod",
+            "actions": [action(category)],
+            "beforeEntry": { "result": if category == "Build" { "SKIP" } else { "FAIL" } },
+            "onFailure": { "result": "RETRY", "retryConfiguration": { "retryMode": "ALL_ACTIONS" } },
+        });
+        json!({ "name": "web", "executionMode": mode, "stages": [source, prod] })
     };
     let times = [
         "0s",
@@ -60,12 +66,25 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
         "pipelineName" => vec![json!("web"), json!("web"), json!("none")],
         "stageName" => vec![json!("Prod"), json!("Nowhere")],
         "actionName" => vec![json!("Approve"), json!("Source")],
-        "sourceRevisions" => vec![json!([]), json!([{ "actionName": "Source", "revisionId": "v1" }])],
-        "pipelineExecutionId" => vec![json!("00000000-0000-4000-8000-000000000000"), json!("x")],
+        "sourceRevisions" => {
+            vec![
+                json!([]),
+                json!([{ "actionName": "Source", "revisionId": "v1" }]),
+                json!([{ "actionName": "Source" }]),
+            ]
+        }
+        "pipelineExecutionId" | "targetPipelineExecutionId" => {
+            vec![json!("00000000-0000-4000-8000-000000000000"), json!("x")]
+        }
         "succeeded" => vec![json!(true), json!(false)],
         "mode" => vec![json!("wait"), json!("abandon"), json!("FAILED_ACTIONS"), json!("ALL_ACTIONS")],
         "behaviour" => {
-            times.map(|time| json!({ "lags": { "token": time, "start": time }, "tokens": "independent" })).to_vec()
+            let parallel = ["withoutTokens", "empty", "stale"].into_iter().cycle();
+            let behaviour = |(time, parallel)| {
+                let lags = json!({ "token": time, "start": time });
+                json!({ "lags": lags, "tokens": "independent", "parallelState": parallel, "timeoutSummary": time })
+            };
+            times.into_iter().zip(parallel).map(behaviour).collect()
         }
         "by" => times.map(Value::from).to_vec(),
         _ => vec![json!("text")],
@@ -74,7 +93,7 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
 }
 
 fn commands() -> impl Strategy<Value = Value> {
-    let members: [&[&str]; 14] = [
+    let members: [&[&str]; 17] = [
         &["putPipeline", "definition"],
         &["editPipeline", "pipelineName"],
         &["deletePipeline", "pipelineName"],
@@ -82,12 +101,15 @@ fn commands() -> impl Strategy<Value = Value> {
         &["completeAction", "pipelineName", "stageName", "actionName", "pipelineExecutionId", "succeeded"],
         &["stopExecution", "pipelineName", "pipelineExecutionId", "mode", "reason"],
         &["retryStage", "pipelineName", "stageName", "pipelineExecutionId", "mode"],
+        &["rollbackStage", "pipelineName", "stageName", "targetPipelineExecutionId"],
+        &["overrideStageCondition", "pipelineName", "stageName", "pipelineExecutionId"],
         &["disableStageTransition", "pipelineName", "stageName", "reason"],
         &["enableStageTransition", "pipelineName", "stageName"],
         &["openApproval", "pipelineName", "stageName", "actionName", "sourceRevisions"],
         &["listPendingApprovals", "pipelineName"],
         &["setBehaviour", "behaviour"],
         &["advanceClock", "by"],
+        &["setDateOffset", "by"],
         &["nonsense", "pipelineName"],
     ];
     select(members.to_vec()).prop_flat_map(|line| {

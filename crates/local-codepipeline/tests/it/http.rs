@@ -72,6 +72,43 @@ async fn an_error_has_its_name_in_the_body_and_a_request_id() {
     assert_eq!(body, json!({ "__type": "PipelineNotFoundException", "message": message }));
 }
 
+/// A GetCallerIdentity request of STS, which SDKs send to the same endpoint.
+fn get_caller_identity(user: &str) -> (axum::http::request::Builder, &'static [u8]) {
+    let credential = format!("{user}/20150709/us-east-1/sts/aws4_request");
+    let request = Request::post("/")
+        .header("authorization", format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=h, Signature=s"))
+        .header("content-type", "application/x-www-form-urlencoded");
+    (request, b"Action=GetCallerIdentity&Version=2011-06-15")
+}
+
+#[tokio::test]
+async fn sts_responds_at_the_same_endpoint_and_no_fault_affects_it() {
+    let (endpoint, client, _) = start().await;
+    endpoint.inject(Fault::disconnect_before_applying().always());
+    let (request, body) = get_caller_identity("alice");
+    let response = client.send(request, Some(body)).await.unwrap();
+    assert_eq!((response.status, &response.headers["content-type"]), (200, &"text/xml".parse().unwrap()));
+    let text = String::from_utf8_lossy(&response.body);
+    assert!(text.contains("<Arn>arn:aws:iam::123456789012:user/alice</Arn>"), "{text}");
+}
+
+#[tokio::test]
+async fn the_date_header_has_its_own_offset_and_does_not_follow_the_clock() {
+    let (endpoint, client, _) = start().await;
+    endpoint.advance_clock(Duration::from_secs(3600));
+    for (offset, expected) in [("0s", 0), ("-1h", -3600), ("1h", 3600)] {
+        client.command(&json!({ "command": "setDateOffset", "by": offset })).await.unwrap();
+        let (request, body) = get_caller_identity("alice");
+        let state = Request::post("/").header("x-amz-target", "CodePipeline_20150709.GetPipelineState");
+        for response in [client.send(request, Some(body)).await.unwrap(), client.send(state, None).await.unwrap()] {
+            let date = response.headers["date"].to_str().unwrap();
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).unwrap();
+            let ahead = date.duration_since(jiff::Timestamp::now()).as_secs();
+            assert!((ahead - expected).abs() <= 2, "{offset}: {ahead} s");
+        }
+    }
+}
+
 #[tokio::test]
 async fn invalid_requests_are_refused() {
     let (endpoint, client, approval) = start().await;
@@ -91,7 +128,10 @@ async fn the_members_of_the_state_have_the_names_of_the_api_model() {
     let id = approval.pipeline_execution_id;
     let prod = &state["stageStates"][1];
     assert_eq!(prod["stageName"], "Prod");
-    assert_eq!(prod["latestExecution"], json!({ "pipelineExecutionId": id, "status": "InProgress" }));
+    assert_eq!(
+        prod["latestExecution"],
+        json!({ "pipelineExecutionId": id, "status": "InProgress", "type": "STANDARD" })
+    );
     let expected = json!({
         "actionExecutionId": approval.action_execution_id, "status": "InProgress", "token": approval.token,
     });
@@ -235,6 +275,62 @@ async fn another_process_controls_the_endpoint_through_the_control_routes() {
     let count = |operation: &str, pipeline: Option<&str>, requests: u32| json!({ "operation": operation, "pipelineName": pipeline, "requests": requests });
     assert_eq!(counts, json!([count("GetPipelineState", Some("web"), 1), count("ListPipelines", None, 2)]));
     assert_eq!(client.get::<Value>("/local/ledger").await.unwrap(), json!([]));
+}
+
+#[tokio::test]
+async fn a_stage_is_overridden_retried_and_rolled_back_through_the_control_routes() {
+    let (_endpoint, client, _) = start().await;
+    let definition = json!({
+        "name": "web",
+        "stages": [
+            { "name": "Source", "actions": [{ "name": "Git", "category": "Source" }] },
+            {
+                "name": "Prod",
+                "actions": [{ "name": "Approve", "category": "Approval" }],
+                "beforeEntry": { "result": "FAIL" },
+                "onFailure": { "result": "RETRY", "retryConfiguration": { "retryMode": "FAILED_ACTIONS" } },
+            },
+        ],
+    });
+    client.command(&json!({ "command": "putPipeline", "definition": definition })).await.unwrap();
+    let revisions = json!([{ "actionName": "Git" }]);
+    let start = json!({ "command": "startExecution", "pipelineName": "web", "sourceRevisions": revisions });
+    let execution = client.command(&start).await.unwrap()["pipelineExecutionId"].clone();
+    let override_condition = |execution: &Value| {
+        json!({
+            "command": "overrideStageCondition", "pipelineName": "web", "stageName": "Prod",
+            "pipelineExecutionId": execution,
+        })
+    };
+    client.command(&override_condition(&execution)).await.unwrap();
+    for status in ["Rejected", "Approved"] {
+        let pending = json!({ "command": "listPendingApprovals", "pipelineName": "web" });
+        let token = client.command(&pending).await.unwrap()[0]["token"].clone();
+        let input = json!({
+            "pipelineName": "web", "stageName": "Prod", "actionName": "Approve", "token": token,
+            "result": { "status": status, "summary": "because" },
+        });
+        client.operation("a", Operation::PutApprovalResult, &input).await.unwrap();
+    }
+    let state = client.operation("a", Operation::GetPipelineState, &json!({ "name": "web" })).await.unwrap();
+    let prod = &state["stageStates"][1];
+    let retries = json!({ "autoStageRetryAttempt": 1, "latestRetryTrigger": "AutomatedStageRetry" });
+    assert_eq!(prod["retryStageMetadata"], retries);
+    assert_eq!(prod["beforeEntryConditionState"], json!({ "latestExecution": { "status": "Overridden" } }));
+    let latest = json!({ "pipelineExecutionId": execution, "status": "Succeeded", "type": "STANDARD" });
+    assert_eq!(prod["latestExecution"], latest);
+
+    let rollback = json!({
+        "command": "rollbackStage", "pipelineName": "web", "stageName": "Prod",
+        "targetPipelineExecutionId": execution,
+    });
+    let rollback = client.command(&rollback).await.unwrap()["pipelineExecutionId"].clone();
+    let input = json!({ "pipelineName": "web" });
+    let list = client.operation("a", Operation::ListPipelineExecutions, &input).await.unwrap();
+    let newest = &list["pipelineExecutionSummaries"][0];
+    assert_eq!((&newest["pipelineExecutionId"], &newest["executionType"]), (&rollback, &json!("ROLLBACK")));
+    assert_eq!(newest["sourceRevisions"], json!([{ "actionName": "Git" }]));
+    assert_eq!(newest["rollbackMetadata"], json!({ "rollbackTargetPipelineExecutionId": execution }));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rules between executions of one pipeline, and the effects of stops, retries and edits.
+//! Rules between executions of one pipeline, and the effects of stops and edits.
 
 use super::*;
 use ExecutionStatus::{Failed, InProgress, Stopped, Stopping, Succeeded, Superseded};
@@ -107,59 +107,6 @@ fn a_stop_that_abandons_actions_ends_the_approval_and_one_that_waits_keeps_it_pe
     assert_eq!(statuses(&mut service, 15)[1], (b, Stopped));
     let again = service.stop_execution(second(16), "p", b, StopMode::Wait, "");
     assert_eq!(kind(again), ExceptionKind::PipelineExecutionNotStoppable);
-}
-
-#[test]
-fn a_retried_stage_keeps_the_execution_id_and_creates_a_request_with_a_new_token() {
-    let mut service = service_with(definition());
-    let execution = start(&mut service, 1);
-    build(&mut service, 2, execution);
-    let old = token_of(&mut service, 3, execution).unwrap();
-    reject(&mut service, 4, old);
-    assert_eq!(statuses(&mut service, 5), [(execution, Failed)]);
-    service.retry_stage(second(6), "p", "Prod", execution, RetryMode::FailedActions).unwrap();
-    let new = token_of(&mut service, 7, execution).unwrap();
-    assert_ne!(old, new);
-    assert_eq!(kind(put(&mut service, 8, old, ApprovalStatus::Approved, "")), ExceptionKind::InvalidApprovalToken);
-    approve(&mut service, 9, new);
-    assert_eq!(statuses(&mut service, 10), [(execution, Succeeded)]);
-    let executions: Vec<_> = history(&mut service, 11).iter().map(|detail| detail.pipeline_execution_id).collect();
-    assert_eq!(executions, [execution, execution]);
-}
-
-#[test]
-fn a_retry_repeats_failed_actions_or_all_actions() {
-    for (mode, attempts) in [(RetryMode::FailedActions, 1), (RetryMode::AllActions, 2)] {
-        let mut definition = definition();
-        definition.stages[2].actions.push(ActionDefinition::new("Warm", Category::Invoke).unwrap());
-        let mut service = service_with(definition);
-        let execution = start(&mut service, 1);
-        build(&mut service, 2, execution);
-        let token = token_of(&mut service, 3, execution).unwrap();
-        reject(&mut service, 4, token);
-        service.retry_stage(second(5), "p", "Prod", execution, mode).unwrap();
-        let input = ListActionExecutionsInput { pipeline_name: Some("p".into()), ..Default::default() };
-        let details = service.list_action_executions(second(6), &input).unwrap().action_execution_details;
-        assert_eq!(details.iter().filter(|detail| &detail.action_name == "Warm").count(), attempts, "{mode:?}");
-    }
-}
-
-#[test]
-fn a_stage_is_not_retried_if_it_did_not_fail_or_was_edited_or_a_newer_execution_entered_it() {
-    let mut service = service_with(definition());
-    let a = start(&mut service, 1);
-    let retry = |service: &mut Service, at, stage| {
-        kind(service.retry_stage(second(at), "p", stage, a, RetryMode::FailedActions))
-    };
-    assert_eq!(retry(&mut service, 2, "Build"), ExceptionKind::StageNotRetryable);
-    assert_eq!(retry(&mut service, 2, "Nowhere"), ExceptionKind::StageNotFound);
-    service.complete_action(second(3), "p", a, ("Build", "Make"), false).unwrap();
-    assert_eq!(retry(&mut service, 4, "Prod"), ExceptionKind::StageNotRetryable);
-    let b = start(&mut service, 5);
-    assert_eq!(retry(&mut service, 6, "Build"), ExceptionKind::NotLatestPipelineExecution);
-    build(&mut service, 7, b);
-    service.edit_pipeline(second(8), "p").unwrap();
-    assert_eq!(retry(&mut service, 9, "Build"), ExceptionKind::StageNotRetryable);
 }
 
 #[test]

@@ -100,6 +100,12 @@ fn an_approval_without_a_response_fails_after_its_timeout() {
         assert_eq!((approval.status, approval.last_updated_by), (ActionExecutionStatus::Failed, None));
         assert_eq!(approval.last_status_change, Some(second(ends).into()));
         assert_eq!(kind(put(&mut service, ends + 10, token, Approved, "")), ApprovalAlreadyCompleted);
+        for summary in [None, Some("timed out".to_owned())] {
+            service.set_behaviour(Behaviour { timeout_summary: summary.clone(), ..Default::default() });
+            assert_eq!(approval_state(&mut service, ends + 11).unwrap().summary, summary);
+            let shown = history(&mut service, ends + 11).remove(0).output.execution_result.external_execution_summary;
+            assert_eq!(shown, summary);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn a_new_approval_is_absent_until_the_token_lag_has_passed() {
     let mut service = empty_service(Behaviour { lags: Lags::realistic(), ..Default::default() });
     let approval = service.open_approval(second(0), AT, &[]).unwrap();
     assert_eq!(approval_state(&mut service, 6), None);
-    assert_eq!(stage(&mut service, 6, "Prod").latest_execution.unwrap().status, ExecutionStatus::InProgress);
+    assert_eq!(stage(&mut service, 6, "Prod").latest_execution.unwrap().status, StageExecutionStatus::InProgress);
     assert_eq!(approval_state(&mut service, 7).unwrap().token, Some(approval.token));
 }
 
@@ -44,7 +44,7 @@ fn the_history_shows_a_start_earlier_than_the_state_and_a_result_later() {
 fn in_parallel_mode_only_the_history_has_the_token_after_its_lag() {
     let definition = PipelineDefinition::with_approval("p", "Prod", "Approve").unwrap();
     let mut service = service_with(definition.mode(ExecutionMode::Parallel));
-    service.set_behaviour(Behaviour { lags: Lags::realistic(), tokens: TokenRule::Independent });
+    service.set_behaviour(Behaviour { lags: Lags::realistic(), tokens: TokenRule::Independent, ..Default::default() });
     let approvals = [0, 0].map(|at| service.open_approval(second(at), AT, &[]).unwrap());
     assert_eq!(approval_state(&mut service, 60).unwrap().token, None);
     let token = |detail: &ActionExecutionDetail| detail.output.execution_result.external_execution_id.clone();
@@ -60,26 +60,6 @@ fn in_other_modes_the_history_of_a_pending_approval_has_no_token() {
     let mut service = empty_service(Behaviour::default());
     service.open_approval(second(0), AT, &[]).unwrap();
     assert_eq!(history(&mut service, 60)[0].output.execution_result.external_execution_id, None);
-}
-
-#[test]
-fn an_execution_shows_its_source_revisions_once_its_source_action_has_succeeded() {
-    let mut definition = definition();
-    definition.stages[0].actions[0].duration = Some(ActionDuration::UntilCompleted);
-    let mut service = service_with(definition);
-    let revision = SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: "4f2e".into() };
-    let execution = service.start_execution(second(1), "p", std::slice::from_ref(&revision)).unwrap();
-    let source_revisions = |service: &mut Service, at| {
-        let input = ListPipelineExecutionsInput { pipeline_name: Some("p".into()), ..Default::default() };
-        let list = service.list_pipeline_executions(second(at), &input).unwrap();
-        list.pipeline_execution_summaries[0].source_revisions.clone()
-    };
-    assert_eq!(source_revisions(&mut service, 2), []);
-    service.complete_action(second(3), "p", execution, ("Source", "Source"), true).unwrap();
-    let expected = SourceRevisionOutput { action_name: revision.action_name.clone(), revision_id: "4f2e".into() };
-    assert_eq!(source_revisions(&mut service, 4), [expected]);
-    let stray = SourceRevision { action_name: Name::new("Make").unwrap(), revision_id: "4f2e".into() };
-    assert_eq!(kind(service.start_execution(second(5), "p", &[stray])), ExceptionKind::Validation);
 }
 
 #[test]
