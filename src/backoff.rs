@@ -43,6 +43,10 @@ pub const API_REQUEST_RETRIES: u32 = 15;
 /// After a reconcile that failed because the API server could not be read or written.
 pub const FAILED_RECONCILE: Duration = Duration::from_secs(5);
 
+/// The longest time until a decision that waits is reconciled again. kube-runtime keeps the time of a decision that was deleted until it
+/// is due, and a decision may wait for weeks.
+pub const LONGEST_REQUEUE: Duration = Duration::from_secs(600);
+
 /// After a failed watch. It is short so that a start, or a CRD that was just installed, is noticed soon.
 pub const FAILED_WATCH: Duration = Duration::from_secs(1);
 

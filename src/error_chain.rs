@@ -29,3 +29,16 @@ pub fn caused_by<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Op
     }
     None
 }
+
+/// The HTTP status with which the API server refused a request, if it did.
+#[must_use]
+pub fn api_status(error: &(dyn Error + 'static)) -> Option<u16> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+            return Some(status.code);
+        }
+        next = error.source();
+    }
+    None
+}

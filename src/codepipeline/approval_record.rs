@@ -1,43 +1,34 @@
-//! What CodePipeline's history says about one approval request. The state view comes first, because it shows a completion earlier. The
-//! operator reads it where a response was lost, or where CodePipeline says that someone completed the request.
+//! What CodePipeline shows of one approval request. The state view comes first, because it shows a completion before history does. Decisions need it where a response was lost, or where CodePipeline says that someone
+//! completed the request.
 
-use super::error::{CallError, Refusal};
-use super::pipeline::{ActionCompletion, ActionExecution, ActionProgress, LatestExecution, PipelineState};
-use super::reader::PipelineReader;
-use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Exception, Token};
+use super::error::CallError;
+use super::pipeline::{
+    ActionCompletion, ActionExecution, ActionProgress, ExecutionIds, ExecutionMode, LatestExecution, PipelineState,
+};
+use super::query::{ExecutionSelector, Query};
+use crate::api::v1alpha1::{ApprovalStatus, Token};
 use jiff::Timestamp;
-
-/// The most pages of history that are read to find a request, 100 entries each.
-const MAX_PAGES: usize = 20;
+use std::collections::HashMap;
 
 /// The approval request to find.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordQuery<'a> {
-    /// Names the pipeline, stage and action.
-    pub spec: &'a ApprovalDecisionSpec,
+    /// stageName
+    pub stage: &'a str,
+    /// actionName
+    pub action: &'a str,
     /// The request's token.
     pub token: &'a Token,
     /// What else is known of it.
     pub ids: &'a ExecutionIds,
 }
 
-/// The pipeline execution and the action execution of a request, as far as they are known.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct ExecutionIds {
-    /// pipelineExecutionId
-    pub pipeline: Option<String>,
-    /// actionExecutionId
-    pub action: Option<String>,
-}
-
 /// What CodePipeline shows of a request.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ApprovalRecord {
-    /// The pipeline does not exist.
-    PipelineNotFound(Exception),
     /// The state view shows it as pending: CodePipeline has accepted no result so far.
     Pending(ExecutionIds),
-    /// Only history shows it, as in progress. History lags by up to a minute, so this proves nothing yet.
+    /// It is in progress, and the state view does not show its token. History lags by up to a minute, so this proves nothing yet.
     Lagging(ExecutionIds),
     /// It is completed.
     Completed(CompletedApproval),
@@ -45,6 +36,8 @@ pub enum ApprovalRecord {
     NotVisible,
     /// The part of history that the operator reads does not show it: a longer history proves nothing.
     BeyondHistory,
+    /// The state view does not settle it, and the poll could not read the history that shows it.
+    Unreadable(CallError),
 }
 
 /// How a request was completed.
@@ -71,96 +64,114 @@ impl CompletedApproval {
     }
 }
 
-/// Reads what CodePipeline shows of a request.
-///
-/// # Errors
-/// Those of its calls. A pipeline that does not exist is a finding, not an error.
-pub async fn read_approval_record(
-    reader: &impl PipelineReader,
-    request: RecordQuery<'_>,
-) -> Result<ApprovalRecord, CallError> {
-    let state = match reader.pipeline_state().await {
-        Ok(state) => state,
-        Err(CallError::Refused { refusal: Refusal::PipelineNotFound, exception }) => {
-            return Ok(ApprovalRecord::PipelineNotFound(exception));
+/// What the state view shows, and whether it can be trusted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StateView<'a> {
+    /// GetPipelineState
+    pub state: &'a PipelineState,
+    /// How executions run beside each other.
+    pub mode: Option<ExecutionMode>,
+}
+
+impl<'a> RecordQuery<'a> {
+    /// The request that a query is about, if it is about one.
+    pub(super) fn of(query: &'a Query) -> Option<Self> {
+        match &query.executions {
+            ExecutionSelector::Request { token, ids } => {
+                Some(Self { stage: &query.stage, action: &query.action, token, ids })
+            }
+            ExecutionSelector::PipelineExecution(_) | ExecutionSelector::SourceRevisions(_) => None,
         }
-        Err(error) => return Err(error),
-    };
-    match in_state(request, &state) {
-        Some(record) => Ok(record),
-        None => in_history(reader, request).await,
     }
 }
 
-async fn in_history(reader: &impl PipelineReader, request: RecordQuery<'_>) -> Result<ApprovalRecord, CallError> {
-    let mut next = None;
-    for _ in 0..MAX_PAGES {
-        let page = match reader.action_executions(request.ids.pipeline.as_deref(), next).await {
-            Ok(page) => page,
-            // Another pipeline of the same name replaced it: a finding, not a failure.
-            Err(error) if error.unknown_execution().is_some() => return Ok(ApprovalRecord::NotVisible),
-            Err(error) => return Err(error),
+impl RecordQuery<'_> {
+    /// The query of a poll that shows the request.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        let executions = ExecutionSelector::Request { token: self.token.clone(), ids: self.ids.clone() };
+        Query { stage: self.stage.to_owned(), action: self.action.to_owned(), executions }
+    }
+
+    /// The record, if what is known settles it without another read of history.
+    pub(super) fn settled(self, view: StateView<'_>, entry: Option<&ActionExecution>) -> Option<ApprovalRecord> {
+        let latest = self.in_state(view);
+        match (latest.map(|latest| &latest.progress), entry.map(|entry| &entry.progress)) {
+            // The state view shows a completion before history does.
+            (Some(ActionProgress::Completed(completion)), _) | (_, Some(ActionProgress::Completed(completion))) => {
+                let completed = CompletedApproval::new(completion, self.executions(view, entry));
+                Some(ApprovalRecord::Completed(completed))
+            }
+            (Some(ActionProgress::InProgress) | None, Some(ActionProgress::InProgress) | None) => latest
+                .filter(|latest| self.is_pending_in(latest))
+                .map(|_| ApprovalRecord::Pending(self.executions(view, entry))),
+        }
+    }
+
+    /// Its pipeline execution and its action execution, as far as they are known. The entry is the one of the request.
+    pub(super) fn executions(self, view: StateView<'_>, entry: Option<&ActionExecution>) -> ExecutionIds {
+        let latest = self.in_state(view);
+        // A pending approval locks its stage, so the execution in the stage is that of the approval. Beside a completed entry, it
+        // may already be the next one.
+        let in_stage = || {
+            let _pending = latest.filter(|latest| self.is_pending_in(latest))?;
+            let stage = view.state.stages.iter().find(|stage| stage.name == self.stage)?;
+            Some(stage.latest_execution.as_ref()?.pipeline_execution_id.clone())
         };
-        if let Some(entry) = page.items.iter().find(|entry| is_entry_of(request, entry)) {
-            return Ok(from_history(entry));
-        }
-        next = page.next;
-        if next.is_none() {
-            return Ok(ApprovalRecord::NotVisible);
+        let pipeline = entry.map(|entry| entry.pipeline_execution_id.clone());
+        let action = entry.map(|entry| entry.action_execution_id.clone());
+        ExecutionIds {
+            pipeline: pipeline.or_else(|| self.ids.pipeline.clone()).or_else(in_stage),
+            action: action.or_else(|| latest?.action_execution_id.clone()),
         }
     }
-    tracing::warn!(
-        pipeline = request.spec.pipeline_name,
-        pages = MAX_PAGES,
-        "the approval request is not in the newest pages of the pipeline's history; older pages are not read"
-    );
-    Ok(ApprovalRecord::BeyondHistory)
-}
 
-/// The state view ties a token to an action execution only while the approval is pending. A completed entry has no token, but
-/// CodePipeline was observed to use the id of the action execution as the token.
-fn in_state(request: RecordQuery<'_>, state: &PipelineState) -> Option<ApprovalRecord> {
-    let stage = state.stages.iter().find(|stage| stage.name == request.spec.stage_name)?;
-    let action = stage.actions.iter().find(|action| action.name == request.spec.action_name)?;
-    let execution = action.latest_execution.as_ref()?;
-    if execution.token.as_ref() == Some(request.token) && execution.progress == ActionProgress::InProgress {
-        // A pending approval locks its stage, so the execution in the stage is that of the approval.
-        let latest = stage.latest_execution.as_ref().map(|execution| &execution.pipeline_execution_id);
-        let pipeline = request.ids.pipeline.as_ref().or(latest).cloned();
-        return Some(ApprovalRecord::Pending(ExecutionIds { pipeline, action: execution.action_execution_id.clone() }));
+    /// What the state view shows of the request. In PARALLEL mode, it proves nothing.
+    pub(super) fn in_state<'v>(self, view: StateView<'v>) -> Option<&'v LatestExecution> {
+        if view.mode == Some(ExecutionMode::Parallel) {
+            return None;
+        }
+        let stage = view.state.stages.iter().find(|stage| stage.name == self.stage)?;
+        let action = stage.actions.iter().find(|action| action.name == self.action)?;
+        action.latest_execution.as_ref().filter(|latest| {
+            let ids = [&latest.action_execution_id, &latest.external_execution_id];
+            self.is_pending_in(latest) || ids.into_iter().flatten().any(|id| self.names().any(|name| name == id))
+        })
     }
-    let ids = [&execution.action_execution_id, &execution.external_execution_id];
-    ids.into_iter().flatten().any(|id| is_id_of(request, id)).then(|| from_state(request, execution))
+
+    fn is_pending_in(self, latest: &LatestExecution) -> bool {
+        latest.token.as_ref() == Some(self.token) && latest.progress == ActionProgress::InProgress
+    }
 }
 
-fn from_state(request: RecordQuery<'_>, execution: &LatestExecution) -> ApprovalRecord {
-    // Beside a completed entry, the execution in the stage may already be the next one, so it does not count.
-    let ids = ExecutionIds { pipeline: request.ids.pipeline.clone(), action: execution.action_execution_id.clone() };
-    from_progress(&execution.progress, ids)
+impl<'a> RecordQuery<'a> {
+    /// The ids that an entry of history may have for it. A completed entry has no token, but CodePipeline was observed to use the id
+    /// of the action execution as the token.
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        [Some(self.token.0.as_str()), self.ids.action.as_deref()].into_iter().flatten()
+    }
 }
 
-fn is_entry_of(request: RecordQuery<'_>, entry: &ActionExecution) -> bool {
-    entry.is_of(&request.spec.stage_name, &request.spec.action_name)
-        && (is_id_of(request, &entry.action_execution_id)
-            || entry.external_execution_id.as_ref().is_some_and(|id| is_id_of(request, id)))
+/// Finds the entries of requests.
+#[derive(Debug, Default)]
+pub(super) struct EntryIndex<'a> {
+    /// By stage, action, and the ids of the entry.
+    entries: HashMap<(&'a str, &'a str, &'a str), &'a ActionExecution>,
 }
 
-fn is_id_of(request: RecordQuery<'_>, id: &str) -> bool {
-    id == request.token.0 || request.ids.action.as_deref() == Some(id)
-}
+impl<'a> EntryIndex<'a> {
+    pub fn of(history: &'a [ActionExecution]) -> Self {
+        let mut entries = HashMap::new();
+        for entry in history {
+            for id in [Some(&entry.action_execution_id), entry.external_execution_id.as_ref()].into_iter().flatten() {
+                entries.entry((entry.stage_name.as_str(), entry.action_name.as_str(), id.as_str())).or_insert(entry);
+            }
+        }
+        Self { entries }
+    }
 
-fn from_history(entry: &ActionExecution) -> ApprovalRecord {
-    let ids = ExecutionIds {
-        pipeline: Some(entry.pipeline_execution_id.clone()),
-        action: Some(entry.action_execution_id.clone()),
-    };
-    from_progress(&entry.progress, ids)
-}
-
-fn from_progress(progress: &ActionProgress, ids: ExecutionIds) -> ApprovalRecord {
-    match progress {
-        ActionProgress::InProgress => ApprovalRecord::Lagging(ids),
-        ActionProgress::Completed(completion) => ApprovalRecord::Completed(CompletedApproval::new(completion, ids)),
+    pub fn find(&self, request: RecordQuery<'_>) -> Option<&'a ActionExecution> {
+        request.names().find_map(|id| self.entries.get(&(request.stage, request.action, id)).copied())
     }
 }
 

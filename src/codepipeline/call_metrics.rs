@@ -3,11 +3,14 @@
 use super::error::{CallError, RetryCause};
 use super::operation::Operation;
 use crate::api::v1alpha1::Reason;
+use jiff::SignedDuration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// The outcomes of a call that are not a reason of a decision.
@@ -30,6 +33,7 @@ struct OperationLabel {
 pub struct CallMetrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabel, Histogram>,
+    clock_skew_seconds: Gauge<f64, AtomicU64>,
 }
 
 /// From 1 ms to about half a minute.
@@ -43,6 +47,7 @@ impl Default for CallMetrics {
         let metrics = Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(call_seconds as fn() -> Histogram),
+            clock_skew_seconds: Gauge::default(),
         };
         for operation in Operation::ALL.iter().map(|operation| operation.as_str()) {
             let causes = RetryCause::ALL.iter().map(|cause| Reason::from(*cause).as_str());
@@ -69,6 +74,18 @@ impl CallMetrics {
             Unit::Seconds,
             self.request_seconds.clone(),
         );
+        registry.register_with_unit(
+            "clock_skew",
+            "How far AWS's clock was ahead of the operator's at the last response of AWS; beyond 10 s in either direction, the operator \
+             submits nothing",
+            Unit::Seconds,
+            self.clock_skew_seconds.clone(),
+        );
+    }
+
+    /// Shows how far AWS's clock is ahead of the operator's.
+    pub fn set_clock_skew(&self, skew: SignedDuration) {
+        self.clock_skew_seconds.set(skew.as_secs_f64());
     }
 
     /// Counts and times a call; `error` is none if it succeeded.

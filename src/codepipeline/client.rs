@@ -1,19 +1,22 @@
-//! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid. It times
-//! and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
+//! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid or while the
+//! operator's clock is wrong. It times and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
 
 use super::call_metrics::{CallMetrics, outcome};
+use super::clock_skew::AwsClock;
 use super::credentials::PrefetchedCredentials;
 use super::error::{CallError, RetryCause, classify};
+use super::identity::{CallerIdentity, IdentityError, identify};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
 use super::send_guard::SendGuard;
 use crate::api::time::to_millisecond;
-use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
+use crate::api::v1alpha1::{ApprovalStatus, Submission};
 use crate::backoff;
 use crate::error_chain::display_chain;
 use crate::telemetry::SPAN_TARGET;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::config::IdentityCache;
 use aws_sdk_codepipeline::config::retry::RetryConfig;
@@ -22,10 +25,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
@@ -53,6 +56,8 @@ struct Shared {
     rate_limiter: RateLimiter,
     metrics: CallMetrics,
     cached: Mutex<CachedClient>,
+    /// The identity of the cached client, beside the lock that is held while a client is loaded.
+    identity: std::sync::Mutex<Option<CallerIdentity>>,
 }
 
 #[derive(Debug)]
@@ -66,6 +71,8 @@ enum CachedClient {
 #[derive(Clone, Debug)]
 struct SdkClient {
     client: sdk::Client,
+    identity: CallerIdentity,
+    clock: AwsClock,
     loaded_at: Instant,
 }
 
@@ -73,37 +80,52 @@ impl Client {
     /// A client with this timeout for each call. It does not load anything yet.
     #[must_use]
     pub fn new(timeout: Duration, rate_limiter: RateLimiter, metrics: CallMetrics) -> Self {
-        Self { shared: Arc::new(Shared { timeout, rate_limiter, metrics, cached: Mutex::new(CachedClient::Empty) }) }
+        let (cached, identity) = (Mutex::new(CachedClient::Empty), std::sync::Mutex::default());
+        Self { shared: Arc::new(Shared { timeout, rate_limiter, metrics, cached, identity }) }
     }
 
-    /// Finds a region and credentials through the standard AWS provider chain, unless the client already has them.
+    /// Finds a region and credentials through the standard AWS provider chain, unless the client already has them, and checks the
+    /// operator's clock. Returns who the operator is for AWS.
     ///
     /// # Errors
-    /// [`RetryCause::CredentialsUnavailable`], with what is missing and where the chain searched.
-    pub async fn ensure_credentials(&self) -> Result<(), CallError> {
-        self.sdk_client().await.map(drop)
+    /// [`RetryCause::CredentialsUnavailable`], with what is missing and where the chain searched. [`RetryCause::ClockSkew`].
+    pub async fn ensure_credentials(&self) -> Result<CallerIdentity, CallError> {
+        let mut loaded = self.sdk_client().await?;
+        if loaded.clock.check().is_err() {
+            // A clock that is slowly corrected seems wrong until AWS responds. A new client asks STS.
+            self.discard(loaded.loaded_at).await;
+            loaded = self.sdk_client().await?;
+        }
+        loaded.clock.check()?;
+        Ok(loaded.identity)
+    }
+
+    /// Who the operator is for AWS; none before credentials are loaded, and after that failed. It does not wait.
+    #[must_use]
+    pub fn identity(&self) -> Option<CallerIdentity> {
+        self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Submits a result with exactly one POST, which is sent before `send_deadline` or not at all. Returns the time at which
     /// CodePipeline accepted the result.
     pub async fn put_approval_result(
         &self,
-        spec: &ApprovalDecisionSpec,
-        token: &Token,
+        submission: &Submission,
         send_deadline: Timestamp,
     ) -> Response<Option<Timestamp>> {
-        let status = match spec.result.status {
+        let Submission { pipeline_name, stage_name, action_name, token, result, .. } = submission;
+        let status = match result.status {
             ApprovalStatus::Approved => sdk::types::ApprovalStatus::Approved,
             ApprovalStatus::Rejected => sdk::types::ApprovalStatus::Rejected,
         };
-        let result = sdk::types::ApprovalResult::builder().status(status).summary(&spec.result.summary).build();
+        let result = sdk::types::ApprovalResult::builder().status(status).summary(&result.summary).build();
         let response = self
             .call(Operation::PutApprovalResult, send_deadline, |client, guard| {
                 let request = client
                     .put_approval_result()
-                    .pipeline_name(&spec.pipeline_name)
-                    .stage_name(&spec.stage_name)
-                    .action_name(&spec.action_name)
+                    .pipeline_name(pipeline_name)
+                    .stage_name(stage_name)
+                    .action_name(action_name)
                     .token(&token.0);
                 async move {
                     let result = result.map_err(SdkError::construction_failure)?;
@@ -155,21 +177,30 @@ impl Client {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let SdkClient { client, loaded_at } = match self.sdk_client().await {
+        let SdkClient { client, clock, loaded_at, .. } = match self.sdk_client().await {
             Ok(loaded) => loaded,
             Err(error) => return Response { result: Err(error), request_id: None },
         };
         let started_at = Instant::now();
-        let guard = SendGuard::new(operation, send_deadline);
+        let guard = SendGuard::new(operation, send_deadline, clock.clone());
         let span = call_span(operation);
         let sent = send(client, guard.clone()).instrument(span.clone()).await;
         let (request_id, result) = match sent {
             Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
             Err(error) => (error.request_id().map(str::to_owned), Err(classify(error, guard.transmission()))),
         };
+        // A response without a request ID does not come from AWS.
+        if let (Some(time), Some(_)) = (guard.aws_time(), &request_id) {
+            clock.update(time);
+            self.shared.metrics.set_clock_skew(clock.skew());
+        }
+        let result = result.map_err(|error| blame_clock(error, &clock));
         self.shared.metrics.record(operation, result.as_ref().err(), started_at.elapsed());
         end_call(&span, result.as_ref().err(), request_id.as_deref());
-        if let Err(CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, .. }) = &result {
+        if let Err(CallError::NotApplied {
+            cause: RetryCause::CredentialsUnavailable | RetryCause::ClockSkew, ..
+        }) = &result
+        {
             self.discard(loaded_at).await;
         }
         Response { result, request_id }
@@ -198,23 +229,37 @@ impl Client {
             CachedClient::Failed { .. } | CachedClient::Empty => {}
         }
         let chain = aws_config::defaults(BehaviorVersion::latest());
-        let result = match timeout(self.shared.timeout, load(chain, self.shared.timeout)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no AWS credentials found within {:?}", self.shared.timeout)),
-        };
-        match result {
-            Ok(client) => {
-                let loaded = SdkClient { client, loaded_at: Instant::now() };
-                *cached = CachedClient::Loaded(loaded.clone());
-                Ok(loaded)
-            }
-            Err(detail) => {
-                let error =
-                    CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception: None, detail };
-                *cached = CachedClient::Failed { error: error.clone(), failed_at: Instant::now() };
-                Err(error)
-            }
+        let result = load(chain, self.shared.timeout).await.map_err(|detail| CallError::NotApplied {
+            cause: RetryCause::CredentialsUnavailable,
+            exception: None,
+            detail,
+        });
+        *cached = self.cache_entry(&result);
+        result
+    }
+
+    /// What to keep of a client that was loaded or failed to load.
+    fn cache_entry(&self, result: &Result<SdkClient, CallError>) -> CachedClient {
+        let loaded = result.as_ref().ok();
+        let identity = loaded.map(|loaded| loaded.identity.clone());
+        *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        if let Some(loaded) = loaded {
+            self.shared.metrics.set_clock_skew(loaded.clock.skew());
         }
+        match result {
+            Ok(loaded) => CachedClient::Loaded(loaded.clone()),
+            Err(error) => CachedClient::Failed { error: error.clone(), failed_at: Instant::now() },
+        }
+    }
+}
+
+/// AWS refuses the signatures of a clock that is minutes wrong as it refuses wrong credentials.
+fn blame_clock(error: CallError, clock: &AwsClock) -> CallError {
+    match (error, clock.check()) {
+        (CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception, detail }, Err(skew)) => {
+            CallError::NotApplied { cause: RetryCause::ClockSkew, exception, detail: format!("{skew}; {detail}") }
+        }
+        (error, _) => error,
     }
 }
 
@@ -244,9 +289,28 @@ fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
     }
 }
 
-async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<sdk::Client, String> {
-    // The credential chain keeps the SDK's retries. Its three attempts to connect, and the two delays between them, fit into the
-    // default timeout, so that the error says what cannot be reached.
+/// Loads a client within the timeout: finds credentials, and asks STS who they belong to.
+async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<SdkClient, String> {
+    let deadline = tokio::time::Instant::now() + operation_timeout;
+    let (config, credentials, provider) = match timeout_at(deadline, find_credentials(chain, operation_timeout)).await {
+        Ok(found) => found?,
+        Err(_) => return Err(format!("no AWS credentials found within {operation_timeout:?}")),
+    };
+    let (identity, aws_time) = match timeout_at(deadline, identify(&config, credentials)).await {
+        Ok(identified) => identified,
+        Err(_) => Err(IdentityError::timeout(operation_timeout)),
+    }
+    .map_err(|error| error.to_string())?;
+    let client = sdk::Client::from_conf(client_config(&config, provider, operation_timeout));
+    Ok(SdkClient { client, identity, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
+}
+
+async fn find_credentials(
+    chain: ConfigLoader,
+    operation_timeout: Duration,
+) -> Result<(SdkConfig, Credentials, PrefetchedCredentials), String> {
+    // The credential chain and the client of STS keep the SDK's retries. Their three attempts to connect, and the two delays between
+    // them, fit into the default timeout, so that the error says what cannot be reached.
     let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 5);
     let config = chain.timeout_config(TimeoutConfig::builder().connect_timeout(connect_timeout).build()).load().await;
     if config.region().is_none() {
@@ -255,7 +319,12 @@ async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<sdk::C
     let Some(provider) = config.credentials_provider() else {
         return Err("no AWS credentials provider is configured".to_owned());
     };
-    let credentials = PrefetchedCredentials::fetch(provider).await.map_err(|error| display_chain(&error))?;
+    let (credentials, provider) =
+        PrefetchedCredentials::fetch(provider).await.map_err(|error| display_chain(&error))?;
+    Ok((config, credentials, provider))
+}
+
+fn client_config(config: &SdkConfig, provider: PrefetchedCredentials, operation_timeout: Duration) -> sdk::Config {
     // A connection attempt must fail before the call does: only then is it certain that the request was not sent.
     let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 2);
     let timeouts =
@@ -263,13 +332,15 @@ async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<sdk::C
     // The SDK derives this limit from the retries of the client, and so would end those of the credential chain. The timeout of
     // the call is the limit instead.
     let identity_cache = IdentityCache::lazy().load_timeout(operation_timeout * 2).build();
-    let client = sdk::config::Builder::from(&config)
+    sdk::config::Builder::from(config)
         .timeout_config(timeouts)
         // A second POST could hide the outcome of the first, and the SDK's retries of reads would bypass the rate limiter.
         .retry_config(RetryConfig::disabled())
+        // It would hide a wrong clock from AWS, but the operator's deadlines depend on that clock.
+        .disable_clock_skew_correction(true)
         .identity_cache(identity_cache)
-        .credentials_provider(credentials);
-    Ok(sdk::Client::from_conf(client.build()))
+        .credentials_provider(provider)
+        .build()
 }
 
 /// Converts a CodePipeline time; none if it is outside the calendar.

@@ -1,5 +1,5 @@
-//! Credentials that are fetched while the client is loaded, to prove that there are any. The first request uses them:
-//! fetching them again from an STS endpoint or a program would take seconds.
+//! Credentials that are fetched while the client is loaded, to ask STS who the operator is. The first request to CodePipeline uses
+//! them too: fetching them again from an STS endpoint or a program would take seconds.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{
@@ -15,10 +15,10 @@ pub(super) struct PrefetchedCredentials {
 }
 
 impl PrefetchedCredentials {
-    /// Fetches credentials from their source.
-    pub(super) async fn fetch(source: SharedCredentialsProvider) -> Result<Self, CredentialsError> {
+    /// Fetches credentials from their source. Returns them beside the provider.
+    pub(super) async fn fetch(source: SharedCredentialsProvider) -> Result<(Credentials, Self), CredentialsError> {
         let credentials = source.provide_credentials().await?;
-        Ok(Self { prefetched: Mutex::new(Some(credentials)), source })
+        Ok((credentials.clone(), Self { prefetched: Mutex::new(Some(credentials)), source }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a failed call means, classified by what resolves it: an edit of the decision, a retry once an external cause is gone,
 //! or a read of CodePipeline's history, because the request may have been applied.
 
+use super::clock_skew::ClockSkewExceeded;
 use super::response::describe_unreadable;
 use crate::api::v1alpha1::{Exception, Reason};
 use crate::error_chain::{caused_by, display_chain};
@@ -55,6 +56,17 @@ pub enum Refusal {
     ValidationFailed,
 }
 
+impl Refusal {
+    /// The refusal that an exception is, if it is one.
+    #[must_use]
+    pub fn of(exception: &Exception) -> Option<Self> {
+        match meaning(&exception.r#type) {
+            Meaning::Refused(refusal) => Some(refusal),
+            Meaning::NotApplied(_) | Meaning::Indeterminate => None,
+        }
+    }
+}
+
 impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -79,6 +91,8 @@ pub enum RetryCause {
     CredentialsUnavailable,
     /// The network or CodePipeline failed.
     ServiceUnavailable,
+    /// The operator's clock differs too much from AWS's. A correct clock fixes this.
+    ClockSkew,
 }
 
 impl RetryCause {
@@ -93,6 +107,7 @@ impl From<RetryCause> for Reason {
             RetryCause::AccessDenied => Self::AccessDenied,
             RetryCause::CredentialsUnavailable => Self::CredentialsUnavailable,
             RetryCause::ServiceUnavailable => Self::ServiceUnavailable,
+            RetryCause::ClockSkew => Self::ClockSkew,
         }
     }
 }
@@ -170,6 +185,12 @@ pub enum Transmission {
 #[error("the request was not ready to send before its deadline, {0}")]
 pub(super) struct DeadlineExceeded(pub Timestamp);
 
+impl From<ClockSkewExceeded> for CallError {
+    fn from(skew: ClockSkewExceeded) -> Self {
+        Self::NotApplied { cause: RetryCause::ClockSkew, exception: None, detail: skew.to_string() }
+    }
+}
+
 /// Classifies the failure of a call.
 pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
 where
@@ -186,6 +207,9 @@ where
         _ => display_chain(&error),
     };
     if transmission == Transmission::NotStarted {
+        if let Some(skew) = caused_by::<ClockSkewExceeded>(&error) {
+            return (*skew).into();
+        }
         // Between building a request and sending it, the SDK fetches credentials. A timeout there points to the credentials.
         let credentials = caused_by::<CredentialsError>(&error).is_some()
             || caused_by::<DeadlineExceeded>(&error).is_some()

@@ -4,8 +4,10 @@
 mod approval_record;
 mod call_metrics;
 mod client;
+mod clock_skew;
 mod credentials;
 mod error;
+mod identity;
 mod operation;
 mod pipeline;
 mod poller;
@@ -16,19 +18,21 @@ mod response;
 mod send_guard;
 mod snapshot;
 
-pub use approval_record::{ApprovalRecord, CompletedApproval, ExecutionIds, RecordQuery, read_approval_record};
+pub use approval_record::{ApprovalRecord, CompletedApproval, RecordQuery};
 pub use call_metrics::CallMetrics;
 pub use client::{Client, Response};
+pub use clock_skew::CLOCK_SKEW;
 pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
+pub use identity::CallerIdentity;
 pub use operation::Operation;
 pub use pipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,
-    ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution,
-    StageState,
+    ExecutionIds, ExecutionMode, ExecutionRevision, ExecutionStatus, ExecutionType, LatestExecution, Page,
+    PipelineExecution, PipelineState, StageExecution, StageState,
 };
 pub use poller::schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 pub use poller::{PipelinePoller, Subscriber};
 pub use query::{ExecutionSelector, Query};
 pub use rate_limiter::RateLimiter;
 pub use reader::{AwsPipelineReader, PipelineReader};
-pub use snapshot::{HISTORY_LAG, PipelineSnapshot, read_snapshot};
+pub use snapshot::{HISTORY_LAG, PipelineSnapshot, UnknownExecution, read_snapshot};

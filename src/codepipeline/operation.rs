@@ -21,6 +21,18 @@ impl Operation {
     /// Every operation.
     pub const ALL: &[Self] = Self::VARIANTS;
 
+    /// Whether it submits a result, rather than reading something.
+    #[must_use]
+    pub const fn is_submission(self) -> bool {
+        match self {
+            Self::PutApprovalResult => true,
+            Self::GetPipelineState
+            | Self::ListPipelineExecutions
+            | Self::GetPipelineExecution
+            | Self::ListActionExecutions => false,
+        }
+    }
+
     /// The name that CodePipeline uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -119,7 +119,7 @@ impl ActionCompletion {
 }
 
 /// An execution of a pipeline, as ListPipelineExecutions shows it, or GetPipelineExecution, which shows no times and revisions.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct PipelineExecution {
     /// pipelineExecutionId
     pub id: String,
@@ -130,13 +130,42 @@ pub struct PipelineExecution {
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
     /// The revisions that its source actions provided.
-    pub source_revisions: Vec<SourceRevision>,
+    pub source_revisions: Vec<ExecutionRevision>,
+    /// What started it.
+    pub execution_type: ExecutionType,
     /// How it runs beside other executions.
     pub mode: ExecutionMode,
 }
 
+/// The revision that a source action of an execution provided.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ExecutionRevision {
+    /// actionName
+    pub action_name: String,
+    /// revisionId, which some sources do not have.
+    pub revision_id: Option<String>,
+}
+
+impl ExecutionRevision {
+    /// Whether an entry of a decision is about this source revision.
+    #[must_use]
+    pub fn is_covered_by(&self, entry: &SourceRevision) -> bool {
+        entry.action_name.as_ref().is_none_or(|name| *name == self.action_name)
+            && (entry.revision_id.is_none() || entry.revision_id == self.revision_id)
+    }
+}
+
+/// What started an execution.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ExecutionType {
+    /// A change of a source, or a person. An execution without a type counts as one.
+    Standard,
+    /// A rollback to an earlier execution, whose source revisions it has. A type that this version does not know counts as one.
+    Rollback,
+}
+
 /// The status of an execution.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ExecutionStatus {
     /// InProgress
     InProgress,
@@ -162,6 +191,15 @@ pub enum ExecutionEnd {
 }
 
 impl ExecutionEnd {
+    /// Whether someone may still retry its stage, so that its approval asks after all.
+    #[must_use]
+    pub const fn may_be_retried(self) -> bool {
+        match self {
+            Self::Failed | Self::Stopped => true,
+            Self::Succeeded | Self::Superseded | Self::Cancelled => false,
+        }
+    }
+
     /// CodePipeline's word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -170,7 +208,7 @@ impl ExecutionEnd {
 }
 
 /// How executions of a pipeline run beside each other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ExecutionMode {
     /// One execution at a time is in a stage (QUEUED, SUPERSEDED): the state view shows the token of a pending approval.
     Serial,
@@ -179,13 +217,17 @@ pub enum ExecutionMode {
 }
 
 impl PipelineExecution {
-    /// Whether one of its source revisions matches.
+    /// Whether each of these entries covers one of its source revisions. Entries never name a rollback. No entries name nothing.
     #[must_use]
-    pub fn has(&self, wanted: &SourceRevision) -> bool {
-        self.source_revisions.iter().any(|found| {
-            found.revision_id == wanted.revision_id
-                && (wanted.action_name.is_none() || found.action_name == wanted.action_name)
-        })
+    pub fn meets(&self, entries: &[SourceRevision]) -> bool {
+        self.execution_type == ExecutionType::Standard
+            && !entries.is_empty()
+            && entries.iter().all(|entry| self.source_revisions.iter().any(|found| found.is_covered_by(entry)))
+    }
+
+    /// Its source revisions that none of these entries covers.
+    pub fn not_covered_by(&self, entries: &[SourceRevision]) -> impl Iterator<Item = &ExecutionRevision> {
+        self.source_revisions.iter().filter(|found| !entries.iter().any(|entry| found.is_covered_by(entry)))
     }
 
     /// How it ended, if it has.
@@ -226,6 +268,15 @@ impl ActionExecution {
     pub fn is_of(&self, stage: &str, action: &str) -> bool {
         self.stage_name == stage && self.action_name == action
     }
+}
+
+/// The pipeline execution and the action execution of a request, as far as they are known.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct ExecutionIds {
+    /// pipelineExecutionId
+    pub pipeline: Option<String>,
+    /// actionExecutionId
+    pub action: Option<String>,
 }
 
 /// A page of a list, newest first.

@@ -156,7 +156,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         let Some(polled) = polled.get_mut(pipeline) else { return };
         let interval = self.shared.interval;
         let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
-        for key in polled.schedule.publish(started.elapsed, interval, Poll::new(started.wall, result)) {
+        let poll = Poll::new(started.wall, result).read_as(self.shared.client.identity());
+        for key in polled.schedule.publish(started.elapsed, interval, poll) {
             if let Some((_, wake)) = subscribers.get(&key) {
                 // There is no receiver during shutdown.
                 let _ = wake.send(key);

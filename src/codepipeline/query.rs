@@ -1,7 +1,8 @@
-//! What a decision needs to know of a pipeline: its action, and the executions that it names.
+//! What a decision needs to know of a pipeline: its action, and the executions or the request that it names.
 
-use super::pipeline::PipelineExecution;
-use crate::api::v1alpha1::{ApprovalDecisionSpec, Binding, ExecutionBinding, PipelineExecutionId, SourceRevision};
+use super::pipeline::{ExecutionIds, PipelineExecution};
+use crate::api::v1alpha1::{ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
+use std::collections::HashSet;
 
 /// What a subscriber needs of a snapshot.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -14,44 +15,60 @@ pub struct Query {
     pub executions: ExecutionSelector,
 }
 
-impl Query {
-    /// The query of a decision, if it names an execution.
-    #[must_use]
-    pub fn of(spec: &ApprovalDecisionSpec) -> Option<Self> {
-        match spec.binding() {
-            Ok(Binding::Execution(execution)) => Some(Self {
-                stage: spec.stage_name.clone(),
-                action: spec.action_name.clone(),
-                executions: execution.into(),
-            }),
-            Ok(Binding::Token(_)) | Err(_) => None,
-        }
-    }
-}
-
 /// The executions that a query is about.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ExecutionSelector {
     /// The one with this id.
     PipelineExecution(PipelineExecutionId),
-    /// Those with this source revision.
-    SourceRevision(SourceRevision),
+    /// Those whose source revisions meet all of these entries.
+    SourceRevisions(Vec<SourceRevision>),
+    /// The one of the request with this token.
+    Request {
+        /// The token.
+        token: Token,
+        /// What else is known of the request.
+        ids: ExecutionIds,
+    },
 }
 
 impl From<ExecutionBinding<'_>> for ExecutionSelector {
     fn from(execution: ExecutionBinding<'_>) -> Self {
         match execution {
             ExecutionBinding::PipelineExecution(id) => Self::PipelineExecution(id.clone()),
-            ExecutionBinding::SourceRevision(revision) => Self::SourceRevision(revision.clone()),
+            ExecutionBinding::SourceRevisions(entries) => Self::SourceRevisions(entries.to_vec()),
         }
     }
 }
 
-impl ExecutionSelector {
-    pub(super) fn selects(&self, execution: &PipelineExecution) -> bool {
-        match self {
-            Self::PipelineExecution(id) => execution.id == id.0,
-            Self::SourceRevision(revision) => execution.has(revision),
+/// The executions that some queries are about, as far as their selectors say. Only the state view and history show the execution
+/// of a request.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// The ids that they name.
+    pub ids: HashSet<String>,
+    revisions: HashSet<Vec<SourceRevision>>,
+}
+
+impl Selection {
+    /// The selection of these queries.
+    pub fn of<'a>(queries: impl IntoIterator<Item = &'a Query>) -> Self {
+        let mut selection = Self::default();
+        for query in queries {
+            match &query.executions {
+                ExecutionSelector::PipelineExecution(id) => {
+                    selection.ids.insert(id.0.clone());
+                }
+                ExecutionSelector::SourceRevisions(entries) => {
+                    selection.revisions.insert(entries.clone());
+                }
+                ExecutionSelector::Request { .. } => {}
+            }
         }
+        selection
+    }
+
+    /// Whether an execution is among them. One with further source revisions is: a decision has to say that these are not covered.
+    pub fn selects(&self, execution: &PipelineExecution) -> bool {
+        self.ids.contains(&execution.id) || self.revisions.iter().any(|entries| execution.meets(entries))
     }
 }

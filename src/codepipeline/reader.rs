@@ -6,11 +6,11 @@ use super::error::CallError;
 use super::operation::Operation;
 use super::pipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,
-    ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution, PipelineState, StageExecution,
-    StageState,
+    ExecutionMode, ExecutionRevision, ExecutionStatus, ExecutionType, LatestExecution, Page, PipelineExecution,
+    PipelineState, StageExecution, StageState,
 };
 use super::rate_limiter::WaitTime;
-use crate::api::v1alpha1::{SourceRevision, Token};
+use crate::api::v1alpha1::Token;
 use aws_sdk_codepipeline::types;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -71,12 +71,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
                 client.get_pipeline_state().name(self.pipeline).customize().interceptor(guard).send()
             })
             .await?;
-        let stages: Vec<_> = output.stage_states.unwrap_or_default().into_iter().filter_map(stage).collect();
-        if stages.is_empty() {
-            // Every pipeline has at least two, so this response does not come from CodePipeline.
-            return Err(CallError::Indeterminate { detail: "GetPipelineState returned no stages".to_owned() });
-        }
-        Ok(PipelineState { stages })
+        Ok(PipelineState { stages: output.stage_states.unwrap_or_default().into_iter().filter_map(stage).collect() })
     }
 
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
@@ -112,6 +107,7 @@ impl PipelineReader for AwsPipelineReader<'_> {
             started_at: None,
             updated_at: None,
             source_revisions: Vec::new(),
+            execution_type: execution_type(found.as_ref().and_then(|found| found.execution_type.as_ref())),
             mode: execution_mode(found.as_ref().and_then(|found| found.execution_mode.as_ref())),
         })
     }
@@ -181,10 +177,9 @@ fn execution(execution: types::PipelineExecutionSummary) -> Option<PipelineExecu
         started_at: execution.start_time.as_ref().and_then(timestamp),
         updated_at: execution.last_update_time.as_ref().and_then(timestamp),
         source_revisions: revisions
-            .filter_map(|found| {
-                Some(SourceRevision { revision_id: found.revision_id?, action_name: Some(found.action_name) })
-            })
+            .map(|found| ExecutionRevision { action_name: found.action_name, revision_id: found.revision_id })
             .collect(),
+        execution_type: execution_type(execution.execution_type.as_ref()),
         mode: execution_mode(execution.execution_mode.as_ref()),
     })
 }
@@ -198,6 +193,13 @@ fn execution_status(status: Option<&PipelineExecutionStatus>) -> ExecutionStatus
         Some(PipelineExecutionStatus::Cancelled) => ExecutionStatus::Ended(ExecutionEnd::Cancelled),
         Some(PipelineExecutionStatus::Stopping) => ExecutionStatus::Stopping,
         Some(_) | None => ExecutionStatus::InProgress,
+    }
+}
+
+fn execution_type(kind: Option<&types::ExecutionType>) -> ExecutionType {
+    match kind {
+        Some(types::ExecutionType::Standard) | None => ExecutionType::Standard,
+        Some(_) => ExecutionType::Rollback,
     }
 }
 
@@ -243,4 +245,36 @@ fn progress(
         Some(_) | None => return ActionProgress::InProgress,
     };
     ActionProgress::Completed(ActionCompletion { status, summary, at, by })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_execution_has_every_source_revision_with_or_without_an_id_and_its_type() {
+        let source = |action: &str, id: Option<&str>| {
+            let revision = types::SourceRevision::builder().action_name(action).set_revision_id(id.map(str::to_owned));
+            revision.build().expect("a revision")
+        };
+        let revisions = [source("App", Some("a")), source("Config", None)];
+        let found = |kind: Option<&str>| {
+            let summary = types::PipelineExecutionSummary::builder().pipeline_execution_id("execution");
+            let summary = summary.set_execution_type(kind.map(types::ExecutionType::from));
+            execution(summary.set_source_revisions(Some(revisions.to_vec())).build()).expect("an execution")
+        };
+        let expected = [("App", Some("a")), ("Config", None)].map(|(action, id)| ExecutionRevision {
+            action_name: action.to_owned(),
+            revision_id: id.map(str::to_owned),
+        });
+        for (kind, execution_type) in [
+            (None, ExecutionType::Standard),
+            (Some("STANDARD"), ExecutionType::Standard),
+            (Some("ROLLBACK"), ExecutionType::Rollback),
+            (Some("REPLAY"), ExecutionType::Rollback),
+        ] {
+            let execution = found(kind);
+            assert_eq!((execution.source_revisions, execution.execution_type), (expected.to_vec(), execution_type));
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub(super) enum InvalidResponse {
 
 impl Operation {
     /// The maximum size of a response.
-    const fn max_response_bytes(self) -> usize {
+    pub(super) const fn max_response_bytes(self) -> usize {
         match self {
             // A time, or an exception.
             Self::PutApprovalResult => 64 * 1024,
@@ -54,8 +54,8 @@ impl Operation {
 
 /// A body that fails once it exceeds the maximum size. It is delivered in one piece: a body of many one-byte pieces would take
 /// far more memory than its length.
-pub(super) fn limit_body(body: SdkBody, operation: Operation) -> SdkBody {
-    let parts = Limited::new(body, operation.max_response_bytes()).into_data_stream();
+pub(super) fn limit_body(body: SdkBody, max_bytes: usize) -> SdkBody {
+    let parts = Limited::new(body, max_bytes).into_data_stream();
     let whole = parts.try_fold(Vec::new(), |mut whole, part| {
         whole.extend_from_slice(&part);
         ready(Ok(whole))

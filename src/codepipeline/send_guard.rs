@@ -1,6 +1,7 @@
-//! The interceptor of every call: it enforces the send deadline, records whether sending started, and rejects responses that
-//! do not come from CodePipeline.
+//! The interceptor of every call: it enforces the send deadline, submits nothing while the clock is wrong, records whether sending
+//! started, and rejects responses that do not come from CodePipeline.
 
+use super::clock_skew::{AwsClock, AwsTime, ClockProbe};
 use super::error::{DeadlineExceeded, Transmission};
 use super::operation::Operation;
 use super::response::{limit_body, validate_response};
@@ -23,13 +24,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct SendGuard {
     operation: Operation,
     send_deadline: Timestamp,
+    clock: AwsClock,
+    probe: ClockProbe,
     started: Arc<AtomicBool>,
 }
 
 impl SendGuard {
     /// A guard for one call.
-    pub(super) fn new(operation: Operation, send_deadline: Timestamp) -> Self {
-        Self { operation, send_deadline, started: Arc::default() }
+    pub(super) fn new(operation: Operation, send_deadline: Timestamp, clock: AwsClock) -> Self {
+        Self { operation, send_deadline, clock, probe: ClockProbe::default(), started: Arc::default() }
+    }
+
+    /// AWS's time, if a response shows it.
+    pub(super) fn aws_time(&self) -> Option<AwsTime> {
+        self.probe.aws_time()
     }
 
     /// Whether the connection received the request.
@@ -53,6 +61,10 @@ impl Intercept for SendGuard {
         if Timestamp::now() >= self.send_deadline {
             return Err(DeadlineExceeded(self.send_deadline).into());
         }
+        if self.operation.is_submission() {
+            self.clock.check()?;
+        }
+        self.probe.sent();
         self.started.store(true, Ordering::Release);
         Ok(())
     }
@@ -63,8 +75,9 @@ impl Intercept for SendGuard {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        self.probe.received(context.response().headers());
         let body = context.response_mut().body_mut();
-        *body = limit_body(std::mem::replace(body, SdkBody::taken()), self.operation);
+        *body = limit_body(std::mem::replace(body, SdkBody::taken()), self.operation.max_response_bytes());
         Ok(())
     }
 

@@ -1,16 +1,17 @@
 //! Properties of the client for any response. The client, the SDK with its timeouts, and the network connection are real; only
 //! the server is not.
 
+mod clock;
 mod details;
 mod endpoint;
 mod json;
 mod raw_response;
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalResult, PipelineExecutionId, SourceRevision};
+use crate::api::v1alpha1::{ApprovalResult, PipelineExecutionId, SourceRevision, Token};
 use crate::codepipeline::{
     ApprovalRecord, AwsPipelineReader, ExecutionIds, ExecutionSelector, PipelineReader, Query, RecordQuery,
-    read_approval_record, read_snapshot,
+    read_snapshot,
 };
 use endpoint::{Endpoint, Reply};
 use json::{ACTION, KNOWN_IDS, PIPELINE, REVISION, STAGE, changed_body, valid_body};
@@ -59,17 +60,21 @@ fn token() -> Token {
     Token("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee".to_owned())
 }
 
-fn spec() -> ApprovalDecisionSpec {
-    ApprovalDecisionSpec {
+fn submission() -> Submission {
+    Submission {
+        account_id: "123456789012".to_owned(),
+        region: "us-east-1".to_owned(),
         pipeline_name: PIPELINE.to_owned(),
         stage_name: STAGE.to_owned(),
         action_name: ACTION.to_owned(),
-        token: Some(token()),
         pipeline_execution_id: None,
-        source_revision: None,
+        action_execution_id: None,
+        token: token(),
         result: ApprovalResult { status: ApprovalStatus::Approved, summary: "words".to_owned() },
-        not_after: None,
-        suspend: false,
+        attempts: 1,
+        start_time: Timestamp::UNIX_EPOCH,
+        deadline: Timestamp::MAX,
+        outcome: None,
     }
 }
 
@@ -78,7 +83,7 @@ async fn submit(endpoint: &Endpoint, reply: Reply) -> Result<Result<Option<Times
     endpoint.set(Operation::PutApprovalResult, reply);
     let client = endpoint.client(TIMEOUT).await;
     let started_at = Instant::now();
-    let response = client.put_approval_result(&spec(), &token(), Timestamp::MAX).await;
+    let response = client.put_approval_result(&submission(), Timestamp::MAX).await;
     prop_assert!(started_at.elapsed() < TIMEOUT + SLACK, "it took {:?}", started_at.elapsed());
     Ok(response.result)
 }
@@ -286,25 +291,26 @@ fn no_response_to_a_read_invents_a_request_or_a_token() {
         }
         let client = endpoint.client(TIMEOUT).await;
         let reader = AwsPipelineReader::new(&client, PIPELINE);
-        // No response mentions a request with this token.
-        let ids = ExecutionIds::default();
-        let record = read_approval_record(&reader, RecordQuery { spec: &spec(), token: &token(), ids: &ids }).await;
-        let is_unknown = matches!(
-            record,
-            Ok(ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory | ApprovalRecord::PipelineNotFound(_))
-                | Err(_)
-        );
-        prop_assert!(is_unknown, "{record:?}");
         let id = ExecutionSelector::PipelineExecution(PipelineExecutionId(KNOWN_IDS[0].to_owned()));
-        let revision = SourceRevision { revision_id: REVISION.to_owned(), action_name: None };
-        let queries = [id, ExecutionSelector::SourceRevision(revision)].map(|executions| Query {
+        let revision = SourceRevision { revision_id: Some(REVISION.to_owned()), action_name: None };
+        let (token, ids) = (token(), ExecutionIds::default());
+        let request = RecordQuery { stage: STAGE, action: ACTION, token: &token, ids: &ids };
+        let [id, revision] = [id, ExecutionSelector::SourceRevisions(vec![revision])].map(|executions| Query {
             stage: STAGE.to_owned(),
             action: ACTION.to_owned(),
             executions,
         });
-        let Ok(snapshot) = read_snapshot(&reader, Timestamp::now(), HashSet::from(queries), None).await else {
+        let queries = HashSet::from([id, revision, request.query()]);
+        let Ok(snapshot) = read_snapshot(&reader, Timestamp::now(), queries, None).await else {
             return Ok("no snapshot");
         };
+        // No response mentions a request with this token.
+        let record = snapshot.record_of(request);
+        let is_unknown = matches!(
+            record,
+            ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory | ApprovalRecord::Unreadable(_)
+        );
+        prop_assert!(is_unknown, "{record:?}");
         let actions = snapshot.state.stages.iter().flat_map(|stage| &stage.actions);
         let tokens: Vec<_> = actions.filter_map(|action| action.latest_execution.as_ref()?.token.clone()).collect();
         for token in &tokens {
@@ -328,7 +334,7 @@ async fn call_error(client: &Client, operation: Operation) -> CallError {
     let reader = AwsPipelineReader::new(client, PIPELINE);
     let result = match operation {
         Operation::PutApprovalResult => {
-            client.put_approval_result(&spec(), &token(), Timestamp::MAX).await.result.map(drop)
+            client.put_approval_result(&submission(), Timestamp::MAX).await.result.map(drop)
         }
         Operation::GetPipelineState => reader.pipeline_state().await.map(drop),
         Operation::ListPipelineExecutions => reader.pipeline_executions(None).await.map(drop),

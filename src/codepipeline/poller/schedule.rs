@@ -4,6 +4,7 @@
 use crate::api::v1alpha1::Reason;
 use crate::backoff::FAILED_POLL;
 use crate::codepipeline::error::{CallError, Refusal};
+use crate::codepipeline::identity::CallerIdentity;
 use crate::codepipeline::query::Query;
 use crate::codepipeline::snapshot::PipelineSnapshot;
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub struct Moment {
 pub struct Poll {
     /// When it started. It may miss what CodePipeline did after that.
     pub started_at: Timestamp,
+    /// The account and region that it read.
+    pub identity: Option<CallerIdentity>,
     /// What it found.
     pub result: Result<Arc<PipelineSnapshot>, CallError>,
     /// When the first of the consecutive failures started, if this poll failed.
@@ -39,7 +42,13 @@ impl Poll {
     /// A poll that has just completed.
     #[must_use]
     pub fn new(started_at: Timestamp, result: Result<PipelineSnapshot, CallError>) -> Self {
-        Self { started_at, result: result.map(Arc::new), failing_since: None }
+        Self { started_at, identity: None, result: result.map(Arc::new), failing_since: None }
+    }
+
+    /// The account and region that it read.
+    #[must_use]
+    pub fn read_as(self, identity: Option<CallerIdentity>) -> Self {
+        Self { identity, ..self }
     }
 
     /// Why the poll failed, if it did. A missing pipeline is a finding, not a failure.

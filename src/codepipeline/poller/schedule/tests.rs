@@ -63,8 +63,8 @@ fn pipeline_not_found() -> CallError {
 }
 
 fn query(revision: &str) -> Query {
-    let revision = SourceRevision { revision_id: revision.to_owned(), action_name: None };
-    let executions = ExecutionSelector::SourceRevision(revision);
+    let entry = SourceRevision { revision_id: Some(revision.to_owned()), action_name: None };
+    let executions = ExecutionSelector::SourceRevisions(vec![entry]);
     Query { stage: "Production".to_owned(), action: "Approve".to_owned(), executions }
 }
 
