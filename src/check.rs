@@ -72,16 +72,11 @@ async fn check(args: &CheckArgs) -> Result<(), Error> {
 async fn create_in_dry_run(namespace: &str) -> Result<(), Error> {
     let config = kube::Config::infer().await.map_err(|error| Error::Kubernetes(display_chain(&error)))?;
     let client = kube_client::client(config).map_err(|error| Error::Kubernetes(display_chain(&error)))?;
+    let result = ApprovalResult { status: ApprovalStatus::Approved, summary: String::new() };
+    let token = Some(Token("00000000-0000-4000-8000-000000000000".to_owned()));
     let spec = ApprovalDecisionSpec {
-        pipeline_name: NAME.to_owned(),
-        stage_name: NAME.to_owned(),
-        action_name: NAME.to_owned(),
-        token: Some(Token("00000000-0000-4000-8000-000000000000".to_owned())),
-        pipeline_execution_id: None,
-        source_revision: None,
-        result: ApprovalResult { status: ApprovalStatus::Approved, summary: String::new() },
-        not_after: None,
-        suspend: false,
+        token,
+        ..ApprovalDecisionSpec::new(NAME.to_owned(), NAME.to_owned(), NAME.to_owned(), result)
     };
     let mut decision = ApprovalDecision::new("", spec);
     decision.metadata.name = None;

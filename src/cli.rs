@@ -65,7 +65,7 @@ pub struct RunArgs {
     /// Timeout of each AWS call. A shutdown waits this long for submissions in flight
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
-    /// How long after its creation the result of a decision can be submitted; after that, the decision is Expired
+    /// How long a decision without spec.notAfter may wait, counted from its status.waitingSince; after that, it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
     pub waiting_limit: SignedDuration,
     /// Address that serves /healthz, /readyz and /metrics
@@ -132,7 +132,7 @@ fn poll_interval(text: &str) -> Result<SignedDuration, String> {
     at_most(SignedDuration::from_hours(1), text)
 }
 
-/// A submission whose response is lost locks its decision for this long.
+/// An edit of a decision whose submission is in doubt is not acted on for this long.
 fn aws_timeout(text: &str) -> Result<SignedDuration, String> {
     at_most(MAX_AWS_TIMEOUT, text)
 }

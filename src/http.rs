@@ -34,7 +34,7 @@ pub fn router(health: Health) -> Router {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.stores.iter().all(DecisionStore::has_synced) {
+    if DecisionStore::have_synced(&health.stores) {
         (StatusCode::OK, "ok\n")
     } else {
         (

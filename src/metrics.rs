@@ -32,6 +32,7 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     reconcile_errors: Counter,
     watch_errors: Counter,
+    namespaces_not_listed: Gauge,
 }
 
 impl Metrics {
@@ -50,6 +51,7 @@ impl Metrics {
             reconcile_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             reconcile_errors: Counter::default(),
             watch_errors: Counter::default(),
+            namespaces_not_listed: Gauge::default(),
         };
         // A counter that appears with its first event seems to have always had that value, and Prometheus sees no increase.
         for reason in Reason::ALL {
@@ -74,7 +76,7 @@ impl Metrics {
         calls.register(&mut registry);
         registry.register(
             "reconciles_in_progress",
-            "Number of reconciles in progress; while a reconcile reads history, it does not count against --concurrency",
+            "Number of reconciles in progress",
             metrics.reconciles_in_progress.clone(),
         );
         registry.register_with_unit(
@@ -92,6 +94,12 @@ impl Metrics {
             "watch_errors",
             "Number of errors of the watch on decisions; the operator retries after each",
             metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "namespaces_not_listed",
+            "Number of namespaces of --namespace whose decisions the operator is not allowed to list: they are not reconciled, and \
+             their rejections hold back no approval",
+            metrics.namespaces_not_listed.clone(),
         );
         Self { registry: Arc::new(registry), ..metrics }
     }
@@ -123,6 +131,16 @@ impl Metrics {
     /// Counts an error of the watch.
     pub fn watch_failed(&self) {
         self.watch_errors.inc();
+    }
+
+    /// Counts a namespace that the operator is not allowed to list.
+    pub fn namespace_refused(&self) {
+        self.namespaces_not_listed.inc();
+    }
+
+    /// A namespace that the operator was not allowed to list is listed after all.
+    pub fn namespace_listed(&self) {
+        self.namespaces_not_listed.dec();
     }
 
     /// All metrics in the OpenMetrics text format, including those of the decisions in the cluster now.

@@ -3,7 +3,7 @@
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
-use crate::controller::{Context, DecisionStore, WATCH_SECONDS, Watch};
+use crate::controller::{Context, DecisionStore, RejectionIndex, WATCH_SECONDS, Watch, Watches};
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
 use crate::http::{Health, router};
@@ -99,11 +99,16 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         waiting_limit: args.waiting_limit,
         poll_interval: args.poll_interval,
     };
+    let namespaces: BTreeSet<&String> = args.namespaces.iter().collect();
+    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let (rejections, watches) = (RejectionIndex::new(scopes.len()), Watches::default());
     let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
         codepipeline: codepipeline.clone(),
         poller: poller.clone(),
         decisions,
+        rejections: rejections.clone(),
+        watches: watches.clone(),
         wake,
         settings,
         metrics: metrics.clone(),
@@ -111,8 +116,6 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         concurrency: concurrency.clone(),
         leader: leader.clone(),
     };
-    let namespaces: BTreeSet<&String> = args.namespaces.iter().collect();
-    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let (controllers, stores): (Vec<_>, Vec<_>) = scopes
         .into_iter()
         .map(|namespace| {
@@ -125,7 +128,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         })
         .unzip();
 
-    let synced = join_all(stores.iter().cloned().map(DecisionStore::wait_until_synced)).map(drop);
+    let synced = DecisionStore::wait_until_synced(stores.clone());
     let election = tokio::spawn(run_election(election, synced, state, stop.clone()));
     tokio::spawn(stop_polling_when_not_leading(leader.clone(), poller.clone()));
     let health = Health { stores, leader: leader.clone(), settings, metrics: metrics.clone() };

@@ -1,5 +1,6 @@
 //! What all reconciles share: the clients, the poller, the decisions, and whether this replica is the leader.
 
+use super::rejection_index::RejectionIndex;
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::{Client, PipelinePoller};
 use crate::decision::Settings;
@@ -7,9 +8,12 @@ use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
 use kube::runtime::reflector::{ObjectRef, Store};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, watch};
+
+/// Receives the names of decisions to reconcile.
+type Wake = UnboundedSender<ObjectRef<ApprovalDecision>>;
 
 /// What all reconciles share.
 #[derive(Clone)]
@@ -22,8 +26,12 @@ pub struct Context {
     pub poller: PipelinePoller<ObjectRef<ApprovalDecision>>,
     /// The cache of decisions.
     pub decisions: Store<ApprovalDecision>,
+    /// The decisions that reject, of all watches.
+    pub rejections: RejectionIndex,
+    /// Wakes decisions of other watches, which a rejection of this one may hold back.
+    pub watches: Watches,
     /// Receives the names of decisions to reconcile.
-    pub wake: UnboundedSender<ObjectRef<ApprovalDecision>>,
+    pub wake: Wake,
     /// What decisions depend on.
     pub settings: Settings,
     /// Counts reconciles and changes of reason.
@@ -34,6 +42,35 @@ pub struct Context {
     pub concurrency: Arc<Semaphore>,
     /// Whether this replica is the leader. A new leader reconciles every decision.
     pub leader: watch::Receiver<LeaderState>,
+}
+
+/// How to wake the decisions of each watch. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Watches {
+    watches: Arc<Mutex<Vec<WokenWatch>>>,
+}
+
+#[derive(Debug)]
+struct WokenWatch {
+    /// Its namespace, if it has only one.
+    namespace: Option<String>,
+    wake: Wake,
+}
+
+impl Watches {
+    pub(super) fn add(&self, namespace: Option<String>, wake: Wake) {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(WokenWatch { namespace, wake });
+    }
+
+    /// Wakes a decision in the watch that has it.
+    pub(super) fn wake(&self, decision: &ObjectRef<ApprovalDecision>) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_it = |watch: &&WokenWatch| watch.namespace.is_none() || watch.namespace == decision.namespace;
+        for watch in watches.iter().filter(has_it) {
+            // There is no receiver during shutdown.
+            let _ = watch.wake.send(decision.clone());
+        }
+    }
 }
 
 impl Context {

@@ -4,16 +4,18 @@
 mod context;
 mod predicate;
 mod reconcile;
+mod rejection_index;
 mod store;
 
-pub use context::Context;
+pub use context::{Context, Watches};
 pub use reconcile::{Error, error_policy, reconcile};
-pub use store::DecisionStore;
+pub use rejection_index::RejectionIndex;
+pub use store::{DecisionStore, WatchState};
 
 use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};
 use crate::backoff::{ConstantBackoff, FAILED_WATCH};
-use crate::error_chain::display_chain;
+use crate::error_chain::{api_status, display_chain};
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
 use futures::future::ready;
@@ -33,11 +35,6 @@ use tokio::sync::watch;
 /// How long one watch request lasts, in seconds, before the next one resumes it. A connection that was lost silently is noticed
 /// no sooner: until then, the operator does not see new decisions.
 pub const WATCH_SECONDS: u32 = 30;
-
-/// How many reconciles of a watch may read history beside those that count against `--concurrency`. kube-runtime polls all started
-/// reconciles whenever one of them progresses, so reconciles that only wait for a permit must not be among them: there are as
-/// many as decisions.
-const MAX_HISTORY_READS: u16 = 256;
 
 /// How long an unchanged error of the watch is not logged again.
 const REPEAT_LOG_AFTER: Duration = Duration::from_secs(60);
@@ -60,23 +57,35 @@ impl Watch {
         stop: impl Future<Output = ()> + Send + Sync + 'static,
     ) -> (impl Future<Output = ()>, DecisionStore) {
         let (decisions, writer) = new_store();
-        let (synced_sender, synced) = watch::channel(false);
+        let (state_sender, state) = watch::channel(WatchState::NotListed);
         let (wake, mut woken) = unbounded_channel();
         let context = context(decisions.clone(), wake);
+        context.watches.add(self.namespace.clone(), context.wake.clone());
         let config = watcher::Config { timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
         let events = watch_events(self.api.clone(), config).backoff(ConstantBackoff(FAILED_WATCH));
-        let mut writer = StoreWriter::new(writer, context.clone(), self.namespace.clone(), synced_sender);
-        let errors = events.filter_map(move |event| ready(event.map(|event| writer.handle(event)).err().map(Err)));
+        let mut writer = StoreWriter::new(writer, context.clone(), self.namespace.clone(), state_sender);
+        let errors = events.filter_map(move |event| {
+            ready(match event {
+                Ok(event) => {
+                    writer.handle(event);
+                    None
+                }
+                Err(error) => {
+                    writer.on_error(&error);
+                    Some(Err(error))
+                }
+            })
+        });
         let concurrency = u16::try_from(context.concurrency.available_permits()).unwrap_or(u16::MAX);
         let results = Controller::for_stream(errors, decisions.clone())
-            .with_config(Config::default().concurrency(concurrency.saturating_add(MAX_HISTORY_READS)))
+            .with_config(Config::default().concurrency(concurrency))
             // The watch has its own back-off, and its errors must not delay decisions that were woken.
             .trigger_backoff(ConstantBackoff(Duration::ZERO))
             .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))
             .reconcile_all_on(unfold(context.leader.clone(), became_leader))
             .graceful_shutdown_on(stop)
             .run(reconcile, error_policy, Arc::new(context.clone()));
-        (self.log_errors(results, context.metrics), DecisionStore { decisions, synced })
+        (self.log_errors(results, context.metrics), DecisionStore { decisions, state })
     }
 
     /// Logs the errors of the watch, which the stream of reconciles carries too. [`error_policy`] reports failed reconciles.
@@ -104,12 +113,7 @@ impl Watch {
     fn describe(&self, error: &(dyn std::error::Error + 'static)) -> String {
         let scope = self.namespace.as_ref().map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
         let plural = ApprovalDecision::plural(&());
-        let mut causes = std::iter::successors(Some(error), |error| error.source());
-        let code = causes.find_map(|error| match error.downcast_ref() {
-            Some(kube::Error::Api(status)) => Some(status.code),
-            _ => None,
-        });
-        match code {
+        match api_status(error) {
             Some(404) => format!(
                 "the CustomResourceDefinition {plural}.{GROUP} is not installed; waiting for it. Install it with: \
                  approval-operator crd | kubectl apply --server-side -f -"

@@ -1,7 +1,7 @@
 //! Which watch events need a reconcile: the decision is new, edited, restarted by its annotation, or someone else wrote its status.
 
-use crate::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
-use crate::decision::{current_reason, reconcile_key, status_is_current};
+use crate::api::v1alpha1::{ApprovalDecision, ReadyClass};
+use crate::decision::{current_class, reconcile_key, status_is_current};
 
 /// Whether the operator has not acted on the decision as it is now. `cached` is what the operator knew before.
 pub(super) fn needs_reconcile(cached: Option<&ApprovalDecision>, decision: &ApprovalDecision) -> bool {
@@ -15,7 +15,7 @@ pub(super) fn needs_reconcile(cached: Option<&ApprovalDecision>, decision: &Appr
 /// That reconcile may see the submission before its outcome, and wait until the deadline of the submission; so an outcome that
 /// needs work before that deadline counts as well.
 fn status_changed_externally(cached: &ApprovalDecision, decision: &ApprovalDecision) -> bool {
-    let class = |decision| current_reason(decision).map(Reason::ready_class);
+    let class = current_class;
     cached.status != decision.status
         && match (class(cached), class(decision)) {
             (_, None) => true,

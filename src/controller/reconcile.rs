@@ -1,15 +1,10 @@
 //! Performs the effects of a [`Reconciliation`] and reports their results, one at a time, until it is complete. Nothing is decided here.
 
 use super::context::Context;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, WireDecision};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
 use crate::backoff;
-use crate::codepipeline::{
-    AwsPipelineReader, CallError, PipelineObservation, Query, RecordQuery, Subscriber, WakeCondition,
-    read_approval_record,
-};
-use crate::decision::{
-    Announcement, Effect, Reconciliation, RecordObservation, Requeue, WriteResult, subscription_generation,
-};
+use crate::codepipeline::{CallError, PipelineObservation, Query, Subscriber, WakeCondition};
+use crate::decision::{Announcement, Effect, Reconciliation, Requeue, WriteResult, subscription_generation};
 use crate::error_chain::display_chain;
 use crate::telemetry::SPAN_TARGET;
 use jiff::Timestamp;
@@ -81,8 +76,8 @@ struct Performer<'a> {
     reconciliation: Reconciliation,
     /// The request id of the last response from CodePipeline, for the log.
     request_id: Option<String>,
-    /// Counts against `--concurrency`. It is released during a read of history, which must not delay submissions.
-    permit: Option<OwnedSemaphorePermit>,
+    /// Counts against `--concurrency`.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl<'a> Performer<'a> {
@@ -93,24 +88,20 @@ impl<'a> Performer<'a> {
             api: Api::namespaced(context.kubernetes.clone(), &namespace),
             reconciliation: Reconciliation::new(decision),
             request_id: None,
-            permit: Some(permit),
+            _permit: permit,
         }
     }
 
     async fn run(mut self) -> Result<Action, Error> {
         loop {
             match self.reconciliation.next(&self.context.settings, Timestamp::now()) {
-                Effect::ReadPipeline(condition) => {
-                    let newest = self.subscribe(condition);
+                Effect::ReadPipeline { pipeline, query, condition } => {
+                    let newest = self.subscribe(&pipeline, query, condition);
                     self.reconciliation.on_snapshot(newest);
                 }
-                Effect::ReadRecord { token, ids } => {
-                    let query = RecordQuery { spec: &self.reconciliation.decision().spec, token: &token, ids: &ids };
-                    self.permit = None;
-                    let record = read_record(self.context, query).await;
-                    // During shutdown there are no permits, and this reconcile completes without one.
-                    self.permit = self.context.concurrency.clone().acquire_owned().await.ok();
-                    self.reconciliation.on_record(record);
+                Effect::ListRejections => {
+                    let rejections = self.context.rejections.rejections_for(self.reconciliation.decision());
+                    self.reconciliation.on_rejections(rejections);
                 }
                 Effect::EnsureCredentials => {
                     let result = self.context.codepipeline.ensure_credentials().await;
@@ -131,11 +122,11 @@ impl<'a> Performer<'a> {
                         None => return Err(error),
                     },
                 },
-                Effect::Send { token, send_deadline } => {
-                    let spec = &self.reconciliation.decision().spec;
-                    let response = self.context.codepipeline.put_approval_result(spec, &token, send_deadline).await;
+                Effect::Send { submission, send_deadline } => {
+                    let response = self.context.codepipeline.put_approval_result(&submission, send_deadline).await;
                     if !matches!(response.result, Err(CallError::NotApplied { .. })) {
-                        self.context.poller.invalidate(&spec.pipeline_name, &spec.stage_name, &spec.action_name);
+                        let Submission { pipeline_name, stage_name, action_name, .. } = &*submission;
+                        self.context.poller.invalidate(pipeline_name, stage_name, action_name);
                     }
                     self.request_id = response.request_id;
                     self.reconciliation.on_response(response.result);
@@ -152,12 +143,10 @@ impl<'a> Performer<'a> {
     }
 
     /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
-    fn subscribe(&self, condition: WakeCondition) -> Option<PipelineObservation> {
+    fn subscribe(&self, pipeline: &str, query: Query, condition: WakeCondition) -> Option<PipelineObservation> {
         let decision = self.reconciliation.decision();
-        let query = Query::of(&decision.spec)?;
-        let generation = subscription_generation(decision);
+        let generation = subscription_generation(decision, &query);
         let subscriber = Subscriber { key: self.key(), wake: self.context.wake.clone() };
-        let pipeline = &decision.spec.pipeline_name;
         let newest = self.context.poller.subscribe(&subscriber, generation, pipeline, query, condition);
         if newest.is_none() && (self.context.decisions.get(&subscriber.key).is_none() || !self.context.is_leading()) {
             // The decision was deleted during this reconcile, or another replica became the leader. Nothing else would end the
@@ -240,12 +229,6 @@ impl<'a> Performer<'a> {
     }
 }
 
-async fn read_record(context: &Context, query: RecordQuery<'_>) -> RecordObservation {
-    let started_at = Timestamp::now();
-    let reader = AwsPipelineReader::new(&context.codepipeline, &query.spec.pipeline_name);
-    RecordObservation { started_at, result: read_approval_record(&reader, query).await }
-}
-
 async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Error> {
     match timeout(API_TIMEOUT, call).await {
         Ok(result) => result.map_err(|error| Error::Kubernetes(Box::new(error))),
@@ -261,5 +244,19 @@ fn code(error: &kube::Error) -> Option<u16> {
 }
 
 fn requeue_at(time: Timestamp) -> Action {
-    Action::requeue(Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default())
+    let delay = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
+    Action::requeue(delay.min(backoff::LONGEST_REQUEUE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn a_wait_of_weeks_is_requeued_within_minutes() {
+        let in_weeks = Timestamp::now() + SignedDuration::from_hours(24 * 21);
+        assert_eq!(requeue_at(in_weeks), Action::requeue(backoff::LONGEST_REQUEUE));
+        assert_eq!(requeue_at(Timestamp::UNIX_EPOCH), Action::requeue(Duration::ZERO));
+    }
 }

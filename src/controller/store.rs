@@ -5,9 +5,11 @@ use super::context::Context;
 use super::predicate::needs_reconcile;
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};
 use crate::decision::trim_if_delivered;
+use crate::error_chain::api_status;
+use futures::future::select_all;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::Event;
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch;
 
 /// The decisions of one watch.
@@ -16,19 +18,50 @@ pub struct DecisionStore {
     /// The cache.
     pub decisions: Store<ApprovalDecision>,
     /// Whether it was listed. The store's own signal reaches only the last of those who wait for it.
-    pub(super) synced: watch::Receiver<bool>,
+    pub(super) state: watch::Receiver<WatchState>,
+}
+
+/// Whether a watch has listed its decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WatchState {
+    /// Not yet.
+    NotListed,
+    /// It is not allowed to, or the kind is not installed.
+    Refused,
+    /// It has.
+    Listed,
 }
 
 impl DecisionStore {
-    /// Whether the initial list is complete.
+    /// Whether the initial list is complete, or why not.
     #[must_use]
-    pub fn has_synced(&self) -> bool {
-        *self.synced.borrow()
+    pub fn state(&self) -> WatchState {
+        *self.state.borrow()
     }
 
-    /// Waits until the initial list is complete, or the watch ends.
-    pub async fn wait_until_synced(mut self) {
-        let _ = self.synced.wait_for(|is_synced| *is_synced).await;
+    /// Waits until each of these watches has listed its decisions or is refused, and one of them has listed its own. A namespace that
+    /// the operator may not list must not keep it from the others.
+    pub async fn wait_until_synced(stores: Vec<Self>) {
+        let mut any = false;
+        for mut store in stores.clone() {
+            let state = store.state.wait_for(|state| *state != WatchState::NotListed).await;
+            any |= state.is_ok_and(|state| *state == WatchState::Listed);
+        }
+        if !any {
+            let listed = stores.into_iter().map(|mut store| {
+                Box::pin(async move {
+                    let _ = store.state.wait_for(|state| *state == WatchState::Listed).await;
+                })
+            });
+            select_all(listed).await;
+        }
+    }
+
+    /// Whether the operator can reconcile the decisions of these watches: see [`Self::wait_until_synced`].
+    #[must_use]
+    pub fn have_synced(stores: &[Self]) -> bool {
+        let states = || stores.iter().map(Self::state);
+        states().all(|state| state != WatchState::NotListed) && states().any(|state| state == WatchState::Listed)
     }
 }
 
@@ -38,7 +71,7 @@ pub(super) struct StoreWriter {
     context: Context,
     /// The only namespace of the watch, if it has one.
     namespace: Option<String>,
-    synced: watch::Sender<bool>,
+    state: watch::Sender<WatchState>,
     initial: InitialList,
 }
 
@@ -54,9 +87,33 @@ impl StoreWriter {
         writer: Writer<ApprovalDecision>,
         context: Context,
         namespace: Option<String>,
-        synced: watch::Sender<bool>,
+        state: watch::Sender<WatchState>,
     ) -> Self {
-        Self { writer, context, namespace, synced, initial: InitialList::NotStarted }
+        Self { writer, context, namespace, state, initial: InitialList::NotStarted }
+    }
+
+    /// The watch failed.
+    pub(super) fn on_error(&mut self, error: &watcher::Error) {
+        let is_refused = matches!(api_status(error), Some(403 | 404));
+        if is_refused && *self.state.borrow() == WatchState::NotListed {
+            self.set_state(WatchState::Refused);
+        }
+    }
+
+    fn set_state(&mut self, state: WatchState) {
+        let before = self.state.send_replace(state);
+        if before == WatchState::NotListed && state != WatchState::NotListed {
+            self.wake(self.context.rejections.watch_listed());
+        }
+        match (before, state) {
+            (WatchState::NotListed, WatchState::Refused) => self.context.metrics.namespace_refused(),
+            (WatchState::Refused, WatchState::Listed) => self.context.metrics.namespace_listed(),
+            (WatchState::NotListed | WatchState::Refused | WatchState::Listed, _) => {}
+        }
+    }
+
+    fn wake(&self, decisions: Vec<ObjectRef<ApprovalDecision>>) {
+        decisions.iter().for_each(|decision| self.context.watches.wake(decision));
     }
 
     pub(super) fn handle(&mut self, event: Event<WireDecision>) {
@@ -74,15 +131,18 @@ impl StoreWriter {
             }
             (Event::InitApply(decision), InitialList::InProgress) | (Event::Apply(decision), _) => self.apply(decision),
             (Event::InitApply(decision), InitialList::NotStarted | InitialList::Done) => {
+                self.wake(self.context.rejections.update(&decision.0));
                 self.writer.apply_watcher_event(&Event::InitApply(trim(decision)));
             }
             (Event::InitDone, InitialList::InProgress) => {
                 self.initial = InitialList::Done;
-                self.synced.send_replace(true);
+                self.set_state(WatchState::Listed);
             }
             (Event::InitDone, InitialList::NotStarted | InitialList::Done) => self.end_list(),
             (Event::Delete(WireDecision(decision)), _) => {
-                self.context.poller.unsubscribe(&ObjectRef::from_obj(&decision));
+                let key = ObjectRef::from_obj(&decision);
+                self.context.poller.unsubscribe(&key);
+                self.wake(self.context.rejections.remove(&key));
                 self.writer.apply_watcher_event(&Event::Delete(decision));
             }
         }
@@ -90,6 +150,7 @@ impl StoreWriter {
 
     /// The store has the decision before its reconcile looks for it there.
     fn apply(&mut self, decision: WireDecision) {
+        self.wake(self.context.rejections.update(&decision.0));
         let decision = trim(decision);
         let key = ObjectRef::from_obj(&decision);
         let cached = self.context.decisions.get(&key);
@@ -103,13 +164,15 @@ impl StoreWriter {
     /// What happened while there was no watch is unknown: every decision is reconciled.
     fn end_list(&mut self) {
         self.writer.apply_watcher_event(&Event::InitDone);
-        let Context { poller, decisions, .. } = &self.context;
-        poller.retain(|decision| {
+        let Context { poller, decisions, rejections, .. } = &self.context;
+        let is_kept = |decision: &ObjectRef<ApprovalDecision>| {
             self.namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
                 || decisions.get(decision).is_some()
-        });
+        };
+        poller.retain(is_kept);
+        self.wake(rejections.retain(is_kept));
         decisions.state().iter().for_each(|decision| self.context.wake(ObjectRef::from_obj(&**decision)));
-        self.synced.send_replace(true);
+        self.set_state(WatchState::Listed);
     }
 }
 

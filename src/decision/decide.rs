@@ -1,20 +1,21 @@
 //! The next step for a decision, as a pure function of what was observed and the time. Everything that prevents a second
 //! submission, or a wrong report about one, is decided here; the reconciliation only carries it out.
 
-use super::outcome::{Caveat, Intent, Outcome, PriorAttempts, UnconfirmedCause, Wait};
+use super::evaluate::evaluate;
+use super::last::Last;
+use super::outcome::{Intent, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::{Phase, execution_ids};
-use super::recover::{completed, recover};
-use super::step::{Attempt, Observed, Permission, Step};
+use super::recover::{explain, recover};
+use super::step::{Attempt, Observed, Step};
+use super::submit::conflict_step;
 use super::timing::{
-    Expiry, HISTORY_LAG, Settings, created_at, expiry, ignore_forged_times, next_attempt, send_deadline, soonest_retry,
+    AttemptTimes, Settings, expiry, ignore_forged_times, next_attempt, next_history_read, send_deadline, soonest_retry,
     start_attempt,
 };
-use super::unsent::find_request;
-use crate::api::time::{later, to_millisecond};
-use crate::api::v1alpha1::{ApprovalDecision, Binding, Submission, Token};
-use crate::codepipeline::{ApprovalRecord, CallError, ExecutionIds, Refusal};
+use crate::api::time::to_millisecond;
+use crate::api::v1alpha1::{Binding, Submission};
+use crate::codepipeline::{CallError, Refusal};
 use jiff::Timestamp;
-use std::ops::ControlFlow;
 
 /// [`decide`], or a mutant of it that a test drives the reconciliation with.
 pub type Decide = fn(&Observed<'_>, &Settings, Timestamp) -> Step;
@@ -23,106 +24,67 @@ pub type Decide = fn(&Observed<'_>, &Settings, Timestamp) -> Step;
 #[must_use]
 pub fn decide(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
     let now = to_millisecond(now);
-    let decision = observed.decision;
     match observed.attempt {
-        Attempt::NotPrepared(intent, error) => after_error(observed, settings, now, intent, error),
         Attempt::Submitted(_, Ok(approved_at)) => {
             Step::WriteStatus(Outcome::Delivered { approved_at: *approved_at, record: None })
         }
-        Attempt::Submitted(intent, Err(error)) => after_error(observed, settings, now, intent, error),
+        Attempt::NotPrepared(intent, error) | Attempt::Submitted(intent, Err(error)) => {
+            after_error(observed, settings, now, intent, error)
+        }
         Attempt::IntentRecorded(intent) => send(observed, settings, now, intent),
-        Attempt::None => match Phase::of(decision) {
+        Attempt::None => match Phase::of(observed.decision) {
             Phase::Done => Step::AwaitChange,
-            Phase::Fresh => start(observed, settings, now, None),
-            Phase::Retrying(last) => start(observed, settings, now, Some(&ignore_forged_times(last, now))),
-            Phase::Refused(last, exception) => match decision.spec.binding() {
-                Ok(Binding::Execution(execution)) => {
-                    let permission = permission(decision, settings, now);
-                    find_request(observed, settings, now, permission, execution, Some((&last, &exception)))
-                }
-                Ok(Binding::Token(_)) | Err(_) => start(observed, settings, now, None),
-            },
-            Phase::InFlight(submission) => {
-                let permission = permission(decision, settings, now);
-                recover(observed, settings, now, permission, &ignore_forged_times(submission, now))
+            Phase::InDoubt(submission) => recover(observed, settings, now, &ignore_forged_times(submission, now)),
+            Phase::Unexplained(submission, exception) => {
+                explain(observed, settings, now, &ignore_forged_times(submission, now), &exception)
             }
-            Phase::CompletedByOthers(submission, exception) => {
-                let submission = ignore_forged_times(submission, now);
-                completed(observed, settings, now, &submission, PriorAttempts::NotApplied, &exception)
+            Phase::Fresh => evaluate(observed, settings, now, Last::None),
+            Phase::Retrying(last) => {
+                evaluate(observed, settings, now, Last::NotApplied(&ignore_forged_times(last, now)))
             }
+            Phase::Refused(last, exception) => evaluate(observed, settings, now, Last::Refused(&last, &exception)),
         },
     }
 }
 
-/// No submission of ours is in flight: starts one if it is allowed.
-fn start(observed: &Observed<'_>, settings: &Settings, now: Timestamp, last: Option<&Submission>) -> Step {
-    let decision = observed.decision;
-    let permission = permission(decision, settings, now);
-    let token = match (decision.spec.binding(), last) {
-        (Ok(Binding::Token(token)), _) => token,
-        // The operator resolved this request before, and nothing was applied: the decision stays pinned to it.
-        (Ok(Binding::Execution(_)), Some(last)) => &last.token,
-        (Ok(Binding::Execution(execution)), None) => {
-            return find_request(observed, settings, now, permission, execution, None);
-        }
-        (Err(invalid), _) => return Step::WriteStatus(Outcome::Invalid(invalid)),
-    };
-    let expiry = match permission {
-        ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            return expired(observed, settings, now, expiry, last, token);
-        }
-        ControlFlow::Continue(expiry) => expiry,
-        ControlFlow::Break(step) => return step,
-    };
-    let (attempts, ids) = match last {
-        None => (1, ExecutionIds::default()),
-        Some(last) => {
-            let next = next_attempt(decision, last);
-            if now < next {
-                return Step::WaitUntil(next.min(expiry.at()));
-            }
-            (last.attempts.saturating_add(1), execution_ids(decision))
-        }
-    };
-    let submission = start_attempt(settings, now, attempts, token);
-    Step::RecordIntent(Intent { submission, ids, prior: PriorAttempts::NotApplied })
-}
-
 /// The intent is recorded. The object that the write returned decides whether the request may leave.
 fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &Intent) -> Step {
+    let decision = observed.decision;
     let submission = &intent.submission;
-    let expiry = match permission(observed.decision, settings, now) {
-        ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            return expired(observed, settings, now, expiry, Some(submission), &submission.token);
-        }
-        ControlFlow::Continue(expiry) => expiry,
-        ControlFlow::Break(step) => return step,
+    // Nothing was sent under this intent. Earlier attempts may be in doubt, and history settles that once this one is over.
+    let unless_in_doubt = |step| match intent.prior {
+        PriorAttempts::NotApplied | PriorAttempts::Refused => step,
+        PriorAttempts::InDoubt => Step::WaitUntil(submission.deadline),
     };
+    if decision.metadata.deletion_timestamp.is_some() {
+        return unless_in_doubt(Step::AwaitChange);
+    }
+    let valid = match decision.spec.validate(now) {
+        Ok(valid) => valid,
+        Err(invalid) => return unless_in_doubt(Step::WriteStatus(Outcome::Invalid(invalid))),
+    };
+    let expiry = expiry(decision, valid.not_after, settings, now);
+    if decision.spec.suspend || expiry.at() <= now {
+        return unless_in_doubt(evaluate(observed, settings, now, Last::NotApplied(submission)));
+    }
+    match conflict_step(observed, now, expiry.at(), intent) {
+        Some(step @ Step::WriteStatus(_)) => return unless_in_doubt(step),
+        Some(step) => return step,
+        None => {}
+    }
     let send_deadline = send_deadline(settings, submission);
     if now < send_deadline {
         return Step::Send { intent: intent.clone(), send_deadline: send_deadline.min(expiry.at()) };
     }
-    let renewed = start_attempt(settings, now, submission.attempts, &submission.token);
+    let AttemptTimes { start_time, deadline } = start_attempt(settings, now);
     let start_time = match intent.prior {
-        PriorAttempts::NotApplied | PriorAttempts::Refused => renewed.start_time,
+        PriorAttempts::NotApplied | PriorAttempts::Refused => start_time,
         PriorAttempts::InDoubt => submission.start_time,
     };
-    Step::RecordIntent(Intent { submission: Submission { start_time, ..renewed }, ..intent.clone() })
-}
-
-/// Until when a result may be sent, unless something other than the time forbids it.
-fn permission(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Permission {
-    if decision.metadata.deletion_timestamp.is_some() {
-        // Deleting a decision must not change the pipeline, though a finalizer may keep the object for a while.
-        return ControlFlow::Break(Step::AwaitChange);
-    }
-    if decision.spec.suspend {
-        return ControlFlow::Break(Step::WriteStatus(Outcome::Suspended));
-    }
-    match expiry(decision, settings, now) {
-        Ok(expiry) => ControlFlow::Continue(expiry),
-        Err(invalid) => ControlFlow::Break(Step::WriteStatus(Outcome::Invalid(invalid))),
-    }
+    Step::RecordIntent(Intent {
+        submission: Submission { start_time, deadline, ..submission.clone() },
+        ..intent.clone()
+    })
 }
 
 /// The result was not accepted, or the response was lost.
@@ -133,13 +95,14 @@ fn after_error(
     intent: &Intent,
     error: &CallError,
 ) -> Step {
-    let Intent { submission, prior, ids } = intent;
+    let Intent { submission, prior, .. } = intent;
     let decision = observed.decision;
-    let unconfirmed = |cause| {
-        let next = submission.deadline;
-        Step::WriteStatus(Outcome::Unconfirmed { cause, completed: None, ids: ids.clone(), next })
+    let ids = execution_ids(submission);
+    let expiry = || match decision.spec.validate(now) {
+        Ok(valid) => expiry(decision, valid.not_after, settings, now).at(),
+        Err(_) => now,
     };
-    let is_resolved = matches!(decision.spec.binding(), Ok(Binding::Execution(_)));
+    let is_resolved = matches!(decision.spec.binding(), Some(Binding::Execution(_)));
     match error {
         // The request that the operator resolved is completed or gone: the execution may have opened another one.
         CallError::Refused {
@@ -149,20 +112,38 @@ fn after_error(
             wait: Wait::RequestRefused,
             exception: Some(exception.clone()),
             recheck_at: None,
-            until: expiry(decision, settings, now).map_or(now, |expiry| expiry.at()),
+            until: expiry(),
         }),
-        CallError::Refused { refusal: Refusal::ApprovalAlreadyCompleted, exception } => {
-            completed(observed, settings, now, submission, *prior, exception)
-        }
+        // History shows how the request was completed, or that it was not.
+        CallError::Refused {
+            refusal: Refusal::InvalidApprovalToken | Refusal::ApprovalAlreadyCompleted,
+            exception,
+        } => Step::WriteStatus(Outcome::Unconfirmed {
+            cause: UnconfirmedCause::NotInHistory,
+            refused: Some((exception.clone(), *prior)),
+            ids,
+            next: now,
+        }),
         CallError::Refused { refusal, exception } => Step::WriteStatus(Outcome::Refused {
             refusal: *refusal,
             exception: Some(exception.clone()),
             record: None,
+            open: None,
             caveat: prior.caveat(),
         }),
-        CallError::Indeterminate { detail } => unconfirmed(UnconfirmedCause::ResponseLost(detail.clone())),
+        CallError::Indeterminate { detail } => Step::WriteStatus(Outcome::Unconfirmed {
+            cause: UnconfirmedCause::ResponseLost(detail.clone()),
+            refused: None,
+            ids,
+            next: submission.deadline,
+        }),
         CallError::NotApplied { cause, exception, detail } => match prior {
-            PriorAttempts::InDoubt => unconfirmed(UnconfirmedCause::RetryFailed(detail.clone())),
+            PriorAttempts::InDoubt => Step::WriteStatus(Outcome::Unconfirmed {
+                cause: UnconfirmedCause::RetryFailed(detail.clone()),
+                refused: None,
+                ids,
+                next: next_history_read(decision, settings, now, submission).max(submission.deadline),
+            }),
             PriorAttempts::NotApplied | PriorAttempts::Refused => {
                 // A failure that took long must not be followed at once.
                 let next = next_attempt(decision, submission).max(soonest_retry(now));
@@ -171,37 +152,11 @@ fn after_error(
                     cause: *cause,
                     exception: exception.clone(),
                     detail: detail.clone(),
-                    next: expiry(decision, settings, now).map_or(next, |expiry| next.min(expiry.at())),
+                    next: next.min(expiry()),
                 })
             }
         },
     }
-}
-
-/// It is too late to submit. A decision that was restored from a backup may have been delivered before, which history shows: a
-/// new object has a minute to read it.
-fn expired(
-    observed: &Observed<'_>,
-    settings: &Settings,
-    now: Timestamp,
-    expiry: Expiry,
-    last: Option<&Submission>,
-    token: &Token,
-) -> Step {
-    let give_up_at = later(created_at(observed.decision, now), HISTORY_LAG);
-    let caveat = match observed.record() {
-        None => return Step::ReadRecord(token.clone()),
-        Some(Ok(ApprovalRecord::Completed(record))) if record.result == Some(observed.decision.spec.result.status) => {
-            return Step::WriteStatus(Outcome::AlreadyDecided { record: record.clone(), exception: None });
-        }
-        Some(Ok(ApprovalRecord::BeyondHistory)) => Some(Caveat::BeyondHistory),
-        Some(Ok(_)) => None,
-        Some(Err(_)) if last.is_none() && now < give_up_at => {
-            return Step::WaitUntil(later(now, settings.poll_interval).min(give_up_at));
-        }
-        Some(Err(error)) => Some(Caveat::HistoryUnreadable(error.detail())),
-    };
-    Step::WriteStatus(Outcome::Expired { expiry, caveat })
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! The wording of every message that a decision reports, in its conditions, Events and log lines: what happened, then what to do.
 
-use super::outcome::{Caveat, Outcome, UnconfirmedCause, Wait};
-use super::phase::submission;
-use super::resolve::{ExecutionPosition, ExecutionWait, Missing};
+mod executions;
+
+use super::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
+use super::phase::execution_ids;
+use super::resolve::{ExecutionWait, Missing};
 use super::timing::Expiry;
 use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Exception, InvalidSpec, SourceRevision, Token};
-use crate::codepipeline::CompletedApproval;
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionSpec, Exception, InvalidSpec, Submission, SubmissionOutcome, Token, Unsupported,
+};
+use crate::codepipeline::{CallerIdentity, CompletedApproval, Refusal};
 
 /// The message of an outcome. It is worded once, and cut to the limits of where it is shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,25 +50,12 @@ impl Message {
     }
 }
 
+fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
+    decision.status.as_ref()?.submission.as_ref()
+}
+
 /// Precedes the source revisions of the newest execution.
 const NEWEST_EXECUTION: &str = "; the newest execution has ";
-
-/// The most source revisions that are shown of an execution.
-const MAX_REVISIONS: usize = 3;
-
-/// The most bytes that are shown of a source revision.
-const MAX_REVISION: usize = 64;
-
-/// Source revisions and their source actions.
-fn revisions(revisions: &[SourceRevision]) -> String {
-    let shown = revisions.iter().take(MAX_REVISIONS).map(|SourceRevision { revision_id, action_name }| {
-        let action = action_name.as_ref().map(|action| format!(" ({action})")).unwrap_or_default();
-        let start = revision_id.get(..revision_id.floor_char_boundary(MAX_REVISION)).unwrap_or_default();
-        format!("{start}{}{action}", if start.len() < revision_id.len() { "…" } else { "" })
-    });
-    let more = (revisions.len() > MAX_REVISIONS).then(|| "…".to_owned());
-    shown.chain(more).collect::<Vec<_>>().join(", ")
-}
 
 /// What follows what happened.
 fn addition(outcome: &Outcome) -> String {
@@ -72,20 +63,23 @@ fn addition(outcome: &Outcome) -> String {
         Outcome::Refused { caveat: Some(caveat), .. } => {
             format!("; an earlier attempt may have been accepted: {}", self::caveat(caveat))
         }
+        Outcome::AlreadyDecided { record, open: Some(open), .. }
+        | Outcome::Refused { record: Some(record), open: Some(open), .. } => executions::open(record, open),
         Outcome::Waiting { wait: Wait::Execution(ExecutionWait::NoExecution { newest }), .. } if !newest.is_empty() => {
-            format!("{NEWEST_EXECUTION}{}", revisions(newest))
+            format!("{NEWEST_EXECUTION}{}", executions::revisions(newest))
         }
         Outcome::Refused { caveat: None, .. }
         | Outcome::Delivered { .. }
-        | Outcome::AlreadyDecided { .. }
-        | Outcome::Missing(_)
+        | Outcome::AlreadyDecided { open: None, .. }
+        | Outcome::Missing { .. }
         | Outcome::ExecutionEnded { .. }
         | Outcome::PipelineExecutionNotFound(_)
-        | Outcome::AmbiguousRevision { .. }
+        | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::Expired { .. }
-        | Outcome::Suspended
+        | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
         | Outcome::Unreadable { .. }
         | Outcome::Submitting(_)
         | Outcome::Unconfirmed { .. }
@@ -107,45 +101,66 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             }
         }
         Outcome::AlreadyDecided { record, .. } => format!("The {}", already_completed(record)),
-        Outcome::Refused { exception, record, .. } => {
+        Outcome::Refused { exception: None, record: Some(record), .. } if is_own(decision, record) => {
+            let at = record.at.map(|at| format!(" at {at}")).unwrap_or_default();
+            let accepted = record.result.map(|accepted| accepted.to_string()).unwrap_or_default();
+            format!("{accepted} was accepted{at}; the change to {result} came too late")
+        }
+        Outcome::Refused { refusal, exception, record, .. } => {
             let refused = match exception {
                 Some(exception) => raised(exception),
                 None => format!("CodePipeline did not accept the result {result} from this decision"),
             };
-            match record {
-                Some(record) => format!("{}; the {}", refused.trim_end_matches('.'), already_completed(record)),
-                None => refused,
+            match (record, submission(decision)) {
+                (Some(record), _) => format!("{}; the {}", refused.trim_end_matches('.'), already_completed(record)),
+                (None, Some(Submission { account_id, region, .. })) if *refusal == Refusal::PipelineNotFound => {
+                    format!("{}; the operator sent it to {}", refused.trim_end_matches('.'), place(account_id, region))
+                }
+                (None, _) => refused,
             }
         }
-        Outcome::Missing(missing) => self::missing(spec, missing),
-        Outcome::ExecutionEnded { execution, end } => {
-            format!("Execution {execution} ended ({}) before its approval received a response", end.as_str())
-        }
+        Outcome::Missing { missing, .. } => self::missing(spec, missing),
+        Outcome::ExecutionEnded { execution, end, .. } => executions::ended(execution, *end),
         Outcome::PipelineExecutionNotFound(exception) => raised(exception),
-        Outcome::AmbiguousRevision { executions } => format!(
-            "{} executions of the source revision are waiting for this approval: {}",
-            executions.len(),
-            executions.join(", ")
-        ),
+        Outcome::AmbiguousRevision(ambiguity) => executions::ambiguous(ambiguity),
         Outcome::Invalid(invalid) => self::invalid(invalid),
         Outcome::Expired { expiry, caveat } => expired(expiry, caveat.as_ref()),
-        Outcome::Suspended => format!("The result {result} is held back because spec.suspend is true"),
+        Outcome::Suspended { .. } => format!("The result {result} is held back because spec.suspend is true"),
         Outcome::Waiting { wait, .. } => waiting(spec, wait),
+        Outcome::Conflicting { rejection, .. } => {
+            let name = rejection.as_ref().map_or("A decision in another namespace".to_owned(), |name| {
+                format!("Decision {name} of this namespace")
+            });
+            format!("{name} rejects the request that this decision approves; a rejection goes first")
+        }
         Outcome::Unreadable { detail, since, .. } => {
             format!("The operator has been unable to read the pipeline since {} ({detail})", to_second(*since))
         }
         Outcome::Submitting(intent) => {
             format!("Attempt {} to submit {result} is in flight", intent.submission.attempts)
         }
-        Outcome::Unconfirmed { cause, completed, .. } => unconfirmed(decision, cause, completed.is_some()),
+        Outcome::Unconfirmed { cause, refused, .. } => unconfirmed(decision, cause, refused.as_ref()),
         Outcome::Retrying { submission, detail, .. } => {
             format!("Attempt {} to submit {result} failed and was not applied ({detail})", submission.attempts)
         }
     }
 }
 
+/// Whether CodePipeline accepted this response from an earlier edit of the decision.
+fn is_own(decision: &ApprovalDecision, record: &CompletedApproval) -> bool {
+    submission(decision).is_some_and(|submission| {
+        submission.outcome == Some(SubmissionOutcome::Accepted)
+            && record.result == Some(submission.result.status)
+            && record.ids == execution_ids(submission)
+    })
+}
+
 fn raised(Exception { r#type, message }: &Exception) -> String {
     format!("CodePipeline raised {type}: {message}")
+}
+
+fn place(account_id: &str, region: &str) -> String {
+    format!("account {account_id}, region {region}")
 }
 
 fn already_completed(record: &CompletedApproval) -> String {
@@ -160,22 +175,38 @@ fn already_completed(record: &CompletedApproval) -> String {
 
 fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
-    match missing {
+    let missing = match missing {
+        Missing::Pipeline { exception, identity: None } => raised(exception),
+        Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
+            format!("{}; the operator reads {}", raised(exception).trim_end_matches('.'), place(account_id, region))
+        }
         Missing::Stage => format!("Pipeline {pipeline_name} has no stage {stage_name:?}"),
         Missing::Action => format!("Stage {stage_name} of pipeline {pipeline_name} has no action {action_name:?}"),
         Missing::NotAnApproval { category } => {
             format!("Action {action_name} of pipeline {pipeline_name} is not an approval: its category is {category}")
         }
-    }
+    };
+    format!("{missing}; the operator continues when that changes")
 }
 
 fn invalid(invalid: &InvalidSpec) -> String {
     match invalid {
         InvalidSpec::Binding => {
-            "spec must have exactly one of token, pipelineExecutionId and sourceRevision".to_owned()
+            "spec must have exactly one of token, pipelineExecutionId and sourceRevisions".to_owned()
         }
-        InvalidSpec::NotAfter(found) => {
-            format!("spec.notAfter is {found:?}, which is not a time: use RFC 3339, such as 2026-01-31T17:00:00Z")
+        InvalidSpec::NotATime { field, found } => {
+            format!("spec.{field} is {found:?}, which is not a time: use RFC 3339, such as 2026-01-31T17:00:00Z")
+        }
+        InvalidSpec::FutureTime(found) => {
+            format!("spec.ignoreResponsesBefore is {found}, which is in the future: it must be a time in the past")
+        }
+        InvalidSpec::Unsupported(unsupported) => {
+            let what = match unsupported {
+                Unsupported::SpecField(field) => format!("spec.{field} is a field"),
+                Unsupported::SpecValue(error) => format!("spec has a value ({error})"),
+                Unsupported::Status(error) => format!("status has a value ({error})"),
+            };
+            format!("{what} that this version of the operator does not know: upgrade the operator, or remove it")
         }
     }
 }
@@ -184,7 +215,7 @@ fn expired(expiry: &Expiry, caveat: Option<&Caveat>) -> String {
     let limit = match expiry {
         Expiry::NotAfter(at) => format!("spec.notAfter ({at}) passed"),
         Expiry::WaitingLimit(at) => {
-            format!("The operator's waiting limit, counted from the creation of the decision, passed at {at}")
+            format!("The operator's waiting limit, counted from status.waitingSince, passed at {at}")
         }
     };
     match caveat.map(self::caveat) {
@@ -203,7 +234,6 @@ fn caveat(caveat: &Caveat) -> String {
         Caveat::BeyondHistory => {
             "the part of CodePipeline's history that the operator reads does not show the approval".to_owned()
         }
-        Caveat::NoTraceOfAttempt => "an attempt was sent, and CodePipeline's history shows no trace of it".to_owned(),
         Caveat::OutcomeNotInHistory { execution } => {
             format!("CodePipeline's history does not show the outcome of the approval of execution {execution}")
         }
@@ -213,74 +243,37 @@ fn caveat(caveat: &Caveat) -> String {
 
 fn waiting(spec: &ApprovalDecisionSpec, wait: &Wait) -> String {
     match wait {
-        Wait::Execution(wait) => waiting_for_execution(spec, wait),
+        Wait::Execution(wait) => executions::waiting_for(spec, wait),
         Wait::RequestRefused => {
             "CodePipeline refused the result for the request that was pending; the operator reads the pipeline again"
                 .to_owned()
         }
+        Wait::CurrentSpec => "CodePipeline's history shows that it did not accept the result that was submitted before the last edit; the \
+                              operator acts on the edit"
+            .to_owned(),
         Wait::ReadablePipeline { detail, since } => {
             format!("Could not read the pipeline at {} ({detail}); retrying", to_second(*since))
         }
     }
 }
 
-fn waiting_for_execution(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String {
-    let pipeline = &spec.pipeline_name;
-    match wait {
-        ExecutionWait::NoExecution { .. } => {
-            let revision = spec.source_revision.as_ref();
-            let action = revision.and_then(|revision| revision.action_name.as_ref());
-            let action = action.map(|action| format!(" of source action {action}")).unwrap_or_default();
-            let revision = revision.map(|revision| revision.revision_id.as_str()).unwrap_or_default();
-            format!("No execution of pipeline {pipeline} has the source revision {revision}{action} yet")
-        }
-        ExecutionWait::UnknownExecution => format!(
-            "CodePipeline does not know this execution of pipeline {pipeline} yet; it may be too new to be visible"
-        ),
-        ExecutionWait::Execution { execution, position } => match position {
-            ExecutionPosition::InStage { stage, status } => {
-                format!("Execution {execution} is in stage {stage} ({status})")
-            }
-            ExecutionPosition::BeforeStage { stage, disabled } => {
-                let reason = disabled.as_ref().and_then(|disabled| disabled.reason.as_deref());
-                let reason = reason.filter(|reason| !reason.is_empty());
-                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                let disabled = disabled.as_ref().map(|_| format!(", whose inbound transition is disabled{reason}"));
-                format!("Execution {execution} is waiting to enter stage {stage}{}", disabled.unwrap_or_default())
-            }
-            ExecutionPosition::AtApproval => {
-                format!("Execution {execution} has reached the approval, but its token is not visible yet")
-            }
-            ExecutionPosition::PastApproval => format!(
-                "Execution {execution} ended, and CodePipeline's history does not show the outcome of its approval yet"
-            ),
-            ExecutionPosition::BeyondHistory => format!(
-                "Could not read the whole history of execution {execution}; to respond to its approval, set spec.token"
-            ),
-            ExecutionPosition::InProgress => format!("Execution {execution} is in progress"),
-        },
-        ExecutionWait::LaterExecution { execution, end } => format!(
-            "Execution {execution} ended ({}) before its approval received a response; waiting for a later execution of this \
-             revision",
-            end.as_str()
-        ),
-        ExecutionWait::Several(executions) => format!(
-            "{} executions of the source revision seem to be waiting for this approval ({}); CodePipeline's history will \
-             confirm this within a minute",
-            executions.len(),
-            executions.join(", ")
-        ),
-    }
-}
-
-fn unconfirmed(decision: &ApprovalDecision, cause: &UnconfirmedCause, is_completed: bool) -> String {
-    let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
+fn unconfirmed(
+    decision: &ApprovalDecision,
+    cause: &UnconfirmedCause,
+    refused: Option<&(Exception, PriorAttempts)>,
+) -> String {
+    let submission = submission(decision);
     let since = submission.map(|submission| format!(" since {}", submission.start_time)).unwrap_or_default();
-    let unknown = if is_completed {
-        format!("CodePipeline says that the approval is already completed; its outcome has been unknown{since}")
-    } else {
-        let result = decision.spec.result.status;
-        format!("It has been unknown{since} whether CodePipeline accepted {result}")
+    let result = decision.spec.result.status;
+    let unknown = match refused {
+        None => format!("It has been unknown{since} whether CodePipeline accepted {result}"),
+        Some((exception, PriorAttempts::InDoubt)) => format!(
+            "It has been unknown{since} whether CodePipeline accepted {result}; the last attempt was refused ({})",
+            exception.r#type
+        ),
+        Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)) => {
+            format!("{}; the operator reads how the request was completed", raised(exception).trim_end_matches('.'))
+        }
     };
     match cause {
         UnconfirmedCause::ResponseLost(detail) => format!("{unknown}: the response was lost ({detail})"),
@@ -289,6 +282,17 @@ fn unconfirmed(decision: &ApprovalDecision, cause: &UnconfirmedCause, is_complet
         }
         UnconfirmedCause::NotInHistory => format!("{unknown}: CodePipeline's history does not show it yet"),
         UnconfirmedCause::RetryFailed(detail) => format!("{unknown}: the next attempt failed ({detail})"),
+        UnconfirmedCause::PipelineNotFound => format!("{unknown}: the pipeline does not exist now"),
+        UnconfirmedCause::OtherAccount => {
+            let place = submission.map(|submission| place(&submission.account_id, &submission.region));
+            format!(
+                "{unknown}: it was sent to {}, and the operator now has credentials for another account or region",
+                place.unwrap_or_default()
+            )
+        }
+        UnconfirmedCause::NoTrace => format!(
+            "{unknown}: CodePipeline's history shows no trace of it, and the decision does not allow the operator to send it again now"
+        ),
     }
 }
 

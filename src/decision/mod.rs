@@ -1,8 +1,12 @@
 //! The pure core: what to do about an `ApprovalDecision`, without a client, a clock or an await. A [`Reconciliation`] repeats
-//! observe → [`decide`] → act, one effect at a time, until nothing is left to do. [`resolve`] finds the request of an execution,
-//! [`phase`] reads how far a decision has come, `status` reports outcomes, and `message` words them.
+//! observe → [`decide`] → act, one effect at a time, until nothing is left to do. [`resolve`] finds the request that
+//! executions name, [`phase`] reads how far a decision has come, `status` reports outcomes, and `message` words them.
 
+mod conflict;
 mod decide;
+mod evaluate;
+mod find_request;
+mod last;
 mod message;
 mod outcome;
 pub mod phase;
@@ -11,17 +15,25 @@ mod recover;
 mod resolve;
 mod status;
 mod step;
+mod subject;
+mod submit;
 #[cfg(test)]
 mod test_fixtures;
 pub mod timing;
-mod unsent;
 
+pub use conflict::{RejectedRequests, Rejection, Rejections};
 pub use decide::{Decide, decide};
 pub use message::Message;
 pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
-pub use phase::{Phase, current_reason, reconcile_key, status_is_current, subscription_generation, trim_if_delivered};
+pub use phase::{
+    Phase, current_class, current_reason, is_edited, reconcile_key, status_is_current, subscription_generation,
+    trim_if_delivered,
+};
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
-pub use resolve::{ExecutionPosition, ExecutionWait, Missing, PendingRequest, Resolution, resolve};
+pub use resolve::{
+    Ambiguity, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution, resolve,
+};
 pub use status::{Announcement, Report, result_still_unrecorded, status, status_matches};
-pub use step::{Attempt, Observed, RecordObservation, Step};
+pub use step::{Attempt, Observed, Step};
+pub use subject::{query_of, subject};
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};

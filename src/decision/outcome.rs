@@ -1,9 +1,9 @@
 //! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
-use super::resolve::{ExecutionWait, Missing};
+use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest};
 use super::timing::Expiry;
-use crate::api::v1alpha1::{Exception, InvalidSpec, Reason, Submission};
-use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionIds, Refusal, RetryCause};
+use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, ReadyClass, Reason, Submission};
+use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionIds, PipelineExecution, Refusal, RetryCause};
 use jiff::Timestamp;
 
 /// What to report about a decision.
@@ -20,6 +20,8 @@ pub enum Outcome {
     AlreadyDecided {
         /// CodePipeline's history of it.
         record: CompletedApproval,
+        /// What is open besides.
+        open: Option<OpenRequest>,
         /// The exception, if a result was submitted.
         exception: Option<Exception>,
     },
@@ -31,25 +33,31 @@ pub enum Outcome {
         exception: Option<Exception>,
         /// How the approval was completed, where history shows it.
         record: Option<CompletedApproval>,
+        /// What is open besides.
+        open: Option<OpenRequest>,
         /// Why an earlier result may have been accepted nevertheless.
         caveat: Option<Caveat>,
     },
-    /// The state view shows that the pipeline has no such approval.
-    Missing(Missing),
+    /// The pipeline does not exist, or has no such approval, according to a poll: it may be created or changed later.
+    Missing {
+        /// What there is not.
+        missing: Missing,
+        /// When the wait ends.
+        until: Timestamp,
+    },
     /// The execution that the decision names ended before its approval received a response.
     ExecutionEnded {
         /// pipelineExecutionId
         execution: String,
         /// How.
         end: ExecutionEnd,
+        /// When the wait for a retry ends.
+        until: Timestamp,
     },
     /// CodePipeline does not know the execution that the decision names.
     PipelineExecutionNotFound(Exception),
-    /// Several pending requests have the source revision.
-    AmbiguousRevision {
-        /// Their executions.
-        executions: Vec<String>,
-    },
+    /// The source revisions do not name one request.
+    AmbiguousRevision(Ambiguity),
     /// The API server admitted a field that is not valid.
     Invalid(InvalidSpec),
     /// It is too late to submit the result.
@@ -60,7 +68,10 @@ pub enum Outcome {
         caveat: Option<Caveat>,
     },
     /// The owner holds the decision back.
-    Suspended,
+    Suspended {
+        /// When it expires.
+        not_after: Option<Timestamp>,
+    },
     /// The approval is not pending yet.
     Waiting {
         /// What the decision waits for.
@@ -69,6 +80,13 @@ pub enum Outcome {
         exception: Option<Exception>,
         /// When to poll again, if that is before the next regular poll.
         recheck_at: Option<Timestamp>,
+        /// When the wait ends.
+        until: Timestamp,
+    },
+    /// Another decision rejects the request, and goes first.
+    Conflicting {
+        /// The rejection, if this decision may name it: both are in one namespace.
+        rejection: Option<String>,
         /// When the wait ends.
         until: Timestamp,
     },
@@ -91,8 +109,9 @@ pub enum Outcome {
     Unconfirmed {
         /// Why not.
         cause: UnconfirmedCause,
-        /// The exception, if someone else completed the approval: then only their result is unknown.
-        completed: Option<Exception>,
+        /// The exception with which CodePipeline refused the last attempt, if it did, and what is known of those before it. Where none of
+        /// them is in doubt, only how the request was completed is unknown.
+        refused: Option<(Exception, PriorAttempts)>,
         /// What is known of the request.
         ids: ExecutionIds,
         /// When to continue.
@@ -118,8 +137,8 @@ pub enum Outcome {
 pub struct Intent {
     /// As in the status.
     pub submission: Submission,
-    /// What is known of the request.
-    pub ids: ExecutionIds,
+    /// The execution of the request, if it was read.
+    pub execution: Option<PipelineExecution>,
     /// The attempts before this one.
     pub prior: PriorAttempts,
 }
@@ -131,6 +150,8 @@ pub enum Wait {
     Execution(ExecutionWait),
     /// Another poll, because CodePipeline refused the request that was found.
     RequestRefused,
+    /// The spec as it is now: the submission was for an earlier edit, and was not accepted.
+    CurrentSpec,
     /// A poll that succeeds.
     ReadablePipeline {
         /// What happened, for people.
@@ -170,8 +191,6 @@ pub enum Caveat {
     HistoryUnreadable(String),
     /// The part of history that the operator reads does not show the approval.
     BeyondHistory,
-    /// An attempt was sent, and history shows no trace of it.
-    NoTraceOfAttempt,
     /// History does not show the outcome of the approval of this execution.
     OutcomeNotInHistory {
         /// pipelineExecutionId
@@ -192,9 +211,33 @@ pub enum UnconfirmedCause {
     NotInHistory,
     /// A further attempt with the same token failed.
     RetryFailed(String),
+    /// The pipeline no longer exists, or not yet again.
+    PipelineNotFound,
+    /// The operator now has another AWS account or region than the submission, whose history it does not read.
+    OtherAccount,
+    /// CodePipeline's history shows no trace of the submission, and the rules do not permit to send it again.
+    NoTrace,
 }
 
 impl Outcome {
+    /// The request is completed, and not by an attempt of ours that is in doubt.
+    #[must_use]
+    pub fn completed_by_others(
+        decision: &ApprovalDecision,
+        record: &CompletedApproval,
+        open: Option<OpenRequest>,
+        exception: Option<&Exception>,
+    ) -> Self {
+        let (record, exception) = (record.clone(), exception.cloned());
+        if record.result == Some(decision.spec.result.status) {
+            Self::AlreadyDecided { record, open, exception }
+        } else {
+            let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
+            // The request received one result, and history shows that it is not ours: no doubt is left.
+            Self::Refused { refusal, exception, record, open, caveat: None }
+        }
+    }
+
     /// The reason of the Ready condition.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -202,18 +245,51 @@ impl Outcome {
             Self::Delivered { .. } => Reason::Delivered,
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::Refused { refusal, .. } => (*refusal).into(),
-            Self::Missing(Missing::Stage) => Reason::StageNotFound,
-            Self::Missing(Missing::Action | Missing::NotAnApproval { .. }) => Reason::ActionNotFound,
+            Self::Missing { missing: Missing::Pipeline { .. }, .. } => Reason::PipelineNotFound,
+            Self::Missing { missing: Missing::Stage, .. } => Reason::StageNotFound,
+            Self::Missing { missing: Missing::Action | Missing::NotAnApproval { .. }, .. } => Reason::ActionNotFound,
             Self::ExecutionEnded { .. } => Reason::ExecutionEnded,
             Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
-            Self::AmbiguousRevision { .. } => Reason::AmbiguousRevision,
+            Self::AmbiguousRevision(_) => Reason::AmbiguousRevision,
             Self::Invalid(_) => Reason::ValidationFailed,
             Self::Expired { .. } => Reason::Expired,
-            Self::Suspended => Reason::Suspended,
+            Self::Suspended { .. } => Reason::Suspended,
             Self::Waiting { .. } => Reason::Waiting,
+            Self::Conflicting { .. } => Reason::ConflictingDecision,
             Self::Unreadable { cause, .. } | Self::Retrying { cause, .. } => (*cause).into(),
             Self::Submitting(_) => Reason::Submitting,
             Self::Unconfirmed { .. } => Reason::Unconfirmed,
+        }
+    }
+
+    /// The kind of state that the conditions report.
+    #[must_use]
+    pub fn ready_class(&self) -> ReadyClass {
+        match self {
+            Self::Missing { .. } => ReadyClass::Retrying,
+            Self::ExecutionEnded { end, .. } if end.may_be_retried() => ReadyClass::Retrying,
+            outcome => outcome.reason().ready_class(),
+        }
+    }
+
+    /// Whether it follows from how the request was completed, so that nothing is in doubt or left to send.
+    pub(super) const fn request_is_completed(&self) -> bool {
+        match self {
+            Self::Delivered { .. } | Self::AlreadyDecided { .. } => true,
+            Self::Refused { record, .. } => record.is_some(),
+            Self::Missing { .. }
+            | Self::ExecutionEnded { .. }
+            | Self::PipelineExecutionNotFound(_)
+            | Self::AmbiguousRevision(_)
+            | Self::Invalid(_)
+            | Self::Expired { .. }
+            | Self::Suspended { .. }
+            | Self::Waiting { .. }
+            | Self::Conflicting { .. }
+            | Self::Unreadable { .. }
+            | Self::Submitting(_)
+            | Self::Unconfirmed { .. }
+            | Self::Retrying { .. } => false,
         }
     }
 
@@ -222,20 +298,27 @@ impl Outcome {
     pub const fn requeue(&self) -> Requeue {
         match self {
             Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Requeue::At(*next),
+            Self::Suspended { not_after: Some(not_after) } => Requeue::At(*not_after),
+            // The spec is acted on at once: it may name another pipeline, or nothing.
+            Self::Waiting { wait: Wait::CurrentSpec, .. } => Requeue::AwaitChange,
             Self::Waiting { recheck_at, until, .. } => {
                 Requeue::OnPipelineChange { recheck_at: *recheck_at, until: *until }
             }
-            Self::Unreadable { until, .. } => Requeue::OnPipelineChange { recheck_at: None, until: *until },
+            Self::Unreadable { until, .. } | Self::Missing { until, .. } | Self::Conflicting { until, .. } => {
+                Requeue::OnPipelineChange { recheck_at: None, until: *until }
+            }
+            Self::ExecutionEnded { end, until, .. } if end.may_be_retried() => {
+                Requeue::OnPipelineChange { recheck_at: None, until: *until }
+            }
             Self::Delivered { .. }
             | Self::AlreadyDecided { .. }
             | Self::Refused { .. }
-            | Self::Missing(_)
             | Self::ExecutionEnded { .. }
             | Self::PipelineExecutionNotFound(_)
-            | Self::AmbiguousRevision { .. }
+            | Self::AmbiguousRevision(_)
             | Self::Invalid(_)
             | Self::Expired { .. }
-            | Self::Suspended
+            | Self::Suspended { not_after: None }
             | Self::Submitting(_) => Requeue::AwaitChange,
         }
     }

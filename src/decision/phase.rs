@@ -2,10 +2,10 @@
 
 use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, Binding, Exception, ExecutionBinding, REQUESTED_AT, ReadyClass, Reason,
-    Submission,
+    ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, ReadyClass, Reason, Submission,
+    SubmissionOutcome, Token, Unsupported,
 };
-use crate::codepipeline::ExecutionIds;
+use crate::codepipeline::{ExecutionIds, Query};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -22,11 +22,13 @@ pub enum Phase {
     /// CodePipeline refused the token of the last attempt. The operator had found the token itself, so it resolves the request
     /// again.
     Refused(Submission, Exception),
-    /// CodePipeline may have accepted a submission.
-    InFlight(Submission),
-    /// CodePipeline said that the request was completed before our result arrived, and its history does not show by whom.
-    CompletedByOthers(Submission, Exception),
-    /// Final: Ready is True, or the decision is Stalled and unchanged since.
+    /// CodePipeline may have accepted a submission, whatever the spec says now.
+    InDoubt(Submission),
+    /// CodePipeline refused the last attempt with this exception, and its history does not show yet how the request was completed. An
+    /// earlier attempt may be in doubt.
+    Unexplained(Submission, Exception),
+    /// Final: Ready is True or the decision is Stalled, and it is unchanged since. Or a newer version of the operator wrote a status
+    /// that this version cannot read, and must not overwrite.
     Done,
 }
 
@@ -34,35 +36,48 @@ impl Phase {
     /// The phase of a decision.
     #[must_use]
     pub fn of(decision: &ApprovalDecision) -> Self {
-        let (Some(status), Some(ready)) = (&decision.status, ready(decision)) else {
-            return Self::Fresh;
-        };
-        if ready.status == ConditionStatus::True {
+        if matches!(decision.spec.unsupported, Some(Unsupported::Status(_))) {
             return Self::Done;
         }
-        let class = ready.reason.parse::<Reason>().map(Reason::ready_class);
-        let is_unchanged = !is_changed(decision, status);
-        match (class, submission(decision).cloned()) {
-            (Ok(ReadyClass::InFlight), Some(submission)) => match status.exception.clone() {
-                Some(exception) => Self::CompletedByOthers(submission, exception),
-                None => Self::InFlight(submission),
+        let Some(status) = &decision.status else { return Self::Fresh };
+        let class = current_class(decision);
+        let is_edited = is_edited(decision);
+        let is_unchanged = !is_edited && !is_restarted(decision, status);
+        match (class, status.submission.clone()) {
+            (Some(ReadyClass::Settled), _) if !is_edited => Self::Done,
+            (Some(ReadyClass::Stalled), _) if is_unchanged => Self::Done,
+            (_, Some(submission)) if submission.outcome.is_none() => match status.exception.clone() {
+                // The annotation restarts a decision only once the doubt is settled.
+                Some(exception) if !is_edited => Self::Unexplained(submission, exception),
+                Some(_) | None => Self::InDoubt(submission),
             },
-            (Ok(ReadyClass::Waiting), Some(submission)) if is_unchanged => match status.exception.clone() {
-                Some(exception) => Self::Refused(submission, exception),
-                None => Self::Fresh,
-            },
-            (Ok(ReadyClass::Retrying), Some(submission)) if is_unchanged => Self::Retrying(submission),
-            (Ok(ReadyClass::Stalled | ReadyClass::Settled), _) if is_unchanged => Self::Done,
-            // Whatever else the status says, submitting is safe: CodePipeline accepts a token at most once.
-            (Ok(_) | Err(_), _) => Self::Fresh,
+            (Some(class), Some(submission))
+                if is_unchanged && submission.outcome == Some(SubmissionOutcome::NotAccepted) =>
+            {
+                match (class, status.exception.clone()) {
+                    (ReadyClass::Waiting, Some(exception)) => Self::Refused(submission, exception),
+                    (ReadyClass::InFlight, Some(exception)) => Self::Unexplained(submission, exception),
+                    // Not where the pipeline lacks the approval, or the execution ended and may be retried.
+                    (class @ ReadyClass::Retrying, _)
+                        if current_reason(decision).map(Reason::ready_class) == Some(class) =>
+                    {
+                        Self::Retrying(submission)
+                    }
+                    _ => Self::Fresh,
+                }
+            }
+            (_, Some(_) | None) => Self::Fresh,
         }
     }
 }
 
-/// Drops from a settled decision all that is not needed to recognize it and that it is settled. The operator never acts on it
-/// again, and a cluster has more settled decisions than others.
+/// Drops from a settled decision all that is not needed to recognize it and that it is settled. The operator does not act on it
+/// again before an edit, which delivers all of it, and a cluster has more settled decisions than others.
 pub fn trim_if_delivered(decision: &mut ApprovalDecision) {
-    let Some(ready) = ready(decision).filter(|ready| ready.status == ConditionStatus::True) else { return };
+    if current_class(decision) != Some(ReadyClass::Settled) || is_edited(decision) {
+        return;
+    }
+    let Some(ready) = ready(decision) else { return };
     let ready = Condition { message: String::new(), ..ready.clone() };
     decision.status = Some(ApprovalDecisionStatus {
         observed_generation: decision.status.as_ref().and_then(|status| status.observed_generation),
@@ -73,7 +88,7 @@ pub fn trim_if_delivered(decision: &mut ApprovalDecision) {
     for text in [&mut spec.pipeline_name, &mut spec.stage_name, &mut spec.action_name, &mut spec.result.summary] {
         *text = String::new();
     }
-    (spec.token, spec.pipeline_execution_id, spec.source_revision) = (None, None, None);
+    (spec.token, spec.pipeline_execution_id, spec.source_revisions) = (None, None, Vec::new());
 }
 
 /// The Ready condition.
@@ -88,17 +103,44 @@ pub fn current_reason(decision: &ApprovalDecision) -> Option<Reason> {
     ready(decision)?.reason.parse().ok()
 }
 
+/// The kind of state that the conditions report, also if this version does not know the reason.
+#[must_use]
+pub fn current_class(decision: &ApprovalDecision) -> Option<ReadyClass> {
+    let ready = ready(decision)?;
+    let conditions = &decision.status.as_ref()?.conditions;
+    let is_true = |r#type: &str| {
+        conditions.iter().any(|condition| condition.r#type == r#type && condition.status == ConditionStatus::True)
+    };
+    Some(match ready.status {
+        ConditionStatus::True => ReadyClass::Settled,
+        ConditionStatus::False if is_true("Stalled") => ReadyClass::Stalled,
+        ConditionStatus::False if is_true("Reconciling") => ReadyClass::Retrying,
+        ConditionStatus::False => ReadyClass::Suspended,
+        ConditionStatus::Unknown if current_reason(decision).map(Reason::ready_class) == Some(ReadyClass::InFlight) => {
+            ReadyClass::InFlight
+        }
+        ConditionStatus::Unknown => ReadyClass::Waiting,
+    })
+}
+
 /// Whether the status describes the decision as it is now.
 #[must_use]
 pub fn status_is_current(decision: &ApprovalDecision) -> bool {
-    ready(decision).is_some() && decision.status.as_ref().is_some_and(|status| !is_changed(decision, status))
+    ready(decision).is_some()
+        && !is_edited(decision)
+        && decision.status.as_ref().is_some_and(|status| !is_restarted(decision, status))
 }
 
-/// Whether the decision was edited, or its annotation has a new value, since the operator last acted on it.
-fn is_changed(decision: &ApprovalDecision, status: &ApprovalDecisionStatus) -> bool {
+/// Whether the spec was edited since the operator last acted on it.
+#[must_use]
+pub fn is_edited(decision: &ApprovalDecision) -> bool {
+    decision.status.as_ref().and_then(|status| status.observed_generation) != decision.metadata.generation
+}
+
+/// Whether the annotation has a value that the operator did not act on.
+fn is_restarted(decision: &ApprovalDecision, status: &ApprovalDecisionStatus) -> bool {
     let requested_at = requested_at(decision);
-    status.observed_generation != decision.metadata.generation
-        || requested_at.is_some() && status.last_handled_requested_at != requested_at
+    requested_at.is_some() && status.last_handled_requested_at != requested_at
 }
 
 /// The value of the annotation that restarts a decision.
@@ -114,54 +156,36 @@ pub fn reconcile_key(decision: &ApprovalDecision) -> (Option<&str>, Option<i64>,
     (decision.metadata.uid.as_deref(), decision.metadata.generation, requested_at(decision))
 }
 
-/// The generation of a decision's subscription to its pipeline: another one for each [`reconcile_key`].
+/// The generation of a decision's subscription to its pipeline: another one for each [`reconcile_key`] and query.
 #[must_use]
-pub fn subscription_generation(decision: &ApprovalDecision) -> u64 {
+pub fn subscription_generation(decision: &ApprovalDecision, query: &Query) -> u64 {
     let mut hasher = DefaultHasher::new();
-    reconcile_key(decision).hash(&mut hasher);
+    (reconcile_key(decision), query).hash(&mut hasher);
     hasher.finish()
 }
 
-/// The submission in the status. If the spec does not name its token or execution, it belongs to an earlier edit and does not
-/// count. Otherwise the operator trusts the status, because only the operator may write it.
-#[must_use]
-pub fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
-    let status = decision.status.as_ref()?;
-    let submission = status.submission.as_ref()?;
-    let is_named = match decision.spec.binding() {
-        Ok(Binding::Token(token)) => submission.token == *token,
-        Ok(Binding::Execution(ExecutionBinding::PipelineExecution(id))) => {
-            status.pipeline_execution_id.as_ref() == Some(&id.0)
-        }
-        Ok(Binding::Execution(ExecutionBinding::SourceRevision(_))) => true,
-        Err(_) => false,
-    };
-    is_named.then_some(submission)
+/// What is known of the request with this token.
+pub fn known_ids(decision: &ApprovalDecision, token: &Token) -> ExecutionIds {
+    let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
+    submission.filter(|submission| submission.token == *token).map(execution_ids).unwrap_or_default()
 }
 
-/// What is known of the request that the decision is pinned to. What an earlier edit was pinned to may be another request, and
-/// does not count.
+/// What is known of the request of a submission.
 #[must_use]
-pub fn execution_ids(decision: &ApprovalDecision) -> ExecutionIds {
-    match &decision.status {
-        Some(status) if status.observed_generation == decision.metadata.generation => {
-            ExecutionIds { pipeline: status.pipeline_execution_id.clone(), action: status.action_execution_id.clone() }
-        }
-        Some(_) | None => ExecutionIds::default(),
-    }
+pub fn execution_ids(submission: &Submission) -> ExecutionIds {
+    ExecutionIds { pipeline: submission.pipeline_execution_id.clone(), action: submission.action_execution_id.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::test_fixtures::{SETTINGS, at, fresh};
-    use crate::decision::{Attempt, Observed, Outcome, Step, decide, status};
+    use crate::decision::test_fixtures::outcomes::{delivered, suspended};
+    use crate::decision::test_fixtures::{DecisionExt, SETTINGS, at, fresh};
+    use crate::decision::{Attempt, Observed, Step, decide, status};
 
     #[test]
     fn what_is_trimmed_from_a_settled_decision_is_never_needed() {
-        let mut decision = fresh();
-        let outcome = Outcome::Delivered { approved_at: Some(at(2)), record: None };
-        decision.status = Some(status(&decision, &outcome, at(2)));
+        let decision = fresh().with(|decision| decision.status = Some(status(decision, &delivered(), at(2))));
         let mut trimmed = decision.clone();
         trim_if_delivered(&mut trimmed);
         assert_ne!(trimmed, decision);
@@ -170,17 +194,20 @@ mod tests {
         assert!(status_is_current(&trimmed));
         for requested in [None, Some("again")] {
             trimmed.metadata.annotations = requested.map(|value| [(REQUESTED_AT.to_owned(), value.to_owned())].into());
-            let observed = Observed { decision: &trimmed, attempt: &Attempt::None, record: None, pipeline: None };
+            let attempt = Attempt::None;
+            let observed = Observed { decision: &trimmed, attempt: &attempt, pipeline: None, rejections: None };
             assert_eq!(decide(&observed, &SETTINGS, at(3)), Step::AwaitChange);
         }
     }
 
     #[test]
-    fn nothing_is_trimmed_from_a_decision_that_is_not_settled() {
-        let mut decision = fresh();
-        decision.status = Some(status(&decision, &Outcome::Suspended, at(2)));
-        let mut trimmed = decision.clone();
-        trim_if_delivered(&mut trimmed);
-        assert_eq!(trimmed, decision);
+    fn nothing_is_trimmed_from_a_decision_that_is_not_settled_or_was_edited() {
+        let suspended = fresh().with(|decision| decision.status = Some(status(decision, &suspended(), at(2))));
+        let edited = fresh().with(|decision| decision.status = Some(status(decision, &delivered(), at(2)))).edited();
+        for decision in [suspended, edited] {
+            let mut trimmed = decision.clone();
+            trim_if_delivered(&mut trimmed);
+            assert_eq!(trimmed, decision);
+        }
     }
 }

@@ -4,15 +4,17 @@
 //! A driver that loses the result of an effect is safe: a request whose response is not reported counts as in doubt, and is
 //! never sent again under the same intent.
 
+use super::conflict::Rejections;
 use super::decide::{Decide, decide};
 use super::outcome::{Intent, Outcome, Requeue};
-use super::phase::{current_reason, execution_ids};
+use super::phase::current_reason;
 use super::status::{Announcement, Report, result_still_unrecorded, status};
-use super::step::{Attempt, Observed, RecordObservation, Step};
+use super::step::{Attempt, Observed, Step};
+use super::subject::{query_of, subject};
 use super::timing::Settings;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Token};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Submission};
 use crate::backoff;
-use crate::codepipeline::{CallError, ExecutionIds, PipelineObservation, WakeCondition};
+use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, Query, WakeCondition};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -21,8 +23,8 @@ use std::time::Duration;
 pub struct Reconciliation {
     decision: ApprovalDecision,
     attempt: Attempt,
-    record: Option<RecordObservation>,
     pipeline: Option<PipelineObservation>,
+    rejections: Option<Rejections>,
     /// The last reason that was announced.
     previous_reason: Option<Reason>,
     /// What to announce once the status that was handed out is written.
@@ -62,14 +64,16 @@ pub enum Stage {
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Subscribe to the pipeline, and report the newest poll if it is as wanted: [`Reconciliation::on_snapshot`].
-    ReadPipeline(WakeCondition),
-    /// Read the history of the approval: [`Reconciliation::on_record`].
-    ReadRecord {
-        /// The request's token.
-        token: Token,
-        /// What else is known of the request.
-        ids: ExecutionIds,
+    ReadPipeline {
+        /// pipelineName
+        pipeline: String,
+        /// What the decision needs to know of it.
+        query: Query,
+        /// Which poll is wanted.
+        condition: WakeCondition,
     },
+    /// List the decisions that reject requests of the same action: [`Reconciliation::on_rejections`].
+    ListRejections,
     /// Ensure that the client has credentials: [`Reconciliation::on_credentials`].
     EnsureCredentials,
     /// Write the status with an intent, with the resourceVersion as precondition: [`Reconciliation::on_written`]. This fences
@@ -77,8 +81,8 @@ pub enum Effect {
     RecordIntent(Box<ApprovalDecisionStatus>),
     /// Send the request, before `send_deadline` or not at all: [`Reconciliation::on_response`].
     Send {
-        /// The request's token.
-        token: Token,
+        /// The request.
+        submission: Box<Submission>,
         /// When it must have left.
         send_deadline: Timestamp,
     },
@@ -110,8 +114,8 @@ impl Reconciliation {
             previous_reason: current_reason(&decision),
             decision,
             attempt: Attempt::None,
-            record: None,
             pipeline: None,
+            rejections: None,
             unwritten_announcement: None,
             announcement: None,
             stage: Stage::Decide,
@@ -130,8 +134,8 @@ impl Reconciliation {
         Observed {
             decision: &self.decision,
             attempt: &self.attempt,
-            record: self.record.as_ref(),
             pipeline: self.pipeline.as_ref(),
+            rejections: self.rejections.as_ref(),
         }
     }
 
@@ -166,7 +170,7 @@ impl Reconciliation {
                 }
                 Stage::Report { outcome, .. } => {
                     let Report { status, announcement } =
-                        Report::new(&self.decision, outcome, self.previous_reason, now);
+                        Report::new(&subject(&self.decision), outcome, self.previous_reason, now);
                     self.unwritten_announcement = announcement;
                     if self.decision.status.as_ref() != Some(&status) {
                         return Effect::WriteStatus(Box::new(status));
@@ -180,7 +184,11 @@ impl Reconciliation {
                     }
                 }
                 Stage::ReadPipeline { recheck_at, .. } => {
-                    return Effect::ReadPipeline(self.wake_condition(*recheck_at));
+                    let condition = self.wake_condition(*recheck_at);
+                    match query_of(&self.decision) {
+                        Some((pipeline, query)) => return Effect::ReadPipeline { pipeline, query, condition },
+                        None => self.stage = Stage::Finish(Requeue::AwaitChange),
+                    }
                 }
                 Stage::Finish(requeue) => return Effect::Finish(*requeue),
             }
@@ -194,17 +202,15 @@ impl Reconciliation {
             Step::WaitUntil(time) => Stage::Finish(Requeue::At(time)),
             Step::AwaitSnapshot { recheck_at, until } => Stage::ReadPipeline { recheck_at, until },
             Step::ReadPipeline(until) => Stage::ReadPipeline { recheck_at: None, until },
-            Step::ReadRecord(token) => {
-                return Some(Effect::ReadRecord { token, ids: execution_ids(&self.decision) });
-            }
+            Step::ListRejections => return Some(Effect::ListRejections),
             Step::RecordIntent(intent) => Stage::Prepare(intent),
             Step::Send { intent, send_deadline } => {
-                let token = intent.submission.token.clone();
+                let submission = Box::new(intent.submission.clone());
                 // Until the response is reported, CodePipeline may have accepted the result.
                 let unknown = CallError::Indeterminate { detail: "the response was not reported".to_owned() };
                 self.attempt = Attempt::Submitted(intent, Err(unknown));
                 self.drop_observations();
-                return Some(Effect::Send { token, send_deadline });
+                return Some(Effect::Send { submission, send_deadline });
             }
             Step::WriteStatus(outcome) => Stage::Report { outcome, failures: 0 },
         };
@@ -218,23 +224,26 @@ impl Reconciliation {
                 Stage::Finish(Requeue::OnPipelineChange { recheck_at: *recheck_at, until: *until })
             }
             (newest, _) => {
-                (self.pipeline, self.record) = (newest, None);
+                self.pipeline = newest;
                 Stage::Decide
             }
         };
     }
 
-    /// The history of the approval.
-    pub fn on_record(&mut self, record: RecordObservation) {
-        self.record = Some(record);
+    /// The decisions that reject requests of the same action.
+    pub fn on_rejections(&mut self, rejections: Rejections) {
+        self.rejections = Some(rejections);
     }
 
-    /// Whether the client has credentials.
-    pub fn on_credentials(&mut self, result: Result<(), CallError>) {
+    /// Whether the client has credentials, and whose.
+    pub fn on_credentials(&mut self, result: Result<CallerIdentity, CallError>) {
         if let Stage::Prepare(intent) = &self.stage {
-            let intent = intent.clone();
+            let mut intent = intent.clone();
             self.stage = match result {
-                Ok(()) => Stage::RecordIntent(intent),
+                Ok(CallerIdentity { account_id, region }) => {
+                    (intent.submission.account_id, intent.submission.region) = (account_id, region);
+                    Stage::RecordIntent(intent)
+                }
                 Err(error) => {
                     self.attempt = Attempt::NotPrepared(intent, error);
                     self.drop_observations();
@@ -255,7 +264,11 @@ impl Reconciliation {
     pub fn on_written(&mut self, result: WriteResult, now: Timestamp) {
         match result {
             WriteResult::Written(decision) => {
+                let query = query_of(&self.decision);
                 self.decision = *decision;
+                if query_of(&self.decision) != query {
+                    self.pipeline = None;
+                }
                 match std::mem::replace(&mut self.stage, Stage::Decide) {
                     Stage::RecordIntent(intent) => {
                         self.attempt = Attempt::IntentRecorded(intent);
@@ -336,7 +349,7 @@ impl Reconciliation {
 
     /// What was observed before a write or a request says nothing about what follows it.
     fn drop_observations(&mut self) {
-        (self.record, self.pipeline) = (None, None);
+        (self.pipeline, self.rejections) = (None, None);
     }
 }
 

@@ -1,148 +1,185 @@
-//! What CodePipeline's history says about a request that was completed, or may have been: by us, or by someone else.
+//! A submission whose outcome CodePipeline's history must show: one in doubt, and one that CodePipeline refused because its request was
+//! completed or gone.
 
-use super::outcome::{Caveat, Intent, Outcome, PriorAttempts, UnconfirmedCause};
+use super::evaluate::evaluate;
+use super::last::Last;
+use super::outcome::{Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
-use super::step::{Observed, Permission, Step};
-use super::timing::{
-    CLOCK_SKEW, HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_attempt_in_doubt, next_history_read, start_attempt,
-};
+use super::step::{Observed, Step};
+use super::subject::{is_for_spec, record, subject};
+use super::timing::{CLOCK_SKEW, HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_history_read};
 use crate::api::time::{earlier, later};
-use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission};
-use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, SubmissionOutcome};
+use crate::codepipeline::{
+    ApprovalRecord, CallError, CompletedApproval, ExecutionIds, PipelineObservation, Refusal, RetryCause,
+};
 use jiff::Timestamp;
-use std::ops::ControlFlow;
 
-/// CodePipeline may have accepted a submission, and its response is lost: history settles it.
-pub(super) fn recover(
-    observed: &Observed<'_>,
-    settings: &Settings,
-    now: Timestamp,
-    permission: Permission,
-    submission: &Submission,
-) -> Step {
+/// What history says of a submission in doubt.
+enum Finding {
+    /// CodePipeline accepted it.
+    Ours(CompletedApproval),
+    /// The request was completed otherwise.
+    ByOthers(CompletedApproval),
+    /// CodePipeline has not accepted it.
+    NotAccepted,
+    /// There is no trace of it, where an accepted one would have left it by now.
+    NoTrace,
+}
+
+/// CodePipeline may have accepted a submission, and its response is lost: history settles it. The spec is evaluated after that.
+pub(super) fn recover(observed: &Observed<'_>, settings: &Settings, now: Timestamp, submission: &Submission) -> Step {
+    let decision = observed.decision;
     if now < submission.deadline {
         return Step::WaitUntil(submission.deadline);
     }
-    let known = execution_ids(observed.decision);
     let reliable_after = later(submission.deadline, HISTORY_LAG);
-    let is_reliable = observed.record.is_some_and(|record| record.started_at >= reliable_after);
-    let unconfirmed = |cause, ids, next| Step::WriteStatus(Outcome::Unconfirmed { cause, completed: None, ids, next });
-    let next_read = || next_history_read(observed.decision, settings, now, submission);
-    let (ids, is_conclusive) = match observed.record() {
-        None => return Step::ReadRecord(submission.token.clone()),
-        Some(Err(error)) => {
-            return unconfirmed(UnconfirmedCause::HistoryUnreadable(error.detail()), known, next_read());
-        }
-        Some(Ok(ApprovalRecord::PipelineNotFound(exception))) => {
-            return Step::WriteStatus(Outcome::Refused {
-                refusal: Refusal::PipelineNotFound,
-                exception: Some(exception.clone()),
-                record: None,
-                caveat: PriorAttempts::InDoubt.caveat(),
-            });
-        }
-        Some(Ok(ApprovalRecord::Completed(record))) if is_ours(observed.decision, submission, record) => {
-            return Step::WriteStatus(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
-        }
-        Some(Ok(ApprovalRecord::Completed(record))) => {
-            return Step::WriteStatus(completed_by_others(observed.decision, record, None));
-        }
-        Some(Ok(ApprovalRecord::Pending(ids))) => (ids.clone(), true),
-        Some(Ok(ApprovalRecord::Lagging(ids))) => (ids.clone(), is_reliable),
-        Some(Ok(ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory)) => (known, is_reliable),
-    };
-    if !is_conclusive {
-        return unconfirmed(UnconfirmedCause::NotInHistory, ids, next_read().min(reliable_after));
+    let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(later(now, HISTORY_LAG)) };
+    if pipeline.poll.started_at < submission.deadline {
+        return Step::AwaitSnapshot { recheck_at: Some(submission.deadline), until: later(now, HISTORY_LAG) };
     }
-    // The attempts so far were not applied, or left no trace where an accepted one would have left it by now. It is safe to send
-    // the same token again: if CodePipeline did accept one, it refuses this attempt.
-    match permission {
-        ControlFlow::Continue(expiry) if expiry.at() <= now => {
-            let caveat = match observed.record() {
-                Some(Ok(ApprovalRecord::Pending(_))) => None,
-                Some(Ok(ApprovalRecord::BeyondHistory)) => Some(Caveat::BeyondHistory),
-                Some(_) | None => Some(Caveat::NoTraceOfAttempt),
-            };
-            Step::WriteStatus(Outcome::Expired { expiry, caveat })
+    let subject = subject(decision);
+    let next = next_history_read(decision, settings, now, submission);
+    let unconfirmed = |cause, ids, next| Step::WriteStatus(Outcome::Unconfirmed { cause, refused: None, ids, next });
+    let finding = match find(&subject, submission, pipeline, reliable_after) {
+        Ok(finding) => finding,
+        Err((cause, ids)) => {
+            let next = if now < reliable_after { next.min(reliable_after) } else { next };
+            return unconfirmed(cause, ids, next);
         }
-        ControlFlow::Continue(expiry) => {
-            let soonest = next_attempt_in_doubt(observed.decision, settings, submission);
-            if now < soonest {
-                return Step::WaitUntil(soonest.min(expiry.at()));
+    };
+    if !is_for_spec(submission, decision) {
+        return Step::WriteStatus(match finding {
+            Finding::Ours(record) => Outcome::Delivered { approved_at: record.at, record: Some(record) },
+            Finding::ByOthers(_) | Finding::NotAccepted | Finding::NoTrace => {
+                Outcome::Waiting { wait: Wait::CurrentSpec, exception: None, recheck_at: None, until: now }
             }
-            let next = start_attempt(settings, now, submission.attempts.saturating_add(1), &submission.token);
-            let submission = Submission { start_time: submission.start_time, ..next };
-            Step::RecordIntent(Intent { submission, ids, prior: PriorAttempts::InDoubt })
+        });
+    }
+    match (finding, decision.spec.binding()) {
+        (Finding::Ours(record), _) => {
+            Step::WriteStatus(Outcome::Delivered { approved_at: record.at, record: Some(record) })
         }
-        ControlFlow::Break(step) => step,
+        (Finding::ByOthers(record), Some(Binding::Token(_))) => {
+            Step::WriteStatus(Outcome::completed_by_others(decision, &record, None, None))
+        }
+        (Finding::ByOthers(_), _) => evaluate(observed, settings, now, Last::None),
+        (Finding::NotAccepted, _) => evaluate(observed, settings, now, Last::InDoubt(submission)),
+        (Finding::NoTrace, _) => match evaluate(observed, settings, now, Last::InDoubt(submission)) {
+            Step::WriteStatus(outcome) if !outcome.request_is_completed() => {
+                unconfirmed(UnconfirmedCause::NoTrace, execution_ids(submission), next)
+            }
+            step => step,
+        },
     }
 }
 
-/// CodePipeline says that the request was completed before this attempt: history shows how.
-pub(super) fn completed(
+/// What the newest poll shows; `Err` says why that is not conclusive.
+fn find(
+    subject: &ApprovalDecision,
+    submission: &Submission,
+    pipeline: &PipelineObservation,
+    reliable_after: Timestamp,
+) -> Result<Finding, (UnconfirmedCause, ExecutionIds)> {
+    let known = execution_ids(submission);
+    let poll = &pipeline.poll;
+    let is_reliable = reliable_after <= poll.started_at;
+    let is_other_account = poll.identity.as_ref().is_some_and(|identity| {
+        (&identity.account_id, &identity.region) != (&submission.account_id, &submission.region)
+    });
+    if is_other_account {
+        return Err((UnconfirmedCause::OtherAccount, known));
+    }
+    let snapshot = match &poll.result {
+        Ok(snapshot) => snapshot,
+        Err(error) if poll.failure().is_some() => {
+            return Err((UnconfirmedCause::HistoryUnreadable(error.detail()), known));
+        }
+        Err(_) => return Err((UnconfirmedCause::PipelineNotFound, known)),
+    };
+    match record(subject, &submission.token, &known, snapshot) {
+        ApprovalRecord::Completed(record) if is_ours(submission, &record) => Ok(Finding::Ours(record)),
+        ApprovalRecord::Completed(record) => Ok(Finding::ByOthers(record)),
+        ApprovalRecord::Pending(_) => Ok(Finding::NotAccepted),
+        ApprovalRecord::Lagging(_) if is_reliable => Ok(Finding::NotAccepted),
+        ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory if is_reliable => Ok(Finding::NoTrace),
+        ApprovalRecord::Lagging(ids) => Err((UnconfirmedCause::NotInHistory, ids)),
+        ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory => Err((UnconfirmedCause::NotInHistory, known)),
+        ApprovalRecord::Unreadable(error) => Err((UnconfirmedCause::HistoryUnreadable(error.detail()), known)),
+    }
+}
+
+/// CodePipeline refused a submission because its request is completed or gone: history shows how, and whether an earlier attempt was
+/// accepted.
+pub(super) fn explain(
     observed: &Observed<'_>,
     settings: &Settings,
     now: Timestamp,
     submission: &Submission,
-    prior: PriorAttempts,
     exception: &Exception,
 ) -> Step {
-    let refused = || {
-        let (refusal, exception) = (Refusal::ApprovalAlreadyCompleted, Some(exception.clone()));
-        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, caveat: prior.caveat() })
+    let decision = observed.decision;
+    let refusal = Refusal::of(exception).unwrap_or(Refusal::ApprovalAlreadyCompleted);
+    let prior = match submission.outcome {
+        None => PriorAttempts::InDoubt,
+        Some(SubmissionOutcome::Accepted | SubmissionOutcome::NotAccepted) => PriorAttempts::NotApplied,
     };
-    let (cause, ids) = match observed.record() {
-        None => return Step::ReadRecord(submission.token.clone()),
-        Some(Ok(ApprovalRecord::Completed(record))) => {
-            if prior == PriorAttempts::InDoubt && is_ours(observed.decision, submission, record) {
-                return Step::WriteStatus(Outcome::Delivered { approved_at: record.at, record: Some(record.clone()) });
-            }
-            return Step::WriteStatus(completed_by_others(observed.decision, record, Some(exception)));
+    let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(later(now, HISTORY_LAG)) };
+    let known = execution_ids(submission);
+    let record = match &pipeline.poll.result {
+        Ok(snapshot) => record(decision, &submission.token, &known, snapshot),
+        Err(error) if pipeline.poll.failure().is_some() => ApprovalRecord::Unreadable(error.clone()),
+        Err(_) => ApprovalRecord::NotVisible,
+    };
+    let refused = || {
+        let (exception, caveat) = (Some(exception.clone()), prior.caveat());
+        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, open: None, caveat })
+    };
+    let (cause, ids) = match record {
+        ApprovalRecord::Completed(record) if prior == PriorAttempts::InDoubt && is_ours(submission, &record) => {
+            return Step::WriteStatus(Outcome::Delivered { approved_at: record.at, record: Some(record) });
         }
-        Some(Ok(ApprovalRecord::PipelineNotFound(_) | ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory)) => {
+        ApprovalRecord::Completed(record)
+            if record.result.is_some() || refusal == Refusal::ApprovalAlreadyCompleted =>
+        {
+            return match decision.spec.binding() {
+                // The newest response decides, and that may be one to another request.
+                Some(Binding::Execution(_)) => evaluate(observed, settings, now, Last::Refused(submission, exception)),
+                Some(Binding::Token(_)) | None => {
+                    Step::WriteStatus(Outcome::completed_by_others(decision, &record, None, Some(exception)))
+                }
+            };
+        }
+        ApprovalRecord::Completed(_) | ApprovalRecord::NotVisible | ApprovalRecord::BeyondHistory => return refused(),
+        // The token is valid, and something else of the request is not: an empty summary where the action requires one.
+        ApprovalRecord::Pending(_) if refusal == Refusal::InvalidApprovalToken => return refused(),
+        // Who may respond may not be allowed to read.
+        ApprovalRecord::Unreadable(CallError::NotApplied { cause: RetryCause::AccessDenied, .. })
+            if prior != PriorAttempts::InDoubt =>
+        {
             return refused();
         }
-        Some(Ok(ApprovalRecord::Pending(ids) | ApprovalRecord::Lagging(ids))) => {
-            (UnconfirmedCause::NotInHistory, ids.clone())
-        }
-        Some(Err(error)) => (UnconfirmedCause::HistoryUnreadable(error.detail()), execution_ids(observed.decision)),
+        ApprovalRecord::Pending(ids) | ApprovalRecord::Lagging(ids) => (UnconfirmedCause::NotInHistory, ids),
+        ApprovalRecord::Unreadable(error) => (UnconfirmedCause::HistoryUnreadable(error.detail()), known),
     };
     let is_readable = matches!(cause, UnconfirmedCause::NotInHistory);
-    let give_up_at = later(submission.deadline, RECORD_RETRY_LIMIT);
-    if now >= give_up_at && (is_readable || prior != PriorAttempts::InDoubt) {
+    // An edit of the pipeline cancels a request, and history never shows that.
+    let patience = if refusal == Refusal::InvalidApprovalToken { HISTORY_LAG } else { RECORD_RETRY_LIMIT };
+    let give_up_at = later(submission.deadline, patience);
+    if is_readable && give_up_at <= pipeline.poll.started_at {
         return refused();
     }
-    let next = next_history_read(observed.decision, settings, now, submission);
+    let next = next_history_read(decision, settings, now, submission);
     let next = if now < give_up_at { next.min(give_up_at) } else { next };
-    let completed = match prior {
-        PriorAttempts::NotApplied | PriorAttempts::Refused => Some(exception.clone()),
-        PriorAttempts::InDoubt => None,
-    };
-    Step::WriteStatus(Outcome::Unconfirmed { cause, completed, ids, next })
+    Step::WriteStatus(Outcome::Unconfirmed { cause, refused: Some((exception.clone(), prior)), ids, next })
 }
 
 /// Whether an attempt of ours completed the request: the same result and summary, while our attempts were in flight. CodePipeline
 /// stores a summary of its own where ours is empty; then the result and the time decide.
-fn is_ours(decision: &ApprovalDecision, submission: &Submission, record: &CompletedApproval) -> bool {
-    let result = &decision.spec.result;
+fn is_ours(submission: &Submission, record: &CompletedApproval) -> bool {
+    let result = &submission.result;
     let in_time =
         record.at.is_some_and(|at| earlier(submission.start_time, CLOCK_SKEW) <= at && at <= submission.deadline);
     let same_summary = result.summary.is_empty() || record.summary.as_deref() == Some(&result.summary);
     in_time && same_summary && record.result == Some(result.status)
-}
-
-/// The request is completed, and not by our result.
-pub(super) fn completed_by_others(
-    decision: &ApprovalDecision,
-    record: &CompletedApproval,
-    exception: Option<&Exception>,
-) -> Outcome {
-    let (record, exception) = (record.clone(), exception.cloned());
-    if record.result == Some(decision.spec.result.status) {
-        Outcome::AlreadyDecided { record, exception }
-    } else {
-        let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
-        // The request received one result, and history shows that it is not ours: no doubt is left.
-        Outcome::Refused { refusal, exception, record, caveat: None }
-    }
 }

@@ -1,16 +1,24 @@
 //! The report of an outcome: the status with its conditions, and the Event of a change of reason.
 
 use super::message::Message;
-use super::outcome::{Intent, Outcome};
-use super::phase::{Phase, current_reason, ready, requested_at, status_is_current, submission};
+use super::outcome::{Intent, Outcome, PriorAttempts, Requeue};
+use super::phase::{Phase, execution_ids, ready, requested_at, status_is_current};
+use super::resolve::Missing;
+use super::timing::waiting_since;
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Exception, ReadyClass, Reason, Submission};
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionStatus, Exception, ReadyClass, Reason, SettledRequest, Submission,
+    SubmissionOutcome,
+};
 use crate::codepipeline::{CompletedApproval, ExecutionIds};
 use jiff::Timestamp;
 
 /// The longest note of an Event that the API server admits, in bytes.
 const MAX_NOTE: usize = 1024;
+
+/// The most requests that settled a decision earlier and that its status keeps.
+const MAX_HISTORY: usize = 5;
 
 /// Everything that an outcome reports. Its message is worded once.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +34,8 @@ pub struct Report {
 pub struct Announcement {
     /// The new reason.
     pub reason: Reason,
+    /// The kind of state that it reports.
+    pub class: ReadyClass,
     /// The message of the Ready condition.
     pub message: String,
     /// The note of the Event.
@@ -41,8 +51,12 @@ impl Report {
         let reason = outcome.reason();
         // Submitting lasts a moment, and each attempt of a long series would add an Event for it.
         let is_announced = reason != Reason::Submitting && previous != Some(reason);
-        let announcement =
-            is_announced.then(|| Announcement { reason, message: text.clone(), note: message.within(MAX_NOTE) });
+        let announcement = is_announced.then(|| Announcement {
+            reason,
+            class: outcome.ready_class(),
+            message: text.clone(),
+            note: message.within(MAX_NOTE),
+        });
         Self { status: with_message(decision, outcome, text, now), announcement }
     }
 }
@@ -66,23 +80,32 @@ fn with_message(
     now: Timestamp,
 ) -> ApprovalDecisionStatus {
     let old = decision.status.clone().unwrap_or_default();
-    let conditions = conditions(decision, &old.conditions, outcome.reason(), message, now);
+    let conditions = conditions(decision, &old.conditions, outcome, message, now);
+    let waiting_since = (!decision.spec.suspend).then(|| waiting_since(decision, now));
     let mut status = match Phase::of(decision) {
-        // A fresh start keeps nothing of what an earlier edit of the decision came to.
+        // A fresh start keeps nothing of what an earlier edit of the decision came to, but the requests that settled it.
         Phase::Fresh => ApprovalDecisionStatus {
+            submission: old.submission,
+            settled: old.settled,
+            history: old.history,
             last_handled_requested_at: requested_at(decision),
             ..ApprovalDecisionStatus::default()
         },
-        Phase::Retrying(_) | Phase::Refused(..) | Phase::InFlight(_) | Phase::CompletedByOthers(..) | Phase::Done => {
-            old
-        }
+        Phase::Retrying(_) | Phase::Refused(..) | Phase::InDoubt(_) | Phase::Unexplained(..) | Phase::Done => old,
     };
     status.observed_generation = decision.metadata.generation;
     status.conditions = conditions;
+    if matches!(outcome.requeue(), Requeue::OnPipelineChange { .. }) {
+        // A restart that was requested while a submission was in doubt asks for no more than this.
+        status.last_handled_requested_at = requested_at(decision);
+    }
+    status.waiting_since = waiting_since;
     status.exception = exception(outcome);
     match outcome {
         Outcome::Delivered { approved_at, record } => {
             status.approved_at = *approved_at;
+            let ids = status.submission.as_ref().map(execution_ids).unwrap_or_default();
+            set_ids(&mut status, &ids);
             record.iter().for_each(|record| set_record(&mut status, record));
         }
         Outcome::AlreadyDecided { record, .. } => {
@@ -90,27 +113,81 @@ fn with_message(
             set_record(&mut status, record);
         }
         Outcome::Refused { record, .. } => record.iter().for_each(|record| set_record(&mut status, record)),
-        Outcome::Submitting(Intent { submission, ids, .. }) => {
+        Outcome::Submitting(Intent { submission, .. }) => {
+            set_ids(&mut status, &execution_ids(submission));
             status.submission = Some(submission.clone());
-            set_ids(&mut status, ids);
         }
         Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
         Outcome::Unconfirmed { ids, .. } => set_ids(&mut status, ids),
-        // Beside a submission, the reason would say that this attempt was not applied and is retried.
-        Outcome::Unreadable { .. } => status.submission = None,
         Outcome::ExecutionEnded { execution, .. } => {
             status.action_execution_id = None;
             set_ids(&mut status, &ExecutionIds { pipeline: Some(execution.clone()), action: None });
         }
-        Outcome::Missing(_)
+        Outcome::Missing { .. }
         | Outcome::PipelineExecutionNotFound(_)
-        | Outcome::AmbiguousRevision { .. }
+        | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::Expired { .. }
-        | Outcome::Suspended
-        | Outcome::Waiting { .. } => {}
+        | Outcome::Suspended { .. }
+        | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
+        | Outcome::Unreadable { .. } => {}
     }
+    if let (Some(submission), Some(result)) = (&mut status.submission, submission_outcome(outcome)) {
+        submission.outcome.get_or_insert(result);
+    }
+    settle(decision, outcome, &mut status);
     status
+}
+
+/// What an outcome says of the last submission, if it leaves no doubt.
+const fn submission_outcome(outcome: &Outcome) -> Option<SubmissionOutcome> {
+    match outcome {
+        Outcome::Delivered { .. } => Some(SubmissionOutcome::Accepted),
+        Outcome::Submitting(_) | Outcome::Unconfirmed { refused: None | Some((_, PriorAttempts::InDoubt)), .. } => None,
+        Outcome::Unconfirmed { refused: Some((_, PriorAttempts::NotApplied | PriorAttempts::Refused)), .. }
+        | Outcome::AlreadyDecided { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Missing { .. }
+        | Outcome::ExecutionEnded { .. }
+        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::AmbiguousRevision(_)
+        | Outcome::Invalid(_)
+        | Outcome::Expired { .. }
+        | Outcome::Suspended { .. }
+        | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
+        | Outcome::Unreadable { .. }
+        | Outcome::Retrying { .. } => Some(SubmissionOutcome::NotAccepted),
+    }
+}
+
+/// Notes the request whose response settles the decision, if it does. What another request had settled becomes history.
+fn settle(decision: &ApprovalDecision, outcome: &Outcome, status: &mut ApprovalDecisionStatus) {
+    let approved_at = match outcome {
+        Outcome::Delivered { approved_at, .. } => *approved_at,
+        Outcome::AlreadyDecided { record, .. } | Outcome::Refused { record: Some(record), .. }
+            if record.result.is_some() =>
+        {
+            record.at
+        }
+        _ => return,
+    };
+    let spec = &decision.spec;
+    let settled = SettledRequest {
+        pipeline_name: spec.pipeline_name.clone(),
+        stage_name: spec.stage_name.clone(),
+        action_name: spec.action_name.clone(),
+        pipeline_execution_id: status.pipeline_execution_id.clone(),
+        result: spec.result.status,
+        reason: outcome.reason().as_str().to_owned(),
+        approved_at,
+        decided_by: status.decided_by.as_deref().map(|by| truncated(by, 512)),
+    };
+    let former = status.settled.replace(settled.clone()).filter(|former| !former.is_same_response(&settled));
+    status.history.retain(|earlier| !earlier.is_same_response(&settled));
+    status.history.splice(0..0, former);
+    status.history.truncate(MAX_HISTORY);
 }
 
 /// Whether the status already reports this outcome.
@@ -119,9 +196,9 @@ pub fn status_matches(decision: &ApprovalDecision, outcome: &Outcome, now: Times
     decision.status.as_ref() == Some(&status(decision, outcome, now))
 }
 
-/// Whether the outcome of a request that was sent must still be recorded although someone else wrote after its intent. An operator
-/// that was paused must not overwrite what its successor found out. Only an accepted result outweighs what was found, and
-/// nothing is left to record where the successor found that too.
+/// Whether the outcome of a request that was sent must still be recorded although someone else wrote after its intent: an edit, which
+/// is acted on after that, or another operator. An operator that was paused must not overwrite what its successor found out. Only an
+/// accepted result outweighs what was found, and nothing is left to record where the successor found that too.
 #[must_use]
 pub fn result_still_unrecorded(
     decision: &ApprovalDecision,
@@ -129,18 +206,18 @@ pub fn result_still_unrecorded(
     outcome: &Outcome,
     now: Timestamp,
 ) -> bool {
-    let status = decision.status.as_ref();
-    let is_edited = status.and_then(|status| status.observed_generation) != decision.metadata.generation;
-    submission(decision) == Some(sent)
-        && !is_edited
-        && match Phase::of(decision) {
-            Phase::InFlight(_) => true,
-            Phase::Fresh | Phase::Retrying(_) | Phase::Refused(..) | Phase::CompletedByOthers(..) | Phase::Done => {
-                let outweighs = matches!(outcome, Outcome::Delivered { .. });
-                outweighs && current_reason(decision) != Some(Reason::Delivered)
-                    || status_matches(decision, outcome, now)
-            }
+    let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
+    let is_same = |submission: &Submission| {
+        (submission.start_time, submission.deadline, &submission.token) == (sent.start_time, sent.deadline, &sent.token)
+    };
+    match submission.filter(|submission| is_same(submission)).map(|submission| submission.outcome) {
+        None => false,
+        Some(None) => true,
+        Some(Some(SubmissionOutcome::Accepted)) => status_matches(decision, outcome, now),
+        Some(Some(SubmissionOutcome::NotAccepted)) => {
+            matches!(outcome, Outcome::Delivered { .. }) || status_matches(decision, outcome, now)
         }
+    }
 }
 
 fn exception(outcome: &Outcome) -> Option<Exception> {
@@ -149,16 +226,18 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         | Outcome::Refused { exception, .. }
         | Outcome::Retrying { exception, .. }
         | Outcome::Waiting { exception, .. }
-        | Outcome::Unreadable { exception, .. }
-        | Outcome::Unconfirmed { completed: exception, .. } => exception.as_ref()?,
-        Outcome::PipelineExecutionNotFound(exception) => exception,
+        | Outcome::Unreadable { exception, .. } => exception.as_ref()?,
+        Outcome::Unconfirmed { refused, .. } => &refused.as_ref()?.0,
+        Outcome::PipelineExecutionNotFound(exception)
+        | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. } => exception,
         Outcome::Delivered { .. }
-        | Outcome::Missing(_)
+        | Outcome::Missing { missing: Missing::Stage | Missing::Action | Missing::NotAnApproval { .. }, .. }
         | Outcome::ExecutionEnded { .. }
-        | Outcome::AmbiguousRevision { .. }
+        | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::Expired { .. }
-        | Outcome::Suspended
+        | Outcome::Suspended { .. }
+        | Outcome::Conflicting { .. }
         | Outcome::Submitting(_) => return None,
     };
     Some(Exception { r#type: truncated(&exception.r#type, 256), message: truncated(&exception.message, 2048) })
@@ -187,11 +266,11 @@ fn truncated(text: &str, characters: usize) -> String {
 fn conditions(
     decision: &ApprovalDecision,
     old: &[Condition],
-    reason: Reason,
+    outcome: &Outcome,
     message: String,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let class = reason.ready_class();
+    let (reason, class) = (outcome.reason(), outcome.ready_class());
     let condition = |r#type: &str, status: ConditionStatus, message: String| Condition {
         r#type: r#type.to_owned(),
         status,
@@ -211,7 +290,7 @@ impl Announcement {
     /// Whether the Event is a Warning.
     #[must_use]
     pub const fn is_warning(&self) -> bool {
-        match self.reason.ready_class() {
+        match self.class {
             ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Waiting => false,
             ReadyClass::Stalled | ReadyClass::Retrying | ReadyClass::InFlight => true,
         }

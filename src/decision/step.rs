@@ -1,11 +1,10 @@
 //! What goes into [`decide`](super::decide()) and what comes out: the observations of one reconcile, and the next step.
 
+use super::conflict::Rejections;
 use super::outcome::{Intent, Outcome};
-use super::timing::Expiry;
-use crate::api::v1alpha1::{ApprovalDecision, Token};
-use crate::codepipeline::{ApprovalRecord, CallError, PipelineObservation};
+use crate::api::v1alpha1::ApprovalDecision;
+use crate::codepipeline::{CallError, PipelineObservation};
 use jiff::Timestamp;
-use std::ops::ControlFlow;
 
 /// What one reconcile knows.
 #[derive(Clone, Debug)]
@@ -14,25 +13,10 @@ pub struct Observed<'a> {
     pub decision: &'a ApprovalDecision,
     /// How far this reconcile has come with a submission.
     pub attempt: &'a Attempt,
-    /// What CodePipeline's history said of the approval, if this reconcile read it.
-    pub record: Option<&'a RecordObservation>,
-    /// The pipeline, if this reconcile has a snapshot.
+    /// The pipeline, if this reconcile has a poll of it with the query of the decision.
     pub pipeline: Option<&'a PipelineObservation>,
-}
-
-impl Observed<'_> {
-    pub(super) fn record(&self) -> Option<Result<&ApprovalRecord, &CallError>> {
-        self.record.map(|observation| observation.result.as_ref())
-    }
-}
-
-/// The history of one approval, as it was read.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct RecordObservation {
-    /// When the read started. It may miss what CodePipeline did after that.
-    pub started_at: Timestamp,
-    /// What it found.
-    pub result: Result<ApprovalRecord, CallError>,
+    /// The decisions that reject requests of the same action, if this reconcile has listed them.
+    pub rejections: Option<&'a Rejections>,
 }
 
 /// How far a reconcile has come with a submission.
@@ -51,7 +35,7 @@ pub enum Attempt {
 /// What to do next.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Step {
-    /// Nothing until the object changes.
+    /// Nothing until the object changes, or something that it waits for in the cache of decisions.
     AwaitChange,
     /// Nothing until then, or until the object changes.
     WaitUntil(Timestamp),
@@ -64,8 +48,8 @@ pub enum Step {
     },
     /// Read the pipeline, in a poll that all its decisions share. The wait for it ends at this time.
     ReadPipeline(Timestamp),
-    /// Read CodePipeline's history of the request with this token.
-    ReadRecord(Token),
+    /// List the decisions that reject requests of the same action.
+    ListRejections,
     /// Write the intent to submit.
     RecordIntent(Intent),
     /// Send the request under the recorded intent.
@@ -78,6 +62,3 @@ pub enum Step {
     /// Write the outcome into the status.
     WriteStatus(Outcome),
 }
-
-/// Whether a result may be sent: until this limit, or else what to do instead.
-pub(super) type Permission = ControlFlow<Step, Expiry>;

@@ -1,24 +1,27 @@
-//! Short constructors for the decisions, records and errors of the tests of this module.
+//! Short constructors for the decisions, pipelines, outcomes and errors of the tests of this module.
 
 use super::outcome::{Intent, PriorAttempts};
 use super::timing::Settings;
-use crate::api::conditions::Condition;
+use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception,
-    NotAfter, REQUESTED_AT, Reason, Submission, Token,
+    PipelineExecutionId, REQUESTED_AT, Reason, SourceRevision, Submission, SubmissionOutcome, Token, UserTime,
 };
-use crate::codepipeline::{ApprovalRecord, CallError, CompletedApproval, ExecutionIds, Refusal, RetryCause};
+use crate::codepipeline::{CallError, CompletedApproval, ExecutionIds, Refusal, RetryCause};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub mod outcomes;
+pub mod pipeline;
 
-/// The operator's defaults.
+/// The operator's defaults. An attempt has 25 s: 5 s to write its intent, 10 s for the call, and 10 s for the difference between clocks.
 pub const SETTINGS: Settings = Settings {
     aws_timeout: SignedDuration::from_secs(10),
     waiting_limit: SignedDuration::from_hours(7 * 24),
     poll_interval: SignedDuration::from_secs(15),
 };
+
+pub const WEEK: i64 = 7 * 24 * 3600;
 
 pub const SUMMARY: &str = "checked by the release team";
 
@@ -40,15 +43,8 @@ pub fn other_token() -> Token {
 pub fn fresh() -> ApprovalDecision {
     let result = ApprovalResult { status: ApprovalStatus::Approved, summary: SUMMARY.to_owned() };
     let spec = ApprovalDecisionSpec {
-        pipeline_name: "shop".to_owned(),
-        stage_name: "Production".to_owned(),
-        action_name: "Approve".to_owned(),
         token: Some(token()),
-        pipeline_execution_id: None,
-        source_revision: None,
-        result,
-        not_after: None,
-        suspend: false,
+        ..ApprovalDecisionSpec::new("shop".to_owned(), "Production".to_owned(), "Approve".to_owned(), result)
     };
     let mut decision = ApprovalDecision::new("release", spec);
     decision.metadata.namespace = Some("team".to_owned());
@@ -56,6 +52,21 @@ pub fn fresh() -> ApprovalDecision {
     decision.metadata.generation = Some(1);
     decision.metadata.creation_timestamp = Some(Time(at(0)));
     decision
+}
+
+/// As [`fresh`], but it names this execution.
+pub fn by_id(execution: &str) -> ApprovalDecision {
+    fresh().naming_execution(execution)
+}
+
+/// As [`fresh`], but it names the executions with this commit id, in a pipeline with one source.
+pub fn by_revision(revision: &str) -> ApprovalDecision {
+    fresh().naming_revisions(vec![entry(None, Some(revision))])
+}
+
+/// An entry of `sourceRevisions`.
+pub fn entry(action: Option<&str>, revision: Option<&str>) -> SourceRevision {
+    SourceRevision { action_name: action.map(str::to_owned), revision_id: revision.map(str::to_owned) }
 }
 
 /// Changes to a decision.
@@ -76,7 +87,31 @@ pub trait DecisionExt: Sized {
     }
 
     fn not_after(self, time: impl ToString) -> Self {
-        self.with(|decision| decision.spec.not_after = Some(NotAfter(time.to_string())))
+        self.with(|decision| decision.spec.not_after = Some(UserTime(time.to_string())))
+    }
+
+    fn ignoring_responses_before(self, time: impl ToString) -> Self {
+        self.with(|decision| decision.spec.ignore_responses_before = Some(UserTime(time.to_string())))
+    }
+
+    fn naming_token(self, token: Token) -> Self {
+        self.naming_nothing().with(|decision| decision.spec.token = Some(token))
+    }
+
+    fn naming_execution(self, execution: &str) -> Self {
+        let id = PipelineExecutionId(execution.to_owned());
+        self.naming_nothing().with(|decision| decision.spec.pipeline_execution_id = Some(id))
+    }
+
+    fn naming_revisions(self, entries: Vec<SourceRevision>) -> Self {
+        self.naming_nothing().with(|decision| decision.spec.source_revisions = entries)
+    }
+
+    fn naming_nothing(self) -> Self {
+        self.with(|decision| {
+            let spec = &mut decision.spec;
+            (spec.token, spec.pipeline_execution_id, spec.source_revisions) = (None, None, Vec::new());
+        })
     }
 
     /// Deleted, and kept by a finalizer. The API server counts the deletion as a change of the spec.
@@ -105,38 +140,61 @@ pub trait DecisionExt: Sized {
         self.with_status(|status| status.last_handled_requested_at = Some(value.to_owned()))
     }
 
-    /// The operator wrote a Ready condition with this reason at time 0, about the current generation.
+    /// The operator wrote the conditions of this reason at time 0, about the current generation.
     fn with_reason(self, reason: Reason) -> Self {
         self.with(|decision| {
             let generation = decision.metadata.generation;
             let status = decision.status.get_or_insert_default();
             status.observed_generation = generation;
-            status.conditions.push(Condition {
-                r#type: "Ready".to_owned(),
-                status: reason.ready_class().ready(),
+            let condition = |r#type: &str, status| Condition {
+                r#type: r#type.to_owned(),
+                status,
                 observed_generation: generation,
                 last_transition_time: at(0),
                 reason: reason.as_str().to_owned(),
                 message: String::new(),
-            });
+            };
+            let class = reason.ready_class();
+            let secondary = class.secondary_condition().map(|r#type| condition(r#type, ConditionStatus::True));
+            status.conditions = std::iter::once(condition("Ready", class.ready())).chain(secondary).collect();
         })
     }
 
+    /// The last submission of the decision as it is now. Its outcome is what the reason of the status says.
     fn submitted(self, attempts: i64, start: i64, deadline: i64) -> Self {
-        self.with_status(|status| status.submission = Some(submission(attempts, start, deadline)))
+        self.with(|decision| {
+            let outcome = match super::phase::current_reason(decision) {
+                None | Some(Reason::Submitting | Reason::Unconfirmed) => None,
+                Some(Reason::Delivered) => Some(SubmissionOutcome::Accepted),
+                Some(_) => Some(SubmissionOutcome::NotAccepted),
+            };
+            let spec = &decision.spec;
+            let submission = Submission {
+                token: spec.token.clone().unwrap_or_else(token),
+                result: spec.result.clone(),
+                outcome,
+                ..submission(attempts, start, deadline)
+            };
+            decision.status.get_or_insert_default().submission = Some(submission);
+        })
     }
 
     /// The first attempt started at time 0, and its outcome is unknown.
     fn in_doubt(self) -> Self {
-        self.with_reason(Reason::Unconfirmed).submitted(1, 0, 20)
+        self.with_reason(Reason::Unconfirmed).submitted(1, 0, 25)
     }
 
     fn raised(self, exception: Exception) -> Self {
         self.with_status(|status| status.exception = Some(exception))
     }
 
+    /// The operator knows these executions of the request.
     fn with_ids(self, ids: ExecutionIds) -> Self {
         self.with_status(|status| {
+            if let Some(submission) = &mut status.submission {
+                submission.pipeline_execution_id.clone_from(&ids.pipeline);
+                submission.action_execution_id.clone_from(&ids.action);
+            }
             status.pipeline_execution_id = ids.pipeline;
             status.action_execution_id = ids.action;
         })
@@ -149,33 +207,51 @@ impl DecisionExt for ApprovalDecision {
     }
 }
 
+/// A submission of the decision of [`fresh`], whose outcome is unknown.
 pub fn submission(attempts: i64, start: i64, deadline: i64) -> Submission {
-    Submission { attempts, start_time: at(start), deadline: at(deadline), token: token() }
+    let spec = fresh().spec;
+    Submission {
+        account_id: "111122223333".to_owned(),
+        region: "eu-west-1".to_owned(),
+        pipeline_name: spec.pipeline_name,
+        stage_name: spec.stage_name,
+        action_name: spec.action_name,
+        pipeline_execution_id: None,
+        action_execution_id: None,
+        token: token(),
+        result: spec.result,
+        attempts,
+        start_time: at(start),
+        deadline: at(deadline),
+        outcome: None,
+    }
 }
 
 pub fn intent(attempts: i64, start: i64, deadline: i64, prior: PriorAttempts) -> Intent {
-    Intent { submission: submission(attempts, start, deadline), ids: ExecutionIds::default(), prior }
+    Intent { submission: submission(attempts, start, deadline), execution: None, prior }
 }
 
 pub fn ids() -> ExecutionIds {
-    ExecutionIds { pipeline: Some("pipeline-execution".to_owned()), action: Some("action-execution".to_owned()) }
+    ids_of("pipeline-execution", "action-execution")
+}
+
+pub fn ids_of(execution: &str, action: &str) -> ExecutionIds {
+    ExecutionIds { pipeline: Some(execution.to_owned()), action: Some(action.to_owned()) }
 }
 
 /// An approval that received this result then, with our summary.
 pub fn completed_approval(result: impl Into<Option<ApprovalStatus>>, seconds: i64) -> CompletedApproval {
+    let result = result.into();
     CompletedApproval {
-        result: result.into(),
-        summary: Some(SUMMARY.to_owned()),
+        result,
+        summary: result.map(|_| SUMMARY.to_owned()),
         at: Some(at(seconds)),
-        by: Some("arn:aws:iam::111122223333:user/ada".to_owned()),
+        by: result.map(|_| ADA.to_owned()),
         ids: ids(),
     }
 }
 
-/// The history that shows it.
-pub fn completed_record(result: impl Into<Option<ApprovalStatus>>, seconds: i64) -> ApprovalRecord {
-    ApprovalRecord::Completed(completed_approval(result, seconds))
-}
+pub const ADA: &str = "arn:aws:iam::111122223333:user/ada";
 
 pub fn exception(name: &str) -> Exception {
     Exception { r#type: format!("{name}Exception"), message: "message of CodePipeline".to_owned() }

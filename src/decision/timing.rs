@@ -1,17 +1,15 @@
 //! The times that govern a decision: how long an attempt can be in flight, when the next one may start, and when it is too late.
 
+use super::phase::status_is_current;
 use crate::api::time::{earlier, later};
-use crate::api::v1alpha1::{ApprovalDecision, InvalidSpec, Submission, Token};
+use crate::api::v1alpha1::{ApprovalDecision, Submission};
 use crate::backoff;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-pub use crate::codepipeline::HISTORY_LAG;
-
-/// The largest difference between the clocks of operators and of CodePipeline that the operator allows for.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+pub use crate::codepipeline::{CLOCK_SKEW, HISTORY_LAG};
 
 /// The longest time that writing an intent may take. It adds to [`CLOCK_SKEW`] so that recovery never reads history before a
 /// request that left late can be in it.
@@ -37,7 +35,7 @@ pub const UNKNOWN_EXECUTION_GRACE: SignedDuration = SignedDuration::from_secs(60
 pub struct Settings {
     /// The longest time that one call to AWS takes.
     pub aws_timeout: SignedDuration,
-    /// How long after its creation a decision may still be submitted.
+    /// How long a decision without `notAfter` may wait.
     pub waiting_limit: SignedDuration,
     /// The interval between polls of a pipeline, and between reads of an approval's history.
     pub poll_interval: SignedDuration,
@@ -48,7 +46,7 @@ pub struct Settings {
 pub enum Expiry {
     /// The decision's own `notAfter`.
     NotAfter(Timestamp),
-    /// The operator's `--waiting-limit`, counted from the creation of the decision.
+    /// The operator's `--waiting-limit`, counted from [`waiting_since`].
     WaitingLimit(Timestamp),
 }
 
@@ -62,27 +60,48 @@ impl Expiry {
     }
 }
 
-/// The limit that passes first.
-///
-/// # Errors
-/// When `spec.notAfter` is not a time.
-pub fn expiry(decision: &ApprovalDecision, settings: &Settings, now: Timestamp) -> Result<Expiry, InvalidSpec> {
-    let limit = Expiry::WaitingLimit(later(created_at(decision, now), settings.waiting_limit));
-    let Some(not_after) = &decision.spec.not_after else {
-        return Ok(limit);
-    };
-    match not_after.0.parse() {
-        Ok(at) if at < limit.at() => Ok(Expiry::NotAfter(at)),
-        Ok(_) => Ok(limit),
-        Err(_) => Err(InvalidSpec::NotAfter(not_after.0.clone())),
+/// The limit of a decision that is not suspended: its own `notAfter`, which replaces the operator's limit.
+#[must_use]
+pub fn expiry(
+    decision: &ApprovalDecision,
+    not_after: Option<Timestamp>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Expiry {
+    let limit = || Expiry::WaitingLimit(later(waiting_since(decision, now), settings.waiting_limit));
+    not_after.map_or_else(limit, Expiry::NotAfter)
+}
+
+/// What the waiting limit counts from: creation, the last edit, a new value of the annotation, or release from `suspend`. An edit has
+/// no time of its own, so it counts from when the operator saw it.
+#[must_use]
+pub fn waiting_since(decision: &ApprovalDecision, now: Timestamp) -> Timestamp {
+    let status = decision.status.as_ref();
+    let is_new = status.and_then(|status| status.observed_generation).is_none_or(|generation| generation < 0);
+    if is_new || status_is_current(decision) {
+        let written = status.and_then(|status| status.waiting_since);
+        written.map_or_else(|| created_at(decision, now), |written| written.min(now))
+    } else {
+        now
     }
 }
 
-/// A submission whose attempt starts now. After its deadline, its request cannot reach CodePipeline, by any clock.
+/// The times of an attempt that starts now. After its deadline, its request cannot reach CodePipeline, by any clock.
 #[must_use]
-pub fn start_attempt(settings: &Settings, now: Timestamp, attempts: i64, token: &Token) -> Submission {
-    let deadline = later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), CLOCK_SKEW);
-    Submission { attempts, start_time: now, deadline, token: token.clone() }
+pub fn start_attempt(settings: &Settings, now: Timestamp) -> AttemptTimes {
+    AttemptTimes {
+        start_time: now,
+        deadline: later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), CLOCK_SKEW),
+    }
+}
+
+/// The times of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptTimes {
+    /// When it starts.
+    pub start_time: Timestamp,
+    /// When its request can no longer reach CodePipeline.
+    pub deadline: Timestamp,
 }
 
 /// When the request of an attempt must have left, so that it cannot reach CodePipeline after the deadline.
@@ -90,8 +109,8 @@ pub(super) fn send_deadline(settings: &Settings, submission: &Submission) -> Tim
     earlier(earlier(submission.deadline, settings.aws_timeout), CLOCK_SKEW)
 }
 
-/// The submission as it can have been written. Someone forged a time that no attempt can have yet; it would keep the decision waiting and
-/// its spec locked until then. It counts as long past, as an invalid instant does.
+/// The submission as it can have been written. Someone forged a time that no attempt can have yet; it would keep the decision waiting
+/// until then. It counts as long past, as an invalid instant does.
 pub(super) fn ignore_forged_times(submission: Submission, now: Timestamp) -> Submission {
     let latest = later(later(later(now, INTENT_WRITE_TIMEOUT), MAX_AWS_TIMEOUT), CLOCK_SKEW * 2);
     let possible = |time| if time <= latest { time } else { Timestamp::UNIX_EPOCH };

@@ -4,7 +4,7 @@
 //! No label names a decision, because the number of decisions has no limit. `kubectl get apd` lists them by reason.
 
 use crate::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
-use crate::decision::{Settings, current_reason, expiry};
+use crate::decision::{Settings, current_class, current_reason, expiry};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -52,7 +52,7 @@ impl Decisions {
         let reason = current_reason(decision).filter(|_| observed == decision.metadata.generation);
         let label = reason.map_or("Unobserved", Reason::as_str);
         *self.counts.entry(label).or_default() += 1;
-        let is_open = match reason.map(Reason::ready_class) {
+        let is_open = match reason.and_then(|_| current_class(decision)) {
             Some(ReadyClass::Settled | ReadyClass::Suspended) => false,
             Some(ReadyClass::Stalled) => {
                 let newest = self.stalled.entry(label).or_default();
@@ -69,7 +69,8 @@ impl Decisions {
             None => !decision.spec.suspend,
         };
         if is_open {
-            let expiry = expiry(decision, settings, now).ok().map(|expiry| expiry.at());
+            let valid = decision.spec.validate(now).ok();
+            let expiry = valid.map(|valid| expiry(decision, valid.not_after, settings, now).at());
             self.expiry = self.expiry.into_iter().chain(expiry).min();
         }
     }

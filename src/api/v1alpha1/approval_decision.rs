@@ -3,8 +3,10 @@
 //! Field names are those of PutApprovalResult and of CodePipeline's read operations. Every limit is in the schema, so that the API
 //! server refuses invalid values before the operator sees them.
 
-use super::binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
-use crate::api::{conditions::Condition, conditions::integral, conditions::integral_option, time};
+use super::approval_result::ApprovalResult;
+use super::binding::{PipelineExecutionId, SourceRevision, Token};
+use super::submission::{SettledRequest, Submission};
+use crate::api::{conditions::Condition, conditions::integral_option, time};
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
@@ -28,20 +30,9 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
            PutApprovalResult call and writes approvedAt, or the exception that CodePipeline raised, into the status. \
            Deleting a decision never changes the pipeline.",
     validation = Rule::new(
-        "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.conditions) || \
-         !oldSelf.status.conditions.exists(c, c.type == 'Ready' && (c.reason == 'Submitting' || c.reason == 'Unconfirmed'))"
+        "[has(self.spec.token), has(self.spec.pipelineExecutionId), has(self.spec.sourceRevisions)].filter(x, x).size() == 1"
     )
-    .message("spec cannot change while a submission is in flight (the reason of Ready is Submitting or Unconfirmed): \
-              try again after it is settled"),
-    validation = Rule::new(
-        "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.conditions) || \
-         !oldSelf.status.conditions.exists(c, c.type == 'Ready' && c.status == 'True')"
-    )
-    .message("spec cannot change after the decision is settled (Ready is True): create another ApprovalDecision"),
-    validation = Rule::new(
-        "[has(self.spec.token), has(self.spec.pipelineExecutionId), has(self.spec.sourceRevision)].filter(x, x).size() == 1"
-    )
-    .message("spec must have exactly one of token, pipelineExecutionId and sourceRevision: it names the approval request \
+    .message("spec must have exactly one of token, pipelineExecutionId and sourceRevisions: it names the approval request \
               that the decision is for"),
     validation = Rule::new("size(self.metadata.name) <= 230")
         .message("metadata.name must be no longer than 230 characters: the names of its Events start with it"),
@@ -79,57 +70,63 @@ pub struct ApprovalDecisionSpec {
     pub action_name: String,
     /// The token of the approval request. It identifies one request of one execution. GetPipelineState shows it while the
     /// approval is pending, and the notification of the approval action contains it. Exactly one of token,
-    /// pipelineExecutionId and sourceRevision is set.
+    /// pipelineExecutionId and sourceRevisions is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
-    /// The execution whose approval the decision is for. The decision waits until the execution reaches the approval. It
-    /// becomes ExecutionEnded if the execution ends before that.
+    /// The execution whose approval the decision is for. The decision waits until the execution reaches the approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_execution_id: Option<PipelineExecutionId>,
-    /// A source revision of the execution whose approval the decision is for. The decision waits for such an execution. If
-    /// several of them wait for the approval at the same time, nothing is submitted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_revision: Option<SourceRevision>,
+    /// The source revisions of the execution whose approval the decision is for. An execution matches if every one of its source
+    /// revisions is covered by an entry, and every entry covers one: a pipeline with two sources needs both. At least one entry
+    /// has a revisionId. The decision waits for such an execution, and the first response to a request of one uses it up. A
+    /// rollback never matches: name it by pipelineExecutionId.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 10))]
+    #[x_kube(validation = Rule::new("self.exists(entry, has(entry.revisionId))")
+        .message("at least one entry must have a revisionId"))]
+    pub source_revisions: Vec<SourceRevision>,
     /// The result to submit.
     pub result: ApprovalResult,
-    /// Nothing is sent after this time (RFC 3339, such as 2026-01-31T17:00:00Z). The decision then becomes Expired.
+    /// Requests that were completed before this time (RFC 3339) do not count, so that a request can be answered that a retried
+    /// stage opened again. It must not be in the future. It has no effect on a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= timestamp('2000-01-01T00:00:00Z') && self < timestamp('3000-01-01T00:00:00Z')")
         .message("must be an RFC 3339 time in a year from 2000 to 2999, such as 2026-01-31T17:00:00Z"))]
-    pub not_after: Option<NotAfter>,
-    /// Nothing is sent while this is true.
+    pub ignore_responses_before: Option<UserTime>,
+    /// Nothing is sent after this time (RFC 3339, such as 2026-01-31T17:00:00Z). The decision then becomes Expired. It replaces
+    /// the operator's --waiting-limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= timestamp('2000-01-01T00:00:00Z') && self < timestamp('3000-01-01T00:00:00Z')")
+        .message("must be an RFC 3339 time in a year from 2000 to 2999, such as 2026-01-31T17:00:00Z"))]
+    pub not_after: Option<UserTime>,
+    /// Nothing is sent while this is true, and the operator's --waiting-limit does not pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspend: bool,
+    /// What this version of the operator does not know in the object. Such a decision is never acted on.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub unsupported: Option<Unsupported>,
 }
 
-/// The result, as PutApprovalResult accepts it.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
-pub struct ApprovalResult {
-    /// Approved or Rejected.
-    pub status: ApprovalStatus,
-    /// Why, in 0 to 512 characters. CodePipeline shows it beside the action in the pipeline's history. An action may require
-    /// a summary that is not empty.
-    #[schemars(length(max = 512))]
-    pub summary: String,
-}
-
-/// Whether the pipeline may continue.
-#[derive(Clone, Copy, Debug, Deserialize, strum::Display, Eq, Hash, JsonSchema, PartialEq, Serialize)]
-pub enum ApprovalStatus {
-    /// The pipeline continues.
-    Approved,
-    /// The stage fails.
-    Rejected,
+/// What this version of the operator does not know in an object: a newer version wrote its schema.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize)]
+pub enum Unsupported {
+    /// A field of the spec. This is its path.
+    SpecField(String),
+    /// A value in the spec. This is why it cannot be parsed.
+    SpecValue(String),
+    /// The status. This is why it cannot be parsed.
+    Status(String),
 }
 
 /// A time as the user wrote it. The API server admits a `date-time` that is in no calendar, so the operator parses it where it
 /// can report an error.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-pub struct NotAfter(pub String);
+pub struct UserTime(pub String);
 
-impl JsonSchema for NotAfter {
+impl JsonSchema for UserTime {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "NotAfter".into()
+        "UserTime".into()
     }
 
     fn inline_schema() -> bool {
@@ -173,33 +170,25 @@ pub struct ApprovalDecisionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub decided_by: Option<String>,
-    /// The current or last submission. The operator writes it before it sends the request.
+    /// The current or last submission. The operator writes it before it sends the request. Without an outcome it is in doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<Submission>,
+    /// The operator's --waiting-limit counts from here: creation, the last edit, a new value of the annotation
+    /// codepipeline.approvals.dev/requestedAt, or release from suspend.
+    #[serde(default, deserialize_with = "time::lenient_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time::schema")]
+    pub waiting_since: Option<Timestamp>,
+    /// The response that settled the decision last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<SettledRequest>,
+    /// What was in `settled` before another request settled the decision: newest first, up to 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub history: Vec<SettledRequest>,
     /// The last value of the annotation codepipeline.approvals.dev/requestedAt that the operator acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub last_handled_requested_at: Option<String>,
-}
-
-/// A submission: the attempts to call PutApprovalResult for one request.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Submission {
-    /// The number of attempts since the last edit of the decision, including this one.
-    #[serde(deserialize_with = "integral")]
-    #[schemars(range(min = 1))]
-    pub attempts: i64,
-    /// When the attempt started. If the outcome of earlier attempts is not known, when the first of them started.
-    #[serde(deserialize_with = "time::lenient")]
-    #[schemars(schema_with = "time::schema")]
-    pub start_time: Timestamp,
-    /// When the last attempt can no longer reach CodePipeline.
-    #[serde(deserialize_with = "time::lenient")]
-    #[schemars(schema_with = "time::schema")]
-    pub deadline: Timestamp,
-    /// The token in the request.
-    pub token: Token,
 }
 
 /// An exception as CodePipeline raised it.
@@ -213,26 +202,22 @@ pub struct Exception {
     pub message: String,
 }
 
-/// A spec that the operator cannot act on although the API server admitted it.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum InvalidSpec {
-    /// It does not name the request in exactly one way.
-    Binding,
-    /// `spec.notAfter` is not a time. This is what was found.
-    NotAfter(String),
-}
-
 impl ApprovalDecisionSpec {
-    /// How the decision names its request.
-    ///
-    /// # Errors
-    /// When it names none or more than one, which the API server does not admit.
-    pub fn binding(&self) -> Result<Binding<'_>, InvalidSpec> {
-        match (&self.token, &self.pipeline_execution_id, &self.source_revision) {
-            (Some(token), None, None) => Ok(Binding::Token(token)),
-            (None, Some(id), None) => Ok(Binding::Execution(ExecutionBinding::PipelineExecution(id))),
-            (None, None, Some(revision)) => Ok(Binding::Execution(ExecutionBinding::SourceRevision(revision))),
-            _ => Err(InvalidSpec::Binding),
+    /// A spec that does not name its request yet.
+    #[must_use]
+    pub const fn new(pipeline_name: String, stage_name: String, action_name: String, result: ApprovalResult) -> Self {
+        Self {
+            pipeline_name,
+            stage_name,
+            action_name,
+            token: None,
+            pipeline_execution_id: None,
+            source_revisions: Vec::new(),
+            result,
+            ignore_responses_before: None,
+            not_after: None,
+            suspend: false,
+            unsupported: None,
         }
     }
 }

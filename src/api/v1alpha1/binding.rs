@@ -45,18 +45,21 @@ impl fmt::Display for PipelineExecutionId {
     }
 }
 
-/// The revision that a source action of an execution provided.
+/// What an execution must have of one of its sources.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.revisionId) || has(self.actionName)")
+    .message("an entry must have a revisionId, an actionName or both"))]
 pub struct SourceRevision {
-    /// The full revision id, as ListPipelineExecutions shows it: a commit id, an object version or an image digest. The
-    /// comparison is exact.
-    #[schemars(length(min = 1, max = 1500))]
-    pub revision_id: String,
-    /// The source action that provided the revision. Without it, any source action matches.
+    /// The source action. Without it, the entry is about any source action with this revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub action_name: Option<String>,
+    /// The full revision id, as ListPipelineExecutions shows it: a commit id, an object version or an image digest. The
+    /// comparison is exact. Without it, the entry stands for any revision of the source action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1500))]
+    pub revision_id: Option<String>,
 }
 
 /// How a decision names its request.
@@ -73,6 +76,6 @@ pub enum Binding<'a> {
 pub enum ExecutionBinding<'a> {
     /// By its id.
     PipelineExecution(&'a PipelineExecutionId),
-    /// By a source revision.
-    SourceRevision(&'a SourceRevision),
+    /// By its source revisions.
+    SourceRevisions(&'a [SourceRevision]),
 }

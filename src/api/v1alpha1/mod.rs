@@ -1,16 +1,21 @@
 //! Version `v1alpha1`: one file for each kind, and the reasons of their conditions.
 
 mod approval_decision;
+mod approval_result;
 mod binding;
 mod reason;
+mod submission;
+mod valid_spec;
 mod wire_decision;
 
 pub use approval_decision::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception,
-    InvalidSpec, NotAfter, REQUESTED_AT, Submission,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, REQUESTED_AT, Unsupported, UserTime,
 };
+pub use approval_result::{ApprovalResult, ApprovalStatus};
 pub use binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
 pub use reason::{ReadyClass, Reason};
+pub use submission::{SettledRequest, Submission, SubmissionOutcome};
+pub use valid_spec::{InvalidSpec, ValidSpec};
 pub use wire_decision::WireDecision;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -7,17 +7,17 @@ use crate::api::conditions::ConditionStatus;
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 /// The kind of state that a reason belongs to. The conditions follow from it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ReadyClass {
     /// Final, with the result that the decision asked for: Ready is True.
     Settled,
     /// Final until the decision is edited: Ready is False, Stalled is True.
     Stalled,
-    /// Not applied, and retried: Ready is False, Reconciling is True.
+    /// Not applied, and the operator goes on: Ready is False, Reconciling is True.
     Retrying,
-    /// CodePipeline may have received a submission: Ready is Unknown, Reconciling is True, and the spec is locked.
+    /// CodePipeline may have received a submission: Ready is Unknown, Reconciling is True.
     InFlight,
-    /// There is no request to respond to yet: Ready is Unknown, Reconciling is True.
+    /// There is no request to respond to yet, or something holds the result back: Ready is Unknown, Reconciling is True.
     Waiting,
     /// Held back by its owner: Ready is False, and there is no other condition.
     Suspended,
@@ -61,38 +61,41 @@ pub enum Reason {
     InvalidApprovalToken,
     /// The request was completed before this result arrived, and CodePipeline's history shows another result, no response (a
     /// time-out, a cancellation), or nothing that proves which result it was.
-    #[strum(message = "Check the pipeline's history; a retried stage has a new token, which needs a new decision.")]
+    #[strum(
+        message = "Check the pipeline's history; to answer a request that a retried stage opened, set spec.ignoreResponsesBefore."
+    )]
     ApprovalAlreadyCompleted,
-    /// The operator's AWS account and region have no pipeline of this name.
+    /// The operator's AWS account and region have no pipeline of this name. Final if CodePipeline refused a result for it; otherwise
+    /// the operator continues when the pipeline appears.
     #[strum(message = "Correct spec.pipelineName, or the operator's AWS account and region.")]
     PipelineNotFound,
-    /// The pipeline has no stage of this name.
+    /// The pipeline has no stage of this name. Final if CodePipeline refused a result for it; otherwise the operator continues
+    /// when the stage appears.
     #[strum(message = "Correct spec.stageName.")]
     StageNotFound,
-    /// The stage has no approval action of this name.
+    /// The stage has no approval action of this name. Final if CodePipeline refused a result for it; otherwise the operator
+    /// continues when the action appears.
     #[strum(message = "Correct spec.actionName: it must name an approval action of the stage.")]
     ActionNotFound,
-    /// The execution that the decision names ended, was stopped or was superseded before its approval received a response.
-    #[strum(
-        message = "Create a decision for the execution that replaces it; if you retry this execution, set the annotation \
-                       codepipeline.approvals.dev/requestedAt to a new value."
-    )]
+    /// The execution that the decision names ended, was superseded, or went on without this approval before the approval received
+    /// a response. Final unless the execution failed or was stopped: then its stage can be retried, and the operator continues.
+    #[strum(message = "Name another execution, or retry the stage of this one if it can be retried.")]
     ExecutionEnded,
     /// CodePipeline still does not know the execution that the decision names, a minute after the operator first asked.
     #[strum(message = "Correct spec.pipelineExecutionId, or the operator's AWS account and region.")]
     PipelineExecutionNotFound,
-    /// Several executions of the source revision are waiting for this approval, so the decision does not say which one it
-    /// means.
-    #[strum(message = "Name one of the executions with spec.pipelineExecutionId instead of spec.sourceRevision.")]
+    /// Several requests with the source revisions are pending, so the decision does not say which one it means; or one is pending
+    /// whose execution has a source that no entry of spec.sourceRevisions covers.
+    #[strum(
+        message = "Name one execution with spec.pipelineExecutionId, or cover every source in spec.sourceRevisions."
+    )]
     AmbiguousRevision,
-    /// CodePipeline or the operator found a field with an invalid value.
+    /// CodePipeline or the operator found a field with an invalid value, or one that this version of the operator does not know.
     #[strum(message = "Correct the field that the message names.")]
     ValidationFailed,
-    /// `spec.notAfter`, or the operator's `--waiting-limit` counted from the creation of the decision, passed before
+    /// `spec.notAfter` passed, or, without it, the operator's `--waiting-limit` counted from `status.waitingSince`, before
     /// CodePipeline accepted a result. Nothing is sent after that.
-    #[strum(
-        message = "If the result is still wanted, create a new decision with a later spec.notAfter, or without one."
-    )]
+    #[strum(message = "If the result is still wanted, set spec.notAfter to a later time.")]
     Expired,
     /// CodePipeline throttles requests. Nothing was applied, and the operator retries.
     #[strum(message = "No action needed; if this continues, request a higher CodePipeline quota for the account.")]
@@ -112,14 +115,21 @@ pub enum Reason {
     #[strum(message = "Check the network between the operator and CodePipeline, and that the operator's CA bundle \
                        (SSL_CERT_FILE) contains the issuer of the certificate; the operator retries automatically.")]
     ServiceUnavailable,
+    /// The operator's clock, which deadlines and `spec.notAfter` depend on, differs from AWS's by more than 10 s. Nothing was applied,
+    /// and the operator retries.
+    #[strum(message = "Synchronize the clock of the operator's node (NTP); the operator retries automatically.")]
+    ClockSkew,
     /// The approval that the decision names is not pending yet. The message says what the decision waits for.
     #[strum(message = "The operator submits the result automatically when the approval is pending.")]
     Waiting,
-    /// The intent is recorded and the submission is in flight. The spec is locked until it completes.
+    /// Another decision rejects the request that this decision approves. The rejection goes first.
+    #[strum(message = "Delete, suspend or correct one of the two decisions.")]
+    ConflictingDecision,
+    /// The intent is recorded and the submission is in flight. An edit is acted on after that.
     #[strum(message = "Wait: this takes a moment.")]
     Submitting,
-    /// The operator sent a submission and does not know its outcome yet. It reads CodePipeline's history to find out. The spec is
-    /// locked until then.
+    /// The operator sent a submission and does not know its outcome yet. It reads CodePipeline's history to find out. An
+    /// edit is acted on after that.
     #[strum(message = "Wait: the operator settles this automatically once it can read CodePipeline's history.")]
     Unconfirmed,
     /// `spec.suspend` is true: nothing is sent.
@@ -137,7 +147,7 @@ impl Reason {
         self.into()
     }
 
-    /// The kind of state that it belongs to.
+    /// The kind of state that it belongs to, unless its outcome says otherwise.
     #[must_use]
     pub const fn ready_class(self) -> ReadyClass {
         match self {
@@ -152,10 +162,12 @@ impl Reason {
             | Self::AmbiguousRevision
             | Self::ValidationFailed
             | Self::Expired => ReadyClass::Stalled,
-            Self::Throttled | Self::AccessDenied | Self::CredentialsUnavailable | Self::ServiceUnavailable => {
-                ReadyClass::Retrying
-            }
-            Self::Waiting => ReadyClass::Waiting,
+            Self::Throttled
+            | Self::AccessDenied
+            | Self::CredentialsUnavailable
+            | Self::ServiceUnavailable
+            | Self::ClockSkew => ReadyClass::Retrying,
+            Self::Waiting | Self::ConflictingDecision => ReadyClass::Waiting,
             Self::Submitting | Self::Unconfirmed => ReadyClass::InFlight,
             Self::Suspended => ReadyClass::Suspended,
         }

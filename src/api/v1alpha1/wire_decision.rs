@@ -5,11 +5,15 @@
 //! Measured with 2,000 waiting decisions, in one run: without this type the operator uses 14 % more CPU (0.94 instead of 0.82 s
 //! per 1,000 decisions) and 7 % more memory (26.8 instead of 25.1 MiB), and delivers 5 % fewer decisions per second.
 
-use super::approval_decision::{ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, REQUESTED_AT};
+use super::approval_decision::{
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, REQUESTED_AT, Unsupported,
+};
+use super::approval_result::{ApprovalResult, ApprovalStatus};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -54,8 +58,8 @@ impl Serialize for WireDecision {
 #[derive(Deserialize)]
 struct WireInput {
     metadata: Metadata,
-    spec: ApprovalDecisionSpec,
-    status: Option<ApprovalDecisionStatus>,
+    spec: Value,
+    status: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +96,38 @@ impl From<WireInput> for WireDecision {
             annotations: requested_at.map(|value| BTreeMap::from([(REQUESTED_AT.to_owned(), value)])),
             ..ObjectMeta::default()
         };
+        let mut spec = parse_spec(spec);
+        let status = match status.map(ApprovalDecisionStatus::deserialize).transpose() {
+            Ok(status) => status,
+            Err(error) => {
+                spec.unsupported = Some(Unsupported::Status(error.to_string()));
+                None
+            }
+        };
         Self(ApprovalDecision { metadata, spec, status })
+    }
+}
+
+/// Parses a spec. One that a newer version of the schema admitted must not stop the watch for all others.
+fn parse_spec(value: Value) -> ApprovalDecisionSpec {
+    let mut unknown_field = None;
+    let note_field = |path: serde_ignored::Path<'_>| {
+        unknown_field.get_or_insert_with(|| path.to_string());
+    };
+    match serde_ignored::deserialize(&value, note_field) {
+        Ok(spec) => ApprovalDecisionSpec { unsupported: unknown_field.map(Unsupported::SpecField), ..spec },
+        Err(error) => unsupported_spec(&value, error.to_string()),
+    }
+}
+
+/// What can be read of a spec that cannot be parsed. It counts as a rejection of whatever its action asks for, because it may be
+/// one, and nothing is ever sent for it.
+fn unsupported_spec(value: &Value, error: String) -> ApprovalDecisionSpec {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let result = ApprovalResult { status: ApprovalStatus::Rejected, summary: String::new() };
+    ApprovalDecisionSpec {
+        unsupported: Some(Unsupported::SpecValue(error)),
+        ..ApprovalDecisionSpec::new(text("pipelineName"), text("stageName"), text("actionName"), result)
     }
 }
 
@@ -129,7 +164,7 @@ impl Resource for WireDecision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn object() -> Value {
         json!({
@@ -158,6 +193,38 @@ mod tests {
             json!([{ "manager": "kubectl", "fieldsV1": { "f:spec": {} } }]);
         let WireDecision(decision) = serde_json::from_value(object_with_metadata).unwrap();
         assert_eq!(serde_json::to_value(&decision).unwrap(), object());
+    }
+
+    #[test]
+    fn what_a_newer_schema_admits_is_reported_and_never_stops_the_watch() {
+        for (pointer, value, expected) in [
+            ("/spec", json!({ "targetRef": { "name": "production" } }), Unsupported::SpecField("targetRef".to_owned())),
+            ("/spec/result", json!({ "comment": 1 }), Unsupported::SpecField("result.comment".to_owned())),
+        ] {
+            let mut object = object();
+            object.pointer_mut(pointer).unwrap().as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+            let WireDecision(decision) = serde_json::from_value(object).unwrap();
+            assert_eq!(decision.spec.unsupported, Some(expected));
+            assert_eq!(decision.spec.result.status, ApprovalStatus::Approved);
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_parsed_is_reported_beside_the_names() {
+        let mut object = object();
+        object["spec"]["result"]["status"] = json!("Postponed");
+        let WireDecision(decision) = serde_json::from_value(object).unwrap();
+        let Some(Unsupported::SpecValue(error)) = &decision.spec.unsupported else { panic!("{:?}", decision.spec) };
+        assert!(error.contains("Postponed"), "{error}");
+        assert_eq!(decision.spec.pipeline_name, "shop");
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_parsed_is_reported() {
+        let mut object = object();
+        object["status"]["conditions"] = json!([{ "type": "Ready", "status": "Perhaps" }]);
+        let WireDecision(decision) = serde_json::from_value(object).unwrap();
+        assert!(matches!(decision.spec.unsupported, Some(Unsupported::Status(_))), "{:?}", decision.spec);
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! Every message, literally. Each one is a row under its reason, whose remedy ends it.
 
 use super::{
-    ApprovalDecision, Caveat, CompletedApproval, Exception, ExecutionPosition, ExecutionWait, Expiry, InvalidSpec,
-    Message, Missing, Outcome, Token, UnconfirmedCause, Wait,
+    ApprovalDecision, Caveat, CompletedApproval, Exception, ExecutionWait, Expiry, InvalidSpec, Message, Missing,
+    Outcome, PriorAttempts, Token, UnconfirmedCause, Unsupported, Wait,
 };
 use crate::api::conditions::MAX_MESSAGE;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
-use crate::api::v1alpha1::{PipelineExecutionId, Reason, SourceRevision};
+use crate::api::v1alpha1::Reason;
 use crate::codepipeline::{ExecutionEnd, ExecutionIds, Refusal, RetryCause};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition};
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::*;
 
 mod additions;
+mod executions;
 
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
     Message::new(decision, outcome).within(MAX_MESSAGE)
@@ -59,10 +61,16 @@ fn a_result_that_counts() {
                 already_decided(),
                 "The approval had already been approved by arn:aws:iam::111122223333:user/ada at 2026-07-01T12:00:00Z",
             ),
-            (Outcome::AlreadyDecided { record: incomplete, exception: None }, "The approval had already been approved"),
+            (
+                Outcome::AlreadyDecided { record: incomplete, open: None, exception: None },
+                "The approval had already been approved",
+            ),
         ],
     );
 }
+
+const ALREADY_COMPLETED: &str = "Check the pipeline's history; to answer a request that a retried stage opened, set \
+                                 spec.ignoreResponsesBefore.";
 
 #[test]
 fn a_result_that_codepipeline_refused() {
@@ -71,10 +79,9 @@ fn a_result_that_codepipeline_refused() {
         "Name the request that is pending, and set spec.result.summary if the action requires one.",
         [(invalid_token(), "CodePipeline raised InvalidApprovalTokenException: message of CodePipeline")],
     );
-    let no_response = CompletedApproval { result: None, by: None, ..completed_approval(None, 0) };
     check(
         Reason::ApprovalAlreadyCompleted,
-        "Check the pipeline's history; a retried stage has a new token, which needs a new decision.",
+        ALREADY_COMPLETED,
         [
             (
                 rejected_by_others(Some(already_completed())),
@@ -87,7 +94,7 @@ fn a_result_that_codepipeline_refused() {
                  rejected by arn:aws:iam::111122223333:user/ada at 2026-07-01T12:00:00Z",
             ),
             (
-                refused(Refusal::ApprovalAlreadyCompleted, None, Some(no_response)),
+                refused(Refusal::ApprovalAlreadyCompleted, None, Some(completed_approval(None, 0))),
                 "CodePipeline did not accept the result Approved from this decision; the approval had already ended \
                  without a response (it timed out or was canceled) at 2026-07-01T12:00:00Z",
             ),
@@ -102,79 +109,132 @@ fn a_result_that_codepipeline_refused() {
         "Correct spec.pipelineName, or the operator's AWS account and region.",
         [(
             refused(Refusal::PipelineNotFound, Some(exception("PipelineNotFound")), None),
-            "CodePipeline raised PipelineNotFoundException: message of CodePipeline",
+            "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator sent it to account \
+             111122223333, region eu-west-1",
         )],
     );
 }
 
 #[test]
-fn a_request_that_does_not_exist() {
-    let execution = || "4f1a9c2e".to_owned();
+fn an_edit_of_the_result_that_came_too_late() {
+    let delivered = fresh().with_reason(Reason::Delivered).submitted(1, 0, 25).with_ids(ids());
+    let edited = delivered.edited().with_result(Rejected, "no");
+    let refused = |record| refused(Refusal::ApprovalAlreadyCompleted, None, Some(record));
+    let accepted = completed_approval(Approved, 2);
+    let timeless = CompletedApproval { at: None, ..accepted.clone() };
+    let of_others = CompletedApproval { ids: ids_of("other", "request"), ..accepted.clone() };
+    check_for(
+        &edited,
+        Reason::ApprovalAlreadyCompleted,
+        ALREADY_COMPLETED,
+        [
+            (refused(accepted), "Approved was accepted at 2026-07-01T12:00:02Z; the change to Rejected came too late"),
+            (refused(timeless), "Approved was accepted; the change to Rejected came too late"),
+            (
+                refused(of_others),
+                "CodePipeline did not accept the result Rejected from this decision; the approval had already been \
+                 approved by arn:aws:iam::111122223333:user/ada at 2026-07-01T12:00:02Z",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_pipeline_stage_or_approval_that_does_not_exist() {
+    check(
+        Reason::PipelineNotFound,
+        "Correct spec.pipelineName, or the operator's AWS account and region.",
+        [
+            (
+                missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
+                "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator continues when that \
+                 changes",
+            ),
+            (
+                missing(Missing::Pipeline {
+                    exception: exception("PipelineNotFound"),
+                    identity: Some(crate::codepipeline::CallerIdentity {
+                        account_id: "111122223333".into(),
+                        region: "eu-west-1".into(),
+                    }),
+                }),
+                "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator reads account \
+                 111122223333, region eu-west-1; the operator continues when that changes",
+            ),
+        ],
+    );
     check(
         Reason::StageNotFound,
         "Correct spec.stageName.",
-        [(Outcome::Missing(Missing::Stage), "Pipeline shop has no stage \"Production\"")],
+        [(
+            missing(Missing::Stage),
+            "Pipeline shop has no stage \"Production\"; the operator continues when that changes",
+        )],
     );
     check(
         Reason::ActionNotFound,
         "Correct spec.actionName: it must name an approval action of the stage.",
         [
-            (Outcome::Missing(Missing::Action), "Stage Production of pipeline shop has no action \"Approve\""),
             (
-                Outcome::Missing(Missing::NotAnApproval { category: "Build".to_owned() }),
-                "Action Approve of pipeline shop is not an approval: its category is Build",
+                missing(Missing::Action),
+                "Stage Production of pipeline shop has no action \"Approve\"; the operator continues when that changes",
+            ),
+            (
+                missing(Missing::NotAnApproval { category: "Build".to_owned() }),
+                "Action Approve of pipeline shop is not an approval: its category is Build; the operator continues \
+                 when that changes",
             ),
         ],
-    );
-    check(
-        Reason::ExecutionEnded,
-        "Create a decision for the execution that replaces it; if you retry this execution, set the annotation \
-         codepipeline.approvals.dev/requestedAt to a new value.",
-        [(
-            Outcome::ExecutionEnded { execution: execution(), end: ExecutionEnd::Superseded },
-            "Execution 4f1a9c2e ended (Superseded) before its approval received a response",
-        )],
-    );
-    check(
-        Reason::PipelineExecutionNotFound,
-        "Correct spec.pipelineExecutionId, or the operator's AWS account and region.",
-        [(
-            Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
-            "CodePipeline raised PipelineExecutionNotFoundException: message of CodePipeline",
-        )],
-    );
-    check(
-        Reason::AmbiguousRevision,
-        "Name one of the executions with spec.pipelineExecutionId instead of spec.sourceRevision.",
-        [(
-            Outcome::AmbiguousRevision { executions: vec![execution(), "7d20b1c4".to_owned()] },
-            "2 executions of the source revision are waiting for this approval: 4f1a9c2e, 7d20b1c4",
-        )],
     );
 }
 
 #[test]
-fn a_decision_that_is_not_submitted() {
+fn a_decision_that_is_not_valid() {
+    let unsupported = |unsupported| Outcome::Invalid(InvalidSpec::Unsupported(unsupported));
     check(
         Reason::ValidationFailed,
         "Correct the field that the message names.",
         [
             (
                 Outcome::Invalid(InvalidSpec::Binding),
-                "spec must have exactly one of token, pipelineExecutionId and sourceRevision",
+                "spec must have exactly one of token, pipelineExecutionId and sourceRevisions",
             ),
             (
-                Outcome::Invalid(InvalidSpec::NotAfter("2026-02-30T00:00:00Z".to_owned())),
+                Outcome::Invalid(InvalidSpec::NotATime { field: "notAfter", found: "2026-02-30T00:00:00Z".to_owned() }),
                 "spec.notAfter is \"2026-02-30T00:00:00Z\", which is not a time: use RFC 3339, such as \
                  2026-01-31T17:00:00Z",
             ),
+            (
+                Outcome::Invalid(InvalidSpec::FutureTime(at(60))),
+                "spec.ignoreResponsesBefore is 2026-07-01T12:01:00Z, which is in the future: it must be a time in the \
+                 past",
+            ),
+            (
+                unsupported(Unsupported::SpecField("targetRef".to_owned())),
+                "spec.targetRef is a field that this version of the operator does not know: upgrade the operator, or \
+                 remove it",
+            ),
+            (
+                unsupported(Unsupported::SpecValue("unknown variant `Postponed`".to_owned())),
+                "spec has a value (unknown variant `Postponed`) that this version of the operator does not know: \
+                 upgrade the operator, or remove it",
+            ),
+            (
+                unsupported(Unsupported::Status("unknown variant `Perhaps`".to_owned())),
+                "status has a value (unknown variant `Perhaps`) that this version of the operator does not know: \
+                 upgrade the operator, or remove it",
+            ),
         ],
     );
+}
+
+#[test]
+fn a_decision_that_is_not_submitted() {
     let not_after = || Expiry::NotAfter(at(60));
     let detail = || "AccessDeniedException: not allowed".to_owned();
     check(
         Reason::Expired,
-        "If the result is still wanted, create a new decision with a later spec.notAfter, or without one.",
+        "If the result is still wanted, set spec.notAfter to a later time.",
         [
             (
                 expired(not_after(), None),
@@ -183,8 +243,8 @@ fn a_decision_that_is_not_submitted() {
             ),
             (
                 expired(Expiry::WaitingLimit(at(60)), None),
-                "The operator's waiting limit, counted from the creation of the decision, passed at \
-                 2026-07-01T12:01:00Z before CodePipeline accepted a result; nothing more is sent",
+                "The operator's waiting limit, counted from status.waitingSince, passed at 2026-07-01T12:01:00Z before \
+                 CodePipeline accepted a result; nothing more is sent",
             ),
             (
                 expired(not_after(), Some(Caveat::HistoryUnreadable(detail()))),
@@ -196,11 +256,6 @@ fn a_decision_that_is_not_submitted() {
                 expired(not_after(), Some(Caveat::BeyondHistory)),
                 "spec.notAfter (2026-07-01T12:01:00Z) passed; nothing more is sent, but an earlier result may have \
                  been accepted: the part of CodePipeline's history that the operator reads does not show the approval",
-            ),
-            (
-                expired(not_after(), Some(Caveat::NoTraceOfAttempt)),
-                "spec.notAfter (2026-07-01T12:01:00Z) passed; nothing more is sent, but an earlier result may have \
-                 been accepted: an attempt was sent, and CodePipeline's history shows no trace of it",
             ),
             (
                 expired(not_after(), Some(Caveat::OutcomeNotInHistory { execution: "4f1a9c2e".to_owned() })),
@@ -217,114 +272,77 @@ fn a_decision_that_is_not_submitted() {
     check(
         Reason::Suspended,
         "Set spec.suspend to false to submit the result.",
-        [(Outcome::Suspended, "The result Approved is held back because spec.suspend is true")],
+        [(suspended(), "The result Approved is held back because spec.suspend is true")],
     );
-}
-
-const WAITING: &str = "The operator submits the result automatically when the approval is pending.";
-
-#[test]
-fn a_decision_that_waits() {
-    let execution = || "4f1a9c2e".to_owned();
-    let at_position = |position| waiting_for(ExecutionWait::Execution { execution: execution(), position });
-    let stage = || "Build".to_owned();
-    let later = |end| waiting_for(ExecutionWait::LaterExecution { execution: execution(), end });
     check(
-        Reason::Waiting,
-        WAITING,
+        Reason::ConflictingDecision,
+        "Delete, suspend or correct one of the two decisions.",
         [
             (
-                waiting_for(ExecutionWait::UnknownExecution),
-                "CodePipeline does not know this execution of pipeline shop yet; it may be too new to be visible",
+                conflicting(Some("stop")),
+                "Decision stop of this namespace rejects the request that this decision approves; a rejection goes \
+                 first",
             ),
             (
-                at_position(ExecutionPosition::InStage { stage: stage(), status: "InProgress".to_owned() }),
-                "Execution 4f1a9c2e is in stage Build (InProgress)",
-            ),
-            (
-                at_position(ExecutionPosition::AtApproval),
-                "Execution 4f1a9c2e has reached the approval, but its token is not visible yet",
-            ),
-            (
-                at_position(ExecutionPosition::PastApproval),
-                "Execution 4f1a9c2e ended, and CodePipeline's history does not show the outcome of its approval yet",
-            ),
-            (
-                at_position(ExecutionPosition::BeyondHistory),
-                "Could not read the whole history of execution 4f1a9c2e; to respond to its approval, set spec.token",
-            ),
-            (at_position(ExecutionPosition::InProgress), "Execution 4f1a9c2e is in progress"),
-            (
-                later(ExecutionEnd::Failed),
-                "Execution 4f1a9c2e ended (Failed) before its approval received a response; waiting for a later \
-                 execution of this revision",
-            ),
-            (
-                waiting_for(ExecutionWait::Several(vec![execution(), "7d20b1c4".to_owned()])),
-                "2 executions of the source revision seem to be waiting for this approval (4f1a9c2e, 7d20b1c4); \
-                 CodePipeline's history will confirm this within a minute",
-            ),
-            (
-                waiting(Wait::RequestRefused),
-                "CodePipeline refused the result for the request that was pending; the operator reads the pipeline \
-                 again",
-            ),
-            (
-                waiting(Wait::ReadablePipeline { detail: "the connection broke".to_owned(), since: at(0) }),
-                "Could not read the pipeline at 2026-07-01T12:00:00Z (the connection broke); retrying",
+                conflicting(None),
+                "A decision in another namespace rejects the request that this decision approves; a rejection goes \
+                 first",
             ),
         ],
     );
-    let by_revision = |action: Option<&str>| {
-        fresh().with(|decision| {
-            let action_name = action.map(str::to_owned);
-            decision.spec.token = None;
-            decision.spec.source_revision = Some(SourceRevision { revision_id: "9b1f6d3".to_owned(), action_name });
-        })
-    };
-    let no_execution = || waiting_for(ExecutionWait::NoExecution { newest: Vec::new() });
-    for (action, of_action) in [(None, ""), (Some("Source"), " of source action Source")] {
-        let expected = format!("No execution of pipeline shop has the source revision 9b1f6d3{of_action} yet");
-        check_for(&by_revision(action), Reason::Waiting, WAITING, [(no_execution(), expected.as_str())]);
-    }
 }
 
 #[test]
 fn a_submission_in_flight() {
-    let detail = || "the connection broke".to_owned();
     check(
         Reason::Submitting,
         "Wait: this takes a moment.",
         [(submitting(), "Attempt 1 to submit Approved is in flight")],
     );
+}
+
+const UNCONFIRMED: &str = "Wait: the operator settles this automatically once it can read CodePipeline's history.";
+
+#[test]
+fn a_submission_whose_outcome_is_unknown() {
+    let detail = || "the connection broke".to_owned();
+    let since = "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved";
+    for (cause, why) in [
+        (UnconfirmedCause::ResponseLost(detail()), "the response was lost (the connection broke)"),
+        (
+            UnconfirmedCause::HistoryUnreadable(detail()),
+            "CodePipeline's history could not be read (the connection broke)",
+        ),
+        (UnconfirmedCause::NotInHistory, "CodePipeline's history does not show it yet"),
+        (UnconfirmedCause::RetryFailed(detail()), "the next attempt failed (the connection broke)"),
+        (UnconfirmedCause::PipelineNotFound, "the pipeline does not exist now"),
+        (
+            UnconfirmedCause::OtherAccount,
+            "it was sent to account 111122223333, region eu-west-1, and the operator now has credentials for another \
+             account or region",
+        ),
+        (
+            UnconfirmedCause::NoTrace,
+            "CodePipeline's history shows no trace of it, and the decision does not allow the operator to send it \
+             again now",
+        ),
+    ] {
+        check(Reason::Unconfirmed, UNCONFIRMED, [(unconfirmed(cause), &format!("{since}: {why}"))]);
+    }
+    let refused = |prior| unexplained(UnconfirmedCause::NotInHistory, already_completed(), prior);
     check(
         Reason::Unconfirmed,
-        "Wait: the operator settles this automatically once it can read CodePipeline's history.",
+        UNCONFIRMED,
         [
             (
-                unconfirmed(UnconfirmedCause::ResponseLost(detail()), None),
-                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved: the response \
-                 was lost (the connection broke)",
+                refused(PriorAttempts::NotApplied),
+                "CodePipeline raised ApprovalAlreadyCompletedException: message of CodePipeline; the operator reads \
+                 how the request was completed: CodePipeline's history does not show it yet",
             ),
             (
-                unconfirmed(UnconfirmedCause::HistoryUnreadable(detail()), None),
-                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved: \
-                 CodePipeline's history could not be read (the connection broke)",
-            ),
-            (
-                unconfirmed(UnconfirmedCause::NotInHistory, None),
-                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved: \
-                 CodePipeline's history does not show it yet",
-            ),
-            (
-                unconfirmed(UnconfirmedCause::RetryFailed(detail()), None),
-                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved: the next \
-                 attempt failed (the connection broke)",
-            ),
-            (
-                unconfirmed(UnconfirmedCause::HistoryUnreadable(detail()), Some(already_completed())),
-                "CodePipeline says that the approval is already completed; its outcome has been unknown since \
-                 2026-07-01T12:00:00Z: CodePipeline's history could not be read (the connection broke)",
+                refused(PriorAttempts::InDoubt),
+                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved; the last \
+                 attempt was refused (ApprovalAlreadyCompletedException): CodePipeline's history does not show it yet",
             ),
         ],
     );
@@ -351,6 +369,10 @@ fn a_retry() {
             "Check the network between the operator and CodePipeline, and that the operator's CA bundle \
              (SSL_CERT_FILE) contains the issuer of the certificate; the operator retries automatically.",
         ),
+        (
+            RetryCause::ClockSkew,
+            "Synchronize the clock of the operator's node (NTP); the operator retries automatically.",
+        ),
     ] {
         let rows = [
             (retrying(cause), "Attempt 2 to submit Approved failed and was not applied (not now)"),
@@ -361,35 +383,4 @@ fn a_retry() {
         ];
         check(cause.into(), remedy, rows);
     }
-}
-
-#[test]
-fn a_message_has_one_sentence_for_what_happened_and_one_for_what_to_do_and_no_token() {
-    let decision = fresh().in_doubt();
-    for outcome in outcomes() {
-        let message = message(&decision, &outcome);
-        let (what_happened, remedy) = message.split_once(". ").expect("two sentences");
-        assert_eq!(remedy, outcome.reason().remedy());
-        assert!(what_happened.len() > 20 && !what_happened.ends_with('.'), "{message}");
-        assert!(!remedy.is_empty() && remedy.ends_with('.') && !remedy.contains(". "), "{message}");
-        assert!(!message.contains(&token().0), "{message}");
-        assert!(!format!("{outcome:?}").contains(&token().0), "{outcome:?}");
-    }
-}
-
-#[test]
-fn a_token_that_codepipeline_quotes_is_hidden() {
-    let quoting = |token: Token| {
-        let exception = Exception { message: format!("the token {} is invalid.", token.0), ..exception("Validation") };
-        refused(Refusal::ValidationFailed, Some(exception), None)
-    };
-    let expected = "CodePipeline raised ValidationException: the token … is invalid. Correct the field that the message \
-                    names.";
-    assert_eq!(message(&fresh(), &quoting(token())), expected, "the token of the spec");
-    let by_id = fresh().in_doubt().with_ids(ExecutionIds { pipeline: Some("4f1a9c2e".to_owned()), action: None });
-    let by_id = by_id.with(|decision| {
-        decision.spec.token = None;
-        decision.spec.pipeline_execution_id = Some(PipelineExecutionId("4f1a9c2e".to_owned()));
-    });
-    assert_eq!(message(&by_id, &quoting(token())), expected, "the token of the submission");
 }

@@ -2,14 +2,16 @@
 //! the decision.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalStatus::Approved, PipelineExecutionId, REQUESTED_AT};
-use crate::codepipeline::{ApprovalRecord, ExecutionStatus, Refusal, RetryCause};
+use crate::api::v1alpha1::{ApprovalStatus::Approved, ApprovalStatus::Rejected, REQUESTED_AT};
+use crate::codepipeline::{ExecutionSelector, Refusal, RetryCause};
+use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::status::status;
+use crate::decision::test_fixtures::pipeline::*;
 use crate::decision::test_fixtures::*;
 
+mod edits;
 mod pipeline;
-
-const WEEK: i64 = 7 * 24 * 3600;
+mod writes;
 
 /// A reconcile, the time, and the status that the last write carried.
 struct Driver {
@@ -26,16 +28,23 @@ impl Driver {
     /// The next effect, in a few words.
     fn next(&mut self) -> String {
         match self.reconciliation.next(&SETTINGS, at(self.seconds)) {
-            Effect::ReadPipeline(WakeCondition::Any) => "read any poll".to_owned(),
-            Effect::ReadPipeline(WakeCondition::NewerThan { known, recheck_at }) => {
-                let recheck = recheck_at.map(|time| format!(", or one of {} s", since_creation(time)));
-                let known = since_creation(known.started_at);
-                format!("read a poll newer than that of {known} s{}", recheck.unwrap_or_default())
+            Effect::ReadPipeline { pipeline, query, condition } => {
+                let what = match query.executions {
+                    ExecutionSelector::PipelineExecution(id) => format!("execution {id}"),
+                    ExecutionSelector::SourceRevisions(_) => "the revisions".to_owned(),
+                    ExecutionSelector::Request { .. } => "the request".to_owned(),
+                };
+                let poll = match condition {
+                    WakeCondition::Any => "any poll".to_owned(),
+                    WakeCondition::NewerThan { known, recheck_at } => {
+                        let recheck = recheck_at.map(|time| format!(", or one of {} s", since_creation(time)));
+                        let known = since_creation(known.started_at);
+                        format!("a poll newer than that of {known} s{}", recheck.unwrap_or_default())
+                    }
+                };
+                format!("read {poll} for {what} of {pipeline}")
             }
-            Effect::ReadRecord { token, ids } => {
-                assert_eq!(token, self::token());
-                format!("read the history of {}", ids.action.unwrap_or_else(|| "the token".to_owned()))
-            }
+            Effect::ListRejections => "list rejections".to_owned(),
             Effect::EnsureCredentials => "ensure credentials".to_owned(),
             Effect::RecordIntent(status) => {
                 let attempts = status.submission.as_ref().map(|submission| submission.attempts);
@@ -43,8 +52,10 @@ impl Driver {
                 self.status = Some(status);
                 format!("record the intent of attempt {}", attempts.expect("a submission"))
             }
-            Effect::Send { token, send_deadline } => {
-                assert_eq!(token, self::token());
+            Effect::Send { submission, send_deadline } => {
+                let recorded = self.reconciliation.decision().status.as_ref();
+                assert_eq!(Some(&*submission), recorded.and_then(|status| status.submission.as_ref()));
+                assert_eq!((submission.account_id.as_str(), submission.region.as_str()), ("111122223333", "eu-west-1"));
                 format!("send before {} s", since_creation(send_deadline))
             }
             Effect::WriteStatus(status) => {
@@ -72,17 +83,32 @@ impl Driver {
         effects
     }
 
+    /// The next effect lists the rejections, and there are these.
+    fn rejections(&mut self, rejections: Vec<Rejection>) {
+        assert_eq!(self.next(), "list rejections");
+        self.reconciliation.on_rejections(Rejections::Listed(rejections));
+    }
+
+    /// The next effects list the rejections, of which there are none, and ensure that there are credentials.
+    fn prepare(&mut self) {
+        self.rejections(Vec::new());
+        assert_eq!(self.next(), "ensure credentials");
+        self.credentials();
+    }
+
     fn credentials(&mut self) {
-        self.reconciliation.on_credentials(Ok(()));
+        let (account_id, region) = ("111122223333".to_owned(), "eu-west-1".to_owned());
+        self.reconciliation.on_credentials(Ok(CallerIdentity { account_id, region }));
     }
 
     fn response(&mut self, response: Result<Option<Timestamp>, CallError>) {
         self.reconciliation.on_response(response);
     }
 
-    fn record(&mut self, record: ApprovalRecord) {
-        let started_at = at(self.seconds);
-        self.reconciliation.on_record(RecordObservation { started_at, result: Ok(record) });
+    /// The newest poll started this second.
+    fn polled(&mut self, pipeline: &TestPipeline) {
+        let poll = pipeline.poll_at(self.seconds, self.reconciliation.decision());
+        self.reconciliation.on_snapshot(Some(poll));
     }
 
     /// The object with the status of the last write.
@@ -118,13 +144,15 @@ fn reason(status: &ApprovalDecisionStatus) -> String {
 /// A decision with a token, whose request was sent at second 5 under the intent of its first attempt.
 fn sent() -> Driver {
     let mut driver = reconcile(fresh(), 5);
-    assert_eq!(driver.next(), "ensure credentials");
-    driver.credentials();
+    driver.prepare();
     assert_eq!(driver.next(), "record the intent of attempt 1");
     driver.written();
+    driver.rejections(Vec::new());
     assert_eq!(driver.next(), "send before 10 s");
     driver
 }
+
+const READ_REQUEST: &str = "read any poll for the request of shop";
 
 #[test]
 fn a_decision_with_a_token_is_delivered() {
@@ -143,31 +171,33 @@ fn a_decision_with_a_token_is_delivered() {
 #[test]
 fn an_effect_whose_result_is_not_reported_is_repeated_unless_it_is_the_request() {
     let mut driver = reconcile(fresh(), 5);
+    assert_eq!((driver.next().as_str(), driver.next().as_str()), ("list rejections", "list rejections"));
+    driver.rejections(Vec::new());
     assert_eq!((driver.next().as_str(), driver.next().as_str()), ("ensure credentials", "ensure credentials"));
     driver.credentials();
     let intent = "record the intent of attempt 1";
     assert_eq!((driver.next().as_str(), driver.next().as_str()), (intent, intent));
     driver.written();
+    driver.rejections(Vec::new());
     assert_eq!(driver.next(), "send before 10 s");
     for _ in 0..10 {
         assert_eq!(driver.next(), "write Unconfirmed");
     }
     driver.written();
-    assert_eq!(driver.rest(), ["announce Unconfirmed", "finish until 25 s"]);
+    assert_eq!(driver.rest(), ["announce Unconfirmed", "finish until 30 s"]);
     let message = &driver.reconciliation.decision().status.as_ref().expect("a status").conditions[0].message;
     assert!(message.contains("the response was lost (the response was not reported)"), "{message}");
     // The next reconcile does not send anything before the history was read.
-    let mut driver = reconcile(driver.reconciliation.decision().clone(), 24);
-    assert_eq!(driver.rest(), ["finish until 25 s"]);
-    let mut driver = reconcile(driver.reconciliation.decision().clone(), 25);
-    assert_eq!(driver.next(), "read the history of the token");
-    assert_eq!(driver.next(), "read the history of the token");
-    driver.record(ApprovalRecord::Pending(ids()));
-    assert_eq!(driver.next(), "ensure credentials");
-    driver.credentials();
+    let mut driver = reconcile(driver.reconciliation.decision().clone(), 29);
+    assert_eq!(driver.rest(), ["finish until 30 s"]);
+    let mut driver = reconcile(driver.reconciliation.decision().clone(), 30);
+    assert_eq!((driver.next().as_str(), driver.next().as_str()), (READ_REQUEST, READ_REQUEST));
+    driver.polled(&pending_request());
+    driver.prepare();
     assert_eq!(driver.next(), "record the intent of attempt 2");
     driver.written();
-    assert_eq!(driver.next(), "send before 30 s");
+    driver.rejections(Vec::new());
+    assert_eq!(driver.next(), "send before 35 s");
 }
 
 #[test]
@@ -176,10 +206,10 @@ fn a_lost_response_is_settled_by_the_history() {
     driver.response(Err(indeterminate()));
     assert_eq!(driver.next(), "write Unconfirmed");
     driver.written();
-    assert_eq!(driver.rest(), ["announce Unconfirmed", "finish until 25 s"]);
-    let mut driver = reconcile(driver.reconciliation.decision().clone(), 25);
-    assert_eq!(driver.next(), "read the history of the token");
-    driver.record(completed_record(Approved, 6));
+    assert_eq!(driver.rest(), ["announce Unconfirmed", "finish until 30 s"]);
+    let mut driver = reconcile(driver.reconciliation.decision().clone(), 30);
+    assert_eq!(driver.next(), READ_REQUEST);
+    driver.polled(&completed_request(&completed_approval(Approved, 6)));
     assert_eq!(driver.next(), "write Delivered");
     driver.written();
     assert_eq!(driver.rest(), ["announce Delivered", "finish"]);
@@ -187,8 +217,24 @@ fn a_lost_response_is_settled_by_the_history() {
 }
 
 #[test]
+fn a_refused_token_is_explained_by_the_history() {
+    let mut driver = sent();
+    driver.response(Err(refusal(Refusal::ApprovalAlreadyCompleted)));
+    assert_eq!(driver.next(), "write Unconfirmed");
+    driver.written();
+    assert_eq!(driver.rest(), ["announce Unconfirmed", "finish until 5 s"]);
+    let mut driver = reconcile(driver.reconciliation.decision().clone(), 6);
+    assert_eq!(driver.next(), READ_REQUEST);
+    driver.polled(&completed_request(&completed_approval(Approved, -900)));
+    assert_eq!(driver.next(), "write AlreadyDecided");
+    driver.written();
+    assert_eq!(driver.rest(), ["announce AlreadyDecided", "finish"]);
+}
+
+#[test]
 fn without_credentials_no_intent_is_recorded() {
     let mut driver = reconcile(fresh(), 5);
+    driver.rejections(Vec::new());
     assert_eq!(driver.next(), "ensure credentials");
     driver.reconciliation.on_credentials(Err(not_applied(RetryCause::CredentialsUnavailable)));
     assert_eq!(driver.next(), "write CredentialsUnavailable");
@@ -198,107 +244,60 @@ fn without_credentials_no_intent_is_recorded() {
     assert!(matches!(driver.reconciliation.stage(), Stage::Finish(Requeue::At(time)) if at(6) <= *time), "{effects:?}");
     assert_eq!(effects.len(), 2, "{effects:?}");
     // After doubt, the doubt remains.
-    let mut driver = reconcile(fresh().in_doubt(), 20);
-    assert_eq!(driver.next(), "read the history of the token");
-    driver.record(ApprovalRecord::Pending(ids()));
+    let mut driver = reconcile(fresh().in_doubt(), 25);
+    assert_eq!(driver.next(), READ_REQUEST);
+    driver.polled(&pending_request());
+    driver.rejections(Vec::new());
     assert_eq!(driver.next(), "ensure credentials");
     driver.reconciliation.on_credentials(Err(not_applied(RetryCause::CredentialsUnavailable)));
-    assert!(driver.reconciliation.observed().record.is_none());
+    assert!(driver.reconciliation.observed().pipeline.is_none());
     assert_eq!(driver.next(), "write Unconfirmed");
 }
 
 #[test]
-fn a_conflict_on_the_intent_starts_over_from_the_live_object() {
-    let intended = || {
-        let mut driver = reconcile(fresh(), 5);
-        driver.next();
-        driver.credentials();
-        assert_eq!(driver.next(), "record the intent of attempt 1");
-        driver
+fn a_rejection_of_the_same_request_goes_first() {
+    let rejection = || {
+        let (namespace, name) = ("team".to_owned(), "stop".to_owned());
+        Rejection { namespace, name, requests: RejectedRequests::Token(token()), not_after: None }
     };
-    let mut driver = intended();
-    driver.conflict(fresh().edited().suspended());
-    assert_eq!(driver.next(), "write Suspended");
+    let held = ["announce ConflictingDecision", READ_REQUEST];
+    let mut driver = reconcile(fresh(), 5);
+    driver.rejections(vec![rejection()]);
+    assert_eq!(driver.next(), "write ConflictingDecision");
     driver.written();
-    assert_eq!(driver.rest(), ["announce Suspended", "finish"]);
-    let mut driver = intended();
-    driver.conflict(fresh().edited());
-    assert_eq!(driver.next(), "ensure credentials", "an edit that still allows it: the intent is recorded over it");
-    let mut driver = intended();
-    driver.conflict(fresh().with_reason(Reason::Submitting).submitted(1, 4, 24));
-    assert_eq!(driver.rest(), ["finish until 24 s"], "another replica has recorded an intent");
+    assert_eq!([driver.next(), driver.next()], held);
+    driver.reconciliation.on_snapshot(None);
+    assert_eq!(driver.next(), format!("finish until a change or {WEEK} s"));
+    // It was created while the intent was recorded.
+    let mut driver = reconcile(fresh(), 5);
+    driver.prepare();
+    assert_eq!(driver.next(), "record the intent of attempt 1");
+    driver.written();
+    driver.rejections(vec![rejection()]);
+    assert_eq!(driver.next(), "write ConflictingDecision");
+    driver.written();
+    assert_eq!([driver.next(), driver.next()], held);
+    // A rejection does not wait for others.
+    let mut driver = reconcile(fresh().with_result(Rejected, SUMMARY), 5);
+    assert_eq!(driver.next(), "ensure credentials");
 }
 
 #[test]
-fn a_conflict_on_an_unrecorded_outcome_writes_it_over_the_live_object() {
-    let mut driver = sent();
-    driver.response(Ok(Some(at(6))));
-    assert_eq!(driver.next(), "write Delivered");
-    let labels = [("team".to_owned(), "payments".to_owned())];
-    let live = driver.reconciliation.decision().clone();
-    driver.conflict(live.with(|decision| decision.metadata.labels = Some(labels.into())));
-    assert_eq!(driver.next(), "write Delivered");
-    driver.written();
-    assert_eq!(driver.rest(), ["announce Delivered", "finish"]);
-    assert!(driver.reconciliation.decision().metadata.labels.is_some());
-}
-
-#[test]
-fn a_conflict_with_what_a_successor_found_out_drops_the_outcome() {
-    let mut driver = sent();
-    let live = driver.reconciliation.decision().clone();
-    driver.response(Err(indeterminate()));
-    assert_eq!(driver.next(), "write Unconfirmed");
-    let found = Outcome::Delivered { approved_at: Some(at(6)), record: Some(completed_approval(Approved, 6)) };
-    driver.conflict(live.with(|decision| decision.status = Some(status(decision, &found, at(30)))));
+fn a_decision_waits_until_all_decisions_are_listed() {
+    let mut driver = reconcile(fresh(), 5);
+    assert_eq!(driver.next(), "list rejections");
+    driver.reconciliation.on_rejections(Rejections::NotListed);
     assert_eq!(driver.rest(), ["finish"]);
 }
 
 #[test]
-fn a_failed_write_is_retried_only_if_it_carries_the_outcome_of_a_request() {
-    let mut suspended = reconcile(fresh().suspended(), 5);
-    assert_eq!(suspended.next(), "write Suspended");
-    assert_eq!(suspended.reconciliation.on_write_failed(), None);
-    let mut driver = reconcile(fresh(), 5);
-    driver.next();
-    driver.credentials();
-    assert_eq!(driver.next(), "record the intent of attempt 1");
-    assert_eq!(driver.reconciliation.on_write_failed(), None);
-    let mut driver = sent();
-    driver.response(Ok(Some(at(6))));
-    for delay in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
-        assert_eq!(driver.next(), "write Delivered");
-        assert_eq!(driver.reconciliation.on_write_failed(), Some(Duration::from_millis(delay)));
-    }
-    assert_eq!(driver.next(), "write Delivered");
-    driver.written();
-    assert_eq!(driver.rest(), ["announce Delivered", "finish"]);
-}
-
-#[test]
-fn an_outcome_that_is_in_the_status_already_is_not_written_again() {
-    let outcome = |decision: &ApprovalDecision| status(decision, &Outcome::Suspended, at(4));
-    let suspended = fresh().suspended().with(|decision| decision.status = Some(outcome(decision)));
-    assert_eq!(reconcile(suspended, 5).rest(), ["finish"]);
-    // The write landed, and its response was lost: the changed reason is announced once.
-    let mut driver = sent();
-    driver.response(Ok(Some(at(6))));
-    assert_eq!(driver.next(), "write Delivered");
-    let written = driver.written_object();
-    assert!(driver.reconciliation.on_write_failed().is_some());
-    assert_eq!(driver.next(), "write Delivered");
-    driver.conflict(written);
-    assert_eq!(driver.rest(), ["announce Delivered", "finish"]);
-}
-
-#[test]
 fn a_reason_that_does_not_change_is_not_announced() {
-    let throttled = fresh().with_reason(Reason::Throttled).submitted(1, 0, 20);
+    let throttled = fresh().with_reason(Reason::Throttled).submitted(1, 0, 25);
     let mut driver = reconcile(throttled, 100);
-    driver.next();
-    driver.credentials();
+    driver.prepare();
     assert_eq!(driver.next(), "record the intent of attempt 2");
     driver.written();
+    driver.rejections(Vec::new());
     assert_eq!(driver.next(), "send before 105 s");
     driver.response(Err(not_applied(RetryCause::Throttled)));
     assert_eq!(driver.next(), "write Throttled");
@@ -307,48 +306,22 @@ fn a_reason_that_does_not_change_is_not_announced() {
 }
 
 #[test]
-fn an_object_that_is_gone_ends_the_reconcile() {
-    let mut driver = reconcile(fresh(), 5);
-    driver.next();
-    driver.credentials();
-    assert_eq!(driver.next(), "record the intent of attempt 1");
-    driver.gone();
-    assert_eq!(driver.rest(), ["finish"]);
-    let mut driver = sent();
-    driver.response(Ok(None));
-    assert_eq!(driver.next(), "write Delivered");
-    driver.gone();
-    assert_eq!(driver.rest(), ["finish"]);
-}
-
-#[test]
-fn an_annotation_that_arrives_during_a_submission_restarts_the_decision_at_once() {
-    let mut driver = sent();
-    driver.response(Err(refusal(Refusal::InvalidApprovalToken)));
-    assert_eq!(driver.next(), "write InvalidApprovalToken");
-    let written = driver.written_object().annotated("now");
-    assert!(written.metadata.annotations.as_ref().is_some_and(|known| known.contains_key(REQUESTED_AT)));
-    driver.reconciliation.on_written(WriteResult::Written(Box::new(written)), at(7));
-    assert_eq!(driver.next(), "announce InvalidApprovalToken");
-    assert_eq!(driver.next(), "ensure credentials");
-}
-
-#[test]
 fn observations_are_dropped_once_an_intent_is_recorded_and_once_a_request_is_sent() {
-    let mut driver = reconcile(fresh().in_doubt().with_ids(ids()), 20);
-    assert_eq!(driver.next(), "read the history of action-execution");
-    driver.record(ApprovalRecord::Pending(ids()));
-    assert_eq!(driver.next(), "ensure credentials");
-    driver.credentials();
+    let mut driver = reconcile(fresh().in_doubt().with_ids(ids()), 25);
+    assert_eq!(driver.next(), READ_REQUEST);
+    driver.polled(&pending_request());
+    driver.prepare();
     assert_eq!(driver.next(), "record the intent of attempt 2");
-    assert!(driver.reconciliation.observed().record.is_some());
+    let observed = |driver: &Driver| {
+        let observed = driver.reconciliation.observed();
+        (observed.pipeline.is_some(), observed.rejections.is_some())
+    };
+    assert_eq!(observed(&driver), (true, true));
     driver.written();
-    assert!(driver.reconciliation.observed().record.is_none());
-    driver.record(ApprovalRecord::NotVisible);
-    assert_eq!(driver.next(), "send before 25 s");
-    assert!(driver.reconciliation.observed().record.is_none());
+    assert_eq!(observed(&driver), (false, false));
+    driver.rejections(Vec::new());
+    assert_eq!(driver.next(), "send before 30 s");
+    assert_eq!(observed(&driver), (false, false));
     driver.response(Err(refusal(Refusal::ApprovalAlreadyCompleted)));
-    assert_eq!(driver.next(), "read the history of action-execution");
-    driver.record(completed_record(Approved, 9));
-    assert_eq!(driver.next(), "write Delivered");
+    assert_eq!(driver.next(), "write Unconfirmed", "history says whether the first attempt was accepted");
 }

@@ -2,17 +2,20 @@
 
 use super::{
     Announcement, ApprovalDecision, ApprovalDecisionStatus, CompletedApproval, ConditionStatus, Exception,
-    ExecutionIds, MAX_MESSAGE, Message, Outcome, ReadyClass, Reason, Report, Timestamp, current_reason,
-    result_still_unrecorded, status,
+    ExecutionIds, MAX_MESSAGE, Message, Outcome, ReadyClass, Reason, Report, Timestamp, result_still_unrecorded,
+    status,
 };
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
-use crate::api::v1alpha1::InvalidSpec;
-use crate::codepipeline::{Refusal, RetryCause};
-use crate::decision::outcome::{PriorAttempts, UnconfirmedCause};
+use crate::api::v1alpha1::{InvalidSpec, SubmissionOutcome};
+use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
+use crate::decision::outcome::{PriorAttempts, UnconfirmedCause, Wait};
+use crate::decision::phase::{current_class, current_reason};
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::*;
 use crate::decision::timing::Expiry;
 use ConditionStatus::{False, True, Unknown};
+
+mod settled;
 
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
     Message::new(decision, outcome).within(MAX_MESSAGE)
@@ -26,6 +29,11 @@ fn report(decision: &ApprovalDecision, outcome: &Outcome) -> ApprovalDecisionSta
     status(decision, outcome, at(100))
 }
 
+/// The decision after its outcome was written.
+fn reporting(decision: ApprovalDecision, outcome: &Outcome) -> ApprovalDecision {
+    decision.with(|decision| decision.status = Some(report(decision, outcome)))
+}
+
 #[test]
 fn every_reason_has_an_outcome() {
     let reported: Vec<_> = outcomes().iter().map(Outcome::reason).collect();
@@ -35,29 +43,44 @@ fn every_reason_has_an_outcome() {
 
 #[test]
 fn ready_is_always_present_and_another_condition_only_while_it_is_true() {
-    let expected = |reason: Reason| match reason {
-        Reason::Delivered | Reason::AlreadyDecided => vec![("Ready", True)],
-        Reason::Suspended => vec![("Ready", False)],
-        Reason::InvalidApprovalToken
-        | Reason::ApprovalAlreadyCompleted
-        | Reason::PipelineNotFound
-        | Reason::StageNotFound
-        | Reason::ActionNotFound
-        | Reason::ValidationFailed
-        | Reason::ExecutionEnded
-        | Reason::PipelineExecutionNotFound
-        | Reason::AmbiguousRevision
-        | Reason::Expired => vec![("Ready", False), ("Stalled", True)],
-        Reason::Throttled | Reason::AccessDenied | Reason::CredentialsUnavailable | Reason::ServiceUnavailable => {
-            vec![("Ready", False), ("Reconciling", True)]
+    let expected = |outcome: &Outcome| match (outcome, outcome.reason()) {
+        // The pipeline may be created or changed, and the stage retried.
+        (
+            Outcome::Missing { .. } | Outcome::ExecutionEnded { end: ExecutionEnd::Failed | ExecutionEnd::Stopped, .. },
+            _,
+        ) => vec![("Ready", False), ("Reconciling", True)],
+        (_, Reason::Delivered | Reason::AlreadyDecided) => vec![("Ready", True)],
+        (_, Reason::Suspended) => vec![("Ready", False)],
+        (
+            _,
+            Reason::InvalidApprovalToken
+            | Reason::ApprovalAlreadyCompleted
+            | Reason::PipelineNotFound
+            | Reason::StageNotFound
+            | Reason::ActionNotFound
+            | Reason::ValidationFailed
+            | Reason::ExecutionEnded
+            | Reason::PipelineExecutionNotFound
+            | Reason::AmbiguousRevision
+            | Reason::Expired,
+        ) => vec![("Ready", False), ("Stalled", True)],
+        (
+            _,
+            Reason::Throttled
+            | Reason::AccessDenied
+            | Reason::CredentialsUnavailable
+            | Reason::ServiceUnavailable
+            | Reason::ClockSkew,
+        ) => vec![("Ready", False), ("Reconciling", True)],
+        (_, Reason::Waiting | Reason::ConflictingDecision | Reason::Submitting | Reason::Unconfirmed) => {
+            vec![("Ready", Unknown), ("Reconciling", True)]
         }
-        Reason::Waiting | Reason::Submitting | Reason::Unconfirmed => vec![("Ready", Unknown), ("Reconciling", True)],
     };
     let mut decision = fresh().edited();
     for outcome in outcomes() {
         let status = report(&decision, &outcome);
         let conditions: Vec<_> = status.conditions.iter().map(|c| (c.r#type.as_str(), c.status)).collect();
-        assert_eq!(conditions, expected(outcome.reason()), "{outcome:?}");
+        assert_eq!(conditions, expected(&outcome), "{outcome:?}");
         assert_eq!(status.observed_generation, Some(2));
         for condition in &status.conditions {
             assert_eq!(condition.reason, outcome.reason().as_str());
@@ -66,6 +89,7 @@ fn ready_is_always_present_and_another_condition_only_while_it_is_true() {
         }
         // The next outcome is reported over this status.
         decision.status = Some(status);
+        assert_eq!(current_class(&decision), Some(outcome.ready_class()), "{outcome:?}");
     }
 }
 
@@ -95,12 +119,8 @@ fn a_transition_time_changes_only_with_the_status_of_the_condition() {
         "False to Unknown, still Reconciling"
     );
     assert_eq!(of(&submitting(), &delivered()), [at(9)], "Unknown to True");
-    assert_eq!(
-        of(&Outcome::Suspended, &submitting()),
-        [at(9), at(9)],
-        "a condition whose status changed, and a new one"
-    );
-    assert_eq!(of(&Outcome::Suspended, &Outcome::Suspended), [at(5)], "no change");
+    assert_eq!(of(&suspended(), &submitting()), [at(9), at(9)], "a condition whose status changed, and a new one");
+    assert_eq!(of(&suspended(), &suspended()), [at(5)], "no change");
 }
 
 #[test]
@@ -108,7 +128,7 @@ fn the_annotation_is_handled_only_when_a_decision_starts_over() {
     let handled = |decision: ApprovalDecision, outcome: &Outcome| report(&decision, outcome).last_handled_requested_at;
     let first = || Some("first".to_owned());
     let in_flight = || fresh().in_doubt().handled("first").annotated("second");
-    let retried = || fresh().with_reason(Reason::Throttled).submitted(1, 0, 20).handled("first");
+    let retried = || fresh().with_reason(Reason::Throttled).submitted(1, 0, 25).handled("first");
     assert_eq!(handled(fresh().annotated("first"), &submitting()), first());
     assert_eq!(handled(fresh().annotated(&"é".repeat(2000)), &submitting()), Some("é".repeat(1024)));
     assert_eq!(handled(in_flight(), &invalid_token()), first(), "set during a submission, it is handled later");
@@ -118,9 +138,9 @@ fn the_annotation_is_handled_only_when_a_decision_starts_over() {
 }
 
 #[test]
-fn starting_over_clears_what_an_earlier_edit_left() {
+fn starting_over_clears_what_an_earlier_edit_left_but_the_submission() {
     let old = |reason| {
-        let decision = fresh().with_reason(reason).submitted(3, 0, 20).raised(already_completed()).with_ids(ids());
+        let decision = fresh().with_reason(reason).submitted(3, 0, 25).raised(already_completed()).with_ids(ids());
         decision.with_status(|status| {
             status.approved_at = Some(at(1));
             status.decided_by = Some("ada".to_owned());
@@ -128,35 +148,91 @@ fn starting_over_clears_what_an_earlier_edit_left() {
     };
     let of_request = |status: ApprovalDecisionStatus| {
         let ids = ExecutionIds { pipeline: status.pipeline_execution_id, action: status.action_execution_id };
-        (status.submission, ids, status.exception, status.approved_at, status.decided_by)
+        let attempts = status.submission.map(|submission| submission.attempts);
+        (attempts, ids, status.exception, status.approved_at, status.decided_by)
     };
-    let nothing = (None, ExecutionIds::default(), None, None, None);
-    let edited = old(Reason::ApprovalAlreadyCompleted).edited();
-    assert_eq!(of_request(report(&edited, &Outcome::Suspended)), nothing);
-    assert_eq!(
-        of_request(report(&edited, &Outcome::Expired { expiry: Expiry::NotAfter(at(60)), caveat: None })),
-        nothing
-    );
-    let started = Outcome::Submitting(intent(1, 0, 20, PriorAttempts::NotApplied));
-    let (submission, ids, ..) = of_request(report(&edited, &started));
-    assert_eq!((submission.map(|s| s.attempts), ids), (Some(1), ExecutionIds::default()));
+    let nothing = (Some(3), ExecutionIds::default(), None, None, None);
+    let edited = || old(Reason::ApprovalAlreadyCompleted).edited();
+    assert_eq!(of_request(report(&edited(), &suspended())), nothing);
+    assert_eq!(of_request(report(&edited(), &expired(Expiry::NotAfter(at(60)), None))), nothing);
+    let started = Outcome::Submitting(intent(1, 0, 25, PriorAttempts::NotApplied));
+    let (attempts, ids, ..) = of_request(report(&edited(), &started));
+    assert_eq!((attempts, ids), (Some(1), ExecutionIds::default()));
     // A decision that continues keeps what is known, but not an exception that is no longer the latest.
-    let (submission, ids, exception, ..) = of_request(report(&old(Reason::Unconfirmed), &submitting()));
-    assert_eq!((submission.map(|s| s.attempts), ids, exception), (Some(1), self::ids(), None));
-    let (submission, ids, ..) = of_request(report(&old(Reason::Unconfirmed), &Outcome::Suspended));
-    assert_eq!((submission.map(|s| s.attempts), ids), (Some(3), self::ids()));
+    let (attempts, ids, exception, ..) = of_request(report(&old(Reason::Unconfirmed), &submitting()));
+    assert_eq!((attempts, ids, exception), (Some(1), self::ids(), None));
+    let (attempts, ids, ..) = of_request(report(&old(Reason::Unconfirmed), &suspended()));
+    assert_eq!((attempts, ids), (Some(3), self::ids()));
+}
+
+#[test]
+fn the_outcome_of_a_submission_is_recorded_once_it_is_known() {
+    let in_flight = || fresh().with_reason(Reason::Submitting).submitted(1, 0, 25);
+    let outcome = |decision: &ApprovalDecision, outcome: &Outcome| {
+        report(decision, outcome).submission.expect("a submission").outcome
+    };
+    for (name, reported, expected) in [
+        ("accepted", delivered(), Some(SubmissionOutcome::Accepted)),
+        ("in doubt", unconfirmed(UnconfirmedCause::NotInHistory), None),
+        (
+            "refused, and nothing else is in doubt",
+            unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
+            Some(SubmissionOutcome::NotAccepted),
+        ),
+        (
+            "refused after doubt",
+            unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::InDoubt),
+            None,
+        ),
+        ("refused for good", invalid_token(), Some(SubmissionOutcome::NotAccepted)),
+        ("not applied", retrying(RetryCause::Throttled), Some(SubmissionOutcome::NotAccepted)),
+        ("not accepted, and the spec is acted on", waiting(Wait::CurrentSpec), Some(SubmissionOutcome::NotAccepted)),
+        ("held back after the intent", suspended(), Some(SubmissionOutcome::NotAccepted)),
+    ] {
+        assert_eq!(outcome(&in_flight(), &reported), expected, "{name}");
+        let accepted = reporting(in_flight(), &delivered()).edited();
+        let kept = match &reported {
+            Outcome::Retrying { .. } => continue,
+            _ => Some(SubmissionOutcome::Accepted),
+        };
+        assert_eq!(outcome(&accepted, &reported), kept, "{name}, after it was accepted");
+    }
+}
+
+#[test]
+fn waiting_since_counts_from_creation_an_edit_or_the_release_from_suspend() {
+    let since = |decision: &ApprovalDecision, seconds| {
+        status(decision, &waiting(Wait::RequestRefused), at(seconds)).waiting_since
+    };
+    assert_eq!(since(&fresh(), 5), Some(at(0)), "creation");
+    let waiting = fresh().with(|decision| {
+        decision.status = Some(status(decision, &waiting(Wait::RequestRefused), at(5)));
+    });
+    assert_eq!(since(&waiting, 50), Some(at(0)), "it stays");
+    assert_eq!(since(&waiting.clone().edited(), 50), Some(at(50)), "an edit");
+    assert_eq!(since(&waiting.clone().annotated("now"), 50), Some(at(50)), "the annotation");
+    let suspended = waiting.edited().suspended().with(|decision| {
+        decision.status = Some(status(decision, &suspended(), at(60)));
+    });
+    assert_eq!(suspended.status.as_ref().and_then(|status| status.waiting_since), None, "no limit passes");
+    let released = suspended.edited().with(|decision| decision.spec.suspend = false);
+    assert_eq!(since(&released, WEEK), Some(at(WEEK)), "the release");
 }
 
 #[test]
 fn the_outcome_of_a_request_is_recorded_unless_a_successor_has_found_out() {
-    let sent = submission(1, 0, 20);
-    let with_reason = |reason| fresh().with_reason(reason).submitted(1, 0, 20);
-    let unknown = unconfirmed(UnconfirmedCause::NotInHistory, None);
-    let already_written =
-        fresh().submitted(1, 0, 20).with(|decision| decision.status = Some(report(decision, &invalid_token())));
-    let already_written = already_written.submitted(1, 0, 20);
+    let sent = submission(1, 0, 25);
+    let with_reason = |reason| fresh().with_reason(reason).submitted(1, 0, 25);
+    let unknown = unconfirmed(UnconfirmedCause::NotInHistory);
+    let written = |outcome: &Outcome| reporting(with_reason(Reason::Submitting), outcome);
     for (name, decision, outcome, expected) in [
         ("still in flight: every outcome is recorded", with_reason(Reason::Submitting), &unknown, true),
+        (
+            "… also after an edit, about the spec that was submitted",
+            with_reason(Reason::Submitting).edited(),
+            &unknown,
+            true,
+        ),
         (
             "unconfirmed according to a successor: every outcome is recorded",
             with_reason(Reason::Unconfirmed),
@@ -185,32 +261,21 @@ fn the_outcome_of_a_request_is_recorded_unless_a_successor_has_found_out() {
         ),
         (
             "written, but the response of the API server was lost: it counts as unrecorded",
-            already_written,
+            written(&invalid_token()),
             &invalid_token(),
             true,
         ),
+        ("… an accepted result too", written(&delivered()), &delivered(), true),
         (
             "another attempt has started",
-            fresh().with_reason(Reason::Submitting).submitted(2, 0, 20),
+            fresh().with_reason(Reason::Submitting).submitted(2, 5, 30),
             &delivered(),
             false,
         ),
-        ("the decision was edited", with_reason(Reason::Expired).edited(), &delivered(), false),
         ("nothing was ever written", fresh(), &delivered(), false),
     ] {
         assert_eq!(result_still_unrecorded(&decision, &sent, outcome, at(100)), expected, "{name}");
     }
-}
-
-#[test]
-fn the_ids_and_the_submission_of_an_earlier_edit_do_not_count() {
-    use crate::decision::phase::{execution_ids, submission};
-    let stalled = || fresh().with_reason(Reason::ApprovalAlreadyCompleted).submitted(1, 0, 20).with_ids(ids());
-    assert_eq!((execution_ids(&stalled()), submission(&stalled()).is_some()), (ids(), true));
-    let edited = stalled().edited();
-    assert_eq!(execution_ids(&edited), ExecutionIds::default());
-    let other = edited.with(|decision| decision.spec.token = Some(other_token()));
-    assert_eq!(submission(&other), None, "an attempt with another token belongs to an earlier edit");
 }
 
 #[test]
@@ -219,22 +284,26 @@ fn each_outcome_reports_what_it_knows() {
     let ada = || completed_approval(Approved, 0).by;
     let incomplete =
         CompletedApproval { at: None, by: None, ids: ExecutionIds::default(), ..completed_approval(None, 0) };
-    let rows: [(Outcome, Reported); 14] = [
+    let rows: [(Outcome, Reported); 15] = [
         (delivered(), (Some(at(1)), None, false, None, None)),
         (Outcome::Delivered { approved_at: None, record: None }, (None, None, false, None, None)),
         (delivered_by_history(), (Some(at(0)), ada(), true, None, None)),
         (already_decided(), (Some(at(0)), ada(), true, Some(already_completed()), None)),
-        (Outcome::AlreadyDecided { record: incomplete, exception: None }, (None, None, false, None, None)),
+        (Outcome::AlreadyDecided { record: incomplete, open: None, exception: None }, (None, None, false, None, None)),
         (rejected_by_others(Some(already_completed())), (None, ada(), true, Some(already_completed()), None)),
         (invalid_token(), (None, None, false, Some(exception("InvalidApprovalToken")), None)),
         (Outcome::Invalid(InvalidSpec::Binding), (None, None, false, None, None)),
         (Outcome::Expired { expiry: Expiry::WaitingLimit(at(0)), caveat: None }, (None, None, false, None, None)),
-        (Outcome::Suspended, (None, None, false, None, None)),
+        (suspended(), (None, None, false, None, None)),
         (submitting(), (None, None, true, None, Some(1))),
-        (unconfirmed(UnconfirmedCause::NotInHistory, None), (None, None, true, None, None)),
+        (unconfirmed(UnconfirmedCause::NotInHistory), (None, None, true, None, None)),
         (
-            unconfirmed(UnconfirmedCause::NotInHistory, Some(already_completed())),
+            unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
             (None, None, true, Some(already_completed()), None),
+        ),
+        (
+            Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
+            (None, None, false, Some(exception("PipelineExecutionNotFound")), None),
         ),
         (retrying(RetryCause::Throttled), (None, None, false, Some(exception("Throttled")), Some(2))),
     ];
@@ -281,11 +350,11 @@ fn a_change_of_reason_is_announced_except_submitting() {
             let announcement = announcement(&fresh(), &outcome, previous);
             assert_eq!(announcement.is_some(), !silent && previous != Some(reason), "{previous:?} to {reason:?}");
             let Some(announcement) = announcement else { continue };
-            let is_normal =
-                matches!(reason.ready_class(), ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Waiting);
+            let class = outcome.ready_class();
+            let is_normal = matches!(class, ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Waiting);
             assert_eq!(announcement.is_warning(), !is_normal, "{reason:?}");
             let text = message(&fresh(), &outcome);
-            assert_eq!(announcement, Announcement { reason, message: text.clone(), note: text });
+            assert_eq!(announcement, Announcement { reason, class, message: text.clone(), note: text });
         }
     }
 }

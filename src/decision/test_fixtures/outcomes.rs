@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
-use crate::api::v1alpha1::InvalidSpec;
-use crate::codepipeline::ExecutionEnd;
+use crate::api::v1alpha1::{InvalidSpec, Unsupported};
+use crate::codepipeline::{ExecutionEnd, ExecutionRevision};
 use crate::decision::outcome::{Caveat, Outcome, UnconfirmedCause, Wait};
-use crate::decision::resolve::{ExecutionPosition, ExecutionWait, Missing};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, OpenRequest};
 use crate::decision::timing::Expiry;
 
 pub fn delivered() -> Outcome {
@@ -18,17 +18,18 @@ pub fn delivered_by_history() -> Outcome {
 }
 
 pub fn already_decided() -> Outcome {
-    Outcome::AlreadyDecided { record: completed_approval(Approved, 0), exception: Some(already_completed()) }
+    let (record, exception) = (completed_approval(Approved, 0), Some(already_completed()));
+    Outcome::AlreadyDecided { record, open: None, exception }
 }
 
 pub fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Outcome {
-    Outcome::Refused { refusal, exception, record, caveat: None }
+    Outcome::Refused { refusal, exception, record, open: None, caveat: None }
 }
 
 /// A refusal that follows an attempt in doubt.
 pub fn refused_after_doubt(refusal: Refusal) -> Outcome {
     let exception = Some(exception(Reason::from(refusal).as_str()));
-    Outcome::Refused { refusal, exception, record: None, caveat: Some(Caveat::AttemptInDoubt) }
+    Outcome::Refused { refusal, exception, record: None, open: None, caveat: Some(Caveat::AttemptInDoubt) }
 }
 
 pub fn invalid_token() -> Outcome {
@@ -39,8 +40,25 @@ pub fn rejected_by_others(exception: Option<Exception>) -> Outcome {
     refused(Refusal::ApprovalAlreadyCompleted, exception, Some(completed_approval(Rejected, 0)))
 }
 
+/// Another execution asks, or is on its way.
+pub fn open_request(is_pending: bool) -> OpenRequest {
+    OpenRequest { execution: "7d20b1c4".to_owned(), is_pending }
+}
+
 pub fn expired(expiry: Expiry, caveat: Option<Caveat>) -> Outcome {
     Outcome::Expired { expiry, caveat }
+}
+
+pub fn suspended() -> Outcome {
+    Outcome::Suspended { not_after: None }
+}
+
+pub fn missing(missing: Missing) -> Outcome {
+    Outcome::Missing { missing, until: at(60) }
+}
+
+pub fn execution_ended(end: ExecutionEnd) -> Outcome {
+    Outcome::ExecutionEnded { execution: "4f1a9c2e".to_owned(), end, until: at(60) }
 }
 
 pub fn waiting(wait: Wait) -> Outcome {
@@ -51,72 +69,115 @@ pub fn waiting_for(wait: ExecutionWait) -> Outcome {
     waiting(Wait::Execution(wait))
 }
 
+pub fn conflicting(rejection: Option<&str>) -> Outcome {
+    Outcome::Conflicting { rejection: rejection.map(str::to_owned), until: at(60) }
+}
+
 pub fn unreadable(cause: RetryCause) -> Outcome {
     let detail = "the connection broke".to_owned();
     Outcome::Unreadable { cause, exception: None, detail, since: at(0), until: at(60) }
 }
 
 pub fn submitting() -> Outcome {
-    Outcome::Submitting(Intent { ids: ids(), ..intent(1, 0, 20, PriorAttempts::NotApplied) })
+    let mut intent = intent(1, 0, 25, PriorAttempts::NotApplied);
+    let ExecutionIds { pipeline, action } = ids();
+    (intent.submission.pipeline_execution_id, intent.submission.action_execution_id) = (pipeline, action);
+    Outcome::Submitting(intent)
 }
 
-pub fn unconfirmed(cause: UnconfirmedCause, completed: Option<Exception>) -> Outcome {
-    Outcome::Unconfirmed { cause, completed, ids: ids(), next: at(20) }
+pub fn unconfirmed(cause: UnconfirmedCause) -> Outcome {
+    Outcome::Unconfirmed { cause, refused: None, ids: ids(), next: at(25) }
+}
+
+/// CodePipeline refused the last attempt, because the request is completed or gone.
+pub fn unexplained(cause: UnconfirmedCause, exception: Exception, prior: PriorAttempts) -> Outcome {
+    Outcome::Unconfirmed { cause, refused: Some((exception, prior)), ids: ids(), next: at(25) }
 }
 
 pub fn retrying(cause: RetryCause) -> Outcome {
     let exception = Some(exception(Reason::from(cause).as_str()));
-    Outcome::Retrying { submission: submission(2, 0, 20), cause, exception, detail: "not now".to_owned(), next: at(4) }
+    Outcome::Retrying { submission: submission(2, 0, 25), cause, exception, detail: "not now".to_owned(), next: at(4) }
 }
 
 pub fn outcomes() -> Vec<Outcome> {
-    let detail = "the connection broke".to_owned();
+    let detail = || "the connection broke".to_owned();
     let execution = || "execution".to_owned();
+    let several = || vec!["one".to_owned(), "other".to_owned()];
+    let source = || ExecutionRevision { action_name: "Image".to_owned(), revision_id: Some("I1".to_owned()) };
     let mut all = vec![
         delivered(),
         Outcome::Delivered { approved_at: None, record: Some(completed_approval(Approved, 0)) },
         already_decided(),
-        Outcome::AlreadyDecided { record: completed_approval(Approved, 0), exception: None },
+        Outcome::AlreadyDecided { record: completed_approval(Approved, 0), open: None, exception: None },
+        Outcome::AlreadyDecided {
+            record: completed_approval(Approved, 0),
+            open: Some(open_request(true)),
+            exception: None,
+        },
         rejected_by_others(Some(already_completed())),
         rejected_by_others(None),
         refused_after_doubt(Refusal::InvalidApprovalToken),
         Outcome::Invalid(InvalidSpec::Binding),
-        Outcome::Invalid(InvalidSpec::NotAfter("soon".to_owned())),
+        Outcome::Invalid(InvalidSpec::NotATime { field: "notAfter", found: "soon".to_owned() }),
+        Outcome::Invalid(InvalidSpec::FutureTime(at(60))),
+        Outcome::Invalid(InvalidSpec::Unsupported(Unsupported::SpecField("targetRef".to_owned()))),
         expired(Expiry::NotAfter(at(60)), None),
         expired(Expiry::WaitingLimit(at(60)), None),
-        expired(Expiry::NotAfter(at(60)), Some(Caveat::HistoryUnreadable(detail.clone()))),
+        expired(Expiry::NotAfter(at(60)), Some(Caveat::HistoryUnreadable(detail()))),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::BeyondHistory)),
-        expired(Expiry::NotAfter(at(60)), Some(Caveat::NoTraceOfAttempt)),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::OutcomeNotInHistory { execution: execution() })),
-        expired(Expiry::NotAfter(at(60)), Some(Caveat::PipelineUnreadable(detail.clone()))),
-        Outcome::Suspended,
-        Outcome::Missing(Missing::Stage),
-        Outcome::Missing(Missing::Action),
-        Outcome::Missing(Missing::NotAnApproval { category: "Build".to_owned() }),
-        Outcome::ExecutionEnded { execution: execution(), end: ExecutionEnd::Superseded },
+        expired(Expiry::NotAfter(at(60)), Some(Caveat::PipelineUnreadable(detail()))),
+        suspended(),
+        Outcome::Suspended { not_after: Some(at(60)) },
+        missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
+        missing(Missing::Stage),
+        missing(Missing::Action),
+        missing(Missing::NotAnApproval { category: "Build".to_owned() }),
         Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
-        Outcome::AmbiguousRevision { executions: vec!["one".to_owned(), "other".to_owned()] },
+        Outcome::AmbiguousRevision(Ambiguity::SeveralRequests(several())),
+        Outcome::AmbiguousRevision(Ambiguity::NotCovered { execution: execution(), source: source() }),
         waiting_for(ExecutionWait::NoExecution { newest: Vec::new() }),
         waiting_for(ExecutionWait::UnknownExecution),
         waiting_for(ExecutionWait::LaterExecution { execution: execution(), end: ExecutionEnd::Failed }),
-        waiting_for(ExecutionWait::Several(vec!["one".to_owned(), "other".to_owned()])),
+        waiting_for(ExecutionWait::Several(several())),
+        waiting_for(ExecutionWait::NotCovered { execution: execution(), source: source() }),
+        waiting_for(ExecutionWait::Stopping { execution: execution() }),
         waiting(Wait::RequestRefused),
-        waiting(Wait::ReadablePipeline { detail: detail.clone(), since: at(0) }),
+        waiting(Wait::CurrentSpec),
+        waiting(Wait::ReadablePipeline { detail: detail(), since: at(0) }),
+        conflicting(None),
+        conflicting(Some("stop")),
         submitting(),
-        unconfirmed(UnconfirmedCause::ResponseLost(detail.clone()), None),
-        unconfirmed(UnconfirmedCause::HistoryUnreadable(detail.clone()), Some(already_completed())),
-        unconfirmed(UnconfirmedCause::NotInHistory, None),
-        unconfirmed(UnconfirmedCause::RetryFailed(detail), None),
+        unconfirmed(UnconfirmedCause::ResponseLost(detail())),
+        unconfirmed(UnconfirmedCause::HistoryUnreadable(detail())),
+        unconfirmed(UnconfirmedCause::NotInHistory),
+        unconfirmed(UnconfirmedCause::RetryFailed(detail())),
+        unconfirmed(UnconfirmedCause::PipelineNotFound),
+        unconfirmed(UnconfirmedCause::OtherAccount),
+        unconfirmed(UnconfirmedCause::NoTrace),
+        unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
+        unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::InDoubt),
     ];
     let positions = [
         ExecutionPosition::InStage { stage: "Build".to_owned(), status: "InProgress".to_owned() },
         ExecutionPosition::BeforeStage { stage: "Build".to_owned(), disabled: None },
         ExecutionPosition::AtApproval,
         ExecutionPosition::PastApproval,
+        ExecutionPosition::PreviousRequest,
         ExecutionPosition::BeyondHistory,
         ExecutionPosition::InProgress,
     ];
     all.extend(positions.map(|position| waiting_for(ExecutionWait::Execution { execution: execution(), position })));
+    all.extend(
+        [
+            ExecutionEnd::Succeeded,
+            ExecutionEnd::Failed,
+            ExecutionEnd::Stopped,
+            ExecutionEnd::Superseded,
+            ExecutionEnd::Cancelled,
+        ]
+        .map(execution_ended),
+    );
     all.extend(RetryCause::ALL.iter().flat_map(|cause| [unreadable(*cause), retrying(*cause)]));
     all.extend(
         [

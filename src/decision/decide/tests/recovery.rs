@@ -1,102 +1,194 @@
-//! A submission whose outcome is unknown, and a request that was completed before the result arrived.
+//! A submission whose outcome is unknown.
 
 use super::*;
-use crate::codepipeline::{ActionCompletion, CompletionStatus};
+use crate::codepipeline::CallerIdentity;
+use crate::decision::timing::next_history_read;
+
+fn crashed() -> ApprovalDecision {
+    fresh().with_reason(Reason::Submitting).submitted(1, 0, 25)
+}
+
+/// Another attempt after doubt.
+fn next_after_doubt(attempts: i64, start: i64, now: i64) -> Step {
+    record(intent(attempts, start, now + 25, InDoubt))
+}
+
+/// At the deadline of the only attempt, the pipeline shows this.
+fn at_deadline(decision: ApprovalDecision, pipeline: &TestPipeline) -> Case {
+    given(decision, 25).polled(pipeline)
+}
+
+/// At the deadline of the only attempt, the approval was completed like this.
+fn completed_at_deadline(decision: ApprovalDecision, approval: &CompletedApproval) -> Case {
+    at_deadline(decision, &completed_request(approval))
+}
+
+/// At this second, the outcome of the submission remains unknown, and history is read again after a back-off.
+fn still_unconfirmed(cause: UnconfirmedCause, decision: &ApprovalDecision, ids: ExecutionIds, seconds: i64) -> Step {
+    let next = next_history_read(decision, &SETTINGS, at(seconds), &submission(1, 0, 25));
+    write(Outcome::Unconfirmed { cause, refused: None, ids, next })
+}
 
 #[test]
-fn a_submission_with_an_unknown_outcome_is_looked_up_in_the_history() {
-    let in_doubt = || fresh().in_doubt();
+fn nothing_is_concluded_before_the_request_can_no_longer_arrive() {
+    let approved = || completed_request(&completed_approval(Approved, 9));
     let forged = || fresh().with_reason(Reason::Unconfirmed).submitted(1, 0, WEEK);
-    let approved = |seconds| at_deadline(in_doubt(), completed_record(Approved, seconds));
-    let with_summary = |summary: &str| {
-        let approval = CompletedApproval { summary: Some(summary.to_owned()), ..completed_approval(Approved, 9) };
-        (ApprovalRecord::Completed(approval.clone()), approval)
-    };
-    let ((other_record, other), (own_record, own)) = (with_summary("mine"), with_summary("Approved by ada"));
-    let timeless = CompletedApproval { at: None, ..completed_approval(Approved, 9) };
-    let gone = exception("PipelineNotFound");
-    let completed = |record| refused(Refusal::ApprovalAlreadyCompleted, None, Some(record));
-    let not_yet = |ids, next| unconfirmed(UnconfirmedCause::NotInHistory, ids, next);
-    let expired_at_20 = |caveat| write(Outcome::Expired { expiry: Expiry::NotAfter(at(20)), caveat });
+    let later = Step::AwaitSnapshot { recheck_at: Some(at(25)), until: at(90) };
     rows! {
-        "nothing is read while the request may still arrive": given(in_doubt(), 19) => wait(20);
-        "… even if the history was read": given(in_doubt(), 19).record(completed_record(Approved, 9)) => wait(20);
-        "then the operator reads the history": given(in_doubt(), 20) => Step::ReadRecord(token());
-        "it does not wait for a deadline that no attempt can have": given(forged(), 20) => Step::ReadRecord(token());
+        "nothing is read while the request may still arrive": given(fresh().in_doubt(), 24) => wait(25);
+        "… even if there is a poll": given(fresh().in_doubt(), 24).polled(&approved()) => wait(25);
+        "then the operator reads the pipeline": given(fresh().in_doubt(), 25) => read_until(85);
+        "a crash before the response is the same": given(crashed(), 25) => read_until(85);
+        "a poll that started before the deadline says nothing":
+            given(fresh().in_doubt(), 24).polled(&approved()).after(6) => later;
+        "it does not wait for a deadline that no attempt can have": given(forged(), 25) => read_until(85);
         "… nor for a trace of what was never sent":
-            given(forged(), 20).record(ApprovalRecord::NotVisible) => next_after_doubt(2, 0, 20, unknown_ids());
-        "a crash before the response is the same": given(crashed(), 20) => Step::ReadRecord(token());
+            given(forged(), 25).polled(&pipeline()) => next_after_doubt(2, 0, 25);
+        "a forged status has a submission in doubt with another token than the spec: history settles it first":
+            given(fresh().in_doubt().naming_token(other_token()), 25) => read_until(85);
+    }
+}
+
+#[test]
+fn history_says_whether_a_result_was_ours() {
+    let in_doubt = || fresh().in_doubt();
+    let approved = |seconds| completed_at_deadline(in_doubt(), &completed_approval(Approved, seconds));
+    let with_summary =
+        |summary: &str| CompletedApproval { summary: Some(summary.to_owned()), ..completed_approval(Approved, 9) };
+    let (other, own) = (with_summary("mine"), with_summary("Approved by ada"));
+    let timeless = CompletedApproval { at: None, ..completed_approval(Approved, 9) };
+    let unattributed = CompletedApproval { by: None, ..completed_approval(Rejected, 9) };
+    let rejection = |summary| fresh().with_result(Rejected, summary).in_doubt();
+    let no_summary = || fresh().with_result(Approved, "").in_doubt();
+    let completed = |record| refused(Refusal::ApprovalAlreadyCompleted, None, Some(record));
+    rows! {
         "our result, during our attempt": approved(9) => delivered_by(completed_approval(Approved, 9));
-        "our result, by a clock that is slow": approved(-5) => delivered_by(completed_approval(Approved, -5));
-        "our result, at the deadline": approved(20) => delivered_by(completed_approval(Approved, 20));
-        "the same result before our attempt": approved(-6) => already_decided(completed_approval(Approved, -6), None);
-        "the same result after our attempt": approved(21) => already_decided(completed_approval(Approved, 21), None);
-        "another summary": at_deadline(in_doubt(), other_record) => already_decided(other, None);
+        "our result, by a clock that is slow": approved(-10) => delivered_by(completed_approval(Approved, -10));
+        "our result, at the deadline": approved(25) => delivered_by(completed_approval(Approved, 25));
+        "the same result before our attempt": approved(-11) => already_decided(completed_approval(Approved, -11), None);
+        "the same result after our attempt": approved(26) => already_decided(completed_approval(Approved, 26), None);
+        "another summary": completed_at_deadline(in_doubt(), &other) => already_decided(other.clone(), None);
         "no time in the history":
-            at_deadline(in_doubt(), ApprovalRecord::Completed(timeless.clone())) => already_decided(timeless, None);
+            completed_at_deadline(in_doubt(), &timeless) => already_decided(timeless.clone(), None);
         "our summary is empty: CodePipeline's own summary does not count":
-            at_deadline(in_doubt().with_result(Approved, ""), own_record) => delivered_by(own);
+            completed_at_deadline(no_summary(), &own) => delivered_by(own.clone());
         "… but the result does":
-            at_deadline(in_doubt().with_result(Approved, ""), completed_record(Rejected, 9))
+            completed_at_deadline(no_summary(), &completed_approval(Rejected, 9))
             => completed(completed_approval(Rejected, 9));
         "another result":
-            at_deadline(in_doubt(), completed_record(Rejected, 9)) => completed(completed_approval(Rejected, 9));
+            completed_at_deadline(in_doubt(), &completed_approval(Rejected, 9))
+            => completed(completed_approval(Rejected, 9));
         "our rejection, in a history that does not say who responded":
-            at_deadline(in_doubt().with_result(Rejected, SUMMARY), ApprovalRecord::Completed(unattributed(SUMMARY)))
-            => delivered_by(unattributed(SUMMARY));
+            completed_at_deadline(rejection(SUMMARY), &unattributed) => delivered_by(unattributed.clone());
         "… and one with another summary":
-            at_deadline(in_doubt().with_result(Rejected, "other"), ApprovalRecord::Completed(unattributed(SUMMARY)))
-            => already_decided(unattributed(SUMMARY), None);
-        "no response": at_deadline(in_doubt(), completed_record(None, 9)) => completed(completed_approval(None, 9));
-        "the pipeline does not exist":
-            at_deadline(in_doubt(), ApprovalRecord::PipelineNotFound(gone))
-            => write(refused_after_doubt(Refusal::PipelineNotFound));
-        "still pending: the result is submitted again":
-            at_deadline(in_doubt(), ApprovalRecord::Pending(ids())) => next_after_doubt(2, 0, 20, ids());
-        "not visible: the operator reads again":
-            at_deadline(in_doubt().with_ids(ids()), ApprovalRecord::NotVisible) => not_yet(ids(), 35);
-        "lagging: the operator reads again":
-            at_deadline(in_doubt(), ApprovalRecord::Lagging(ids())) => not_yet(ids(), 35);
+            completed_at_deadline(rejection("other"), &unattributed) => already_decided(unattributed.clone(), None);
+        "no response":
+            completed_at_deadline(in_doubt(), &completed_approval(None, 9)) => completed(completed_approval(None, 9));
+    }
+}
+
+#[test]
+fn a_request_that_was_not_answered_is_answered_again_with_the_same_token() {
+    let in_doubt = || fresh().in_doubt();
+    let not_yet = |ids, next| unconfirmed(UnconfirmedCause::NotInHistory, ids, next);
+    let with_ids = || in_doubt().with_ids(ids());
+    let again = |start, now: i64| record(super::with_ids(intent(2, start, now + 25, InDoubt), ids()));
+    rows! {
+        "still pending": at_deadline(in_doubt(), &pending_request()) => next_after_doubt(2, 0, 25);
+        "… with the ids that are known": at_deadline(with_ids(), &pending_request()) => again(0, 25);
+        "not visible: the operator reads again": at_deadline(with_ids(), &pipeline()) => not_yet(ids(), 40);
+        "lagging: the operator reads again": at_deadline(in_doubt(), &lagging_request()) => not_yet(ids(), 40);
         "… when the minute is over, if that is sooner":
-            given(in_doubt(), 70).record(ApprovalRecord::NotVisible) => not_yet(unknown_ids(), 80);
-        "not visible for a minute: the result is submitted again":
-            given(in_doubt(), 80).record(ApprovalRecord::NotVisible) => next_after_doubt(2, 0, 80, unknown_ids());
-        "beyond the history that is read: the same token is submitted again":
-            given(in_doubt(), 80).record(ApprovalRecord::BeyondHistory) => next_after_doubt(2, 0, 80, unknown_ids());
-        "lagging for a minute: the result is submitted again":
-            given(in_doubt(), 80).record(ApprovalRecord::Lagging(ids())) => next_after_doubt(2, 0, 80, ids());
-        "a read that started before the minute was over is not conclusive":
-            given(in_doubt(), 79).record(ApprovalRecord::NotVisible).after(60) => not_yet(unknown_ids(), 80);
+            given(in_doubt(), 75).polled(&pipeline()) => not_yet(unknown_ids(), 85);
+        "not visible for a minute": given(in_doubt(), 85).polled(&pipeline()) => next_after_doubt(2, 0, 85);
+        "beyond the history that is read":
+            given(in_doubt(), 85).polled(&endless_pipeline()) => next_after_doubt(2, 0, 85);
+        "lagging for a minute": given(in_doubt(), 85).polled(&lagging_request()) => next_after_doubt(2, 0, 85);
+        "a poll that started before the minute was over is not conclusive":
+            given(in_doubt(), 84).polled(&pipeline()).after(60)
+            => still_unconfirmed(UnconfirmedCause::NotInHistory, &in_doubt(), unknown_ids(), 144);
         "the history cannot be read: the operator reads again":
-            given(in_doubt().with_ids(ids()), 79).unreadable() => unconfirmed(history_unreadable(), ids(), 94);
-        "nothing is submitted again during a deletion":
-            given(in_doubt().deleted(), 20).record(ApprovalRecord::Pending(ids())) => Step::AwaitChange;
-        "… but the outcome is reported":
-            given(in_doubt().deleted(), 20).record(completed_record(Approved, 9))
-            => delivered_by(completed_approval(Approved, 9));
-        "nothing is submitted again after a limit":
-            given(in_doubt().not_after(at(20)), 20).record(ApprovalRecord::Pending(ids())) => expired_at_20(None);
-        "after a limit and without a trace, the outcome does not claim that no result was accepted":
-            given(in_doubt().not_after(at(20)), 80).record(ApprovalRecord::NotVisible)
-            => expired_at_20(Some(Caveat::NoTraceOfAttempt));
-        "… nor that history shows no trace, if only a part of it was read":
-            given(in_doubt().not_after(at(20)), 80).record(ApprovalRecord::BeyondHistory)
-            => expired_at_20(Some(Caveat::BeyondHistory));
-        "after a limit, the history comes first":
-            given(in_doubt().not_after(at(20)), 20).record(completed_record(Approved, 9))
-            => delivered_by(completed_approval(Approved, 9));
-        "nothing is submitted again while the decision is suspended":
-            given(in_doubt().suspended(), 20).record(ApprovalRecord::Pending(ids())) => write(Outcome::Suspended);
+            given(with_ids(), 84).polled(&pipeline_without_history(indeterminate()))
+            => unconfirmed(history_unreadable(), ids(), 85);
+        "so if the pipeline cannot be read":
+            given(with_ids(), 84).polled(&unreadable_pipeline(indeterminate()))
+            => unconfirmed(history_unreadable(), ids(), 85);
         "the number of attempts saturates":
-            given(fresh().with_reason(Reason::Unconfirmed).submitted(i64::MAX, 0, 20), 300)
-                .record(ApprovalRecord::Pending(ids()))
-            => next_after_doubt(i64::MAX, 0, 300, ids());
+            given(fresh().with_reason(Reason::Unconfirmed).submitted(i64::MAX, 0, 25), 300).polled(&pending_request())
+            => next_after_doubt(i64::MAX, 0, 300);
+    }
+}
+
+#[test]
+fn doubt_remains_where_no_history_can_settle_it() {
+    let in_doubt = || fresh().in_doubt();
+    let identity = |account: &str| {
+        let (account_id, region) = (account.to_owned(), "eu-west-1".to_owned());
+        Some(CallerIdentity { account_id, region })
+    };
+    let read_as = |account| TestPipeline { identity: identity(account), ..pending_request() };
+    let no_trace =
+        |decision: &ApprovalDecision| still_unconfirmed(UnconfirmedCause::NoTrace, decision, unknown_ids(), 85);
+    let (limited, suspended) = (in_doubt().not_after(at(25)), in_doubt().suspended());
+    rows! {
+        "the pipeline does not exist":
+            at_deadline(in_doubt(), &missing_pipeline())
+            => unconfirmed(UnconfirmedCause::PipelineNotFound, unknown_ids(), 40);
+        "… also after a minute":
+            given(in_doubt(), 85).polled(&missing_pipeline())
+            => still_unconfirmed(UnconfirmedCause::PipelineNotFound, &in_doubt(), unknown_ids(), 85);
+        "the operator has credentials for another account":
+            at_deadline(in_doubt(), &read_as("444455556666"))
+            => unconfirmed(UnconfirmedCause::OtherAccount, unknown_ids(), 40);
+        "… or for the same": at_deadline(in_doubt(), &read_as("111122223333")) => next_after_doubt(2, 0, 25);
+        "a limit passed, and there is no trace of the submission":
+            given(limited.clone(), 85).polled(&pipeline()) => no_trace(&limited);
+        "the decision is suspended, and there is no trace of the submission":
+            given(suspended.clone(), 85).polled(&pipeline()) => no_trace(&suspended);
+    }
+}
+
+#[test]
+fn nothing_is_sent_again_that_the_decision_does_not_ask_for_any_more() {
+    let in_doubt = || fresh().in_doubt();
+    let limited = || in_doubt().not_after(at(25));
+    let expired = write(Outcome::Expired { expiry: Expiry::NotAfter(at(25)), caveat: None });
+    let accepted = || completed_request(&completed_approval(Approved, 9));
+    rows! {
+        "after a limit": at_deadline(limited(), &pending_request()) => expired;
+        "… but history comes first":
+            at_deadline(limited(), &accepted()) => delivered_by(completed_approval(Approved, 9));
+        "while the decision is suspended":
+            at_deadline(in_doubt().suspended(), &pending_request()) => suspended_until(None);
+        "… but history comes first":
+            at_deadline(in_doubt().suspended(), &accepted()) => delivered_by(completed_approval(Approved, 9));
+    }
+}
+
+#[test]
+fn a_submission_to_an_execution_recovers_from_the_poll_of_its_execution() {
+    let named = || by_id("pipeline-execution").in_doubt().with_ids(ids());
+    let parallel = || lagging_request().parallel();
+    let intent = |now: i64| Intent {
+        execution: parallel().executions.first().cloned(),
+        ..with_ids(intent(2, 0, now + 25, InDoubt), ids())
+    };
+    rows! {
+        "PARALLEL mode, where no view shows that it is pending: history may lag":
+            at_deadline(named(), &parallel()) => unconfirmed(UnconfirmedCause::NotInHistory, ids(), 40);
+        "… and shows it after a minute": given(named(), 85).polled(&parallel()) => record(intent(85));
+        "history cannot be read":
+            given(named(), 85).polled(&TestPipeline { history_error: Some(indeterminate()), ..parallel() })
+            => still_unconfirmed(history_unreadable(), &named(), ids(), 85);
+        "someone else responded":
+            at_deadline(named(), &completed_request(&completed_approval(Rejected, 9)))
+            => refused(Refusal::ApprovalAlreadyCompleted, None, Some(completed_approval(Rejected, 9)));
     }
 }
 
 /// The delay after a read of an unreadable history, this many seconds after history should show the outcome.
 fn delay_of_next_read(given: impl Fn(i64) -> Case, seconds: i64) -> SignedDuration {
-    let case = given(seconds).unreadable();
+    let case = given(seconds).polled(&unreadable_pipeline(indeterminate()));
     match case.step() {
         Step::WriteStatus(Outcome::Unconfirmed { next, .. }) => next.duration_since(case.now),
         step => panic!("not unconfirmed: {step:?}"),
@@ -106,12 +198,9 @@ fn delay_of_next_read(given: impl Fn(i64) -> Case, seconds: i64) -> SignedDurati
 #[test]
 fn reads_of_a_history_that_stays_unreadable_back_off_to_five_minutes() {
     let (interval, longest) = (SETTINGS.poll_interval, SignedDuration::from_mins(5));
-    let recovering = |seconds: i64| given(fresh().in_doubt(), 80 + seconds);
+    let recovering = |seconds: i64| given(fresh().in_doubt(), 85 + seconds);
     // After doubt only history can say, also after ten minutes.
-    let refused = |seconds: i64| {
-        let refusal = Err(refusal(Refusal::ApprovalAlreadyCompleted));
-        Case { now: at(80 + seconds), ..response(InDoubt, refusal) }
-    };
+    let refused = |seconds: i64| given(fresh().in_doubt().raised(already_completed()), 85 + seconds);
     let average = |given: &dyn Fn(i64) -> Case, from: i64| {
         let delays = (from..from + 200).map(|seconds| delay_of_next_read(given, seconds));
         let delays: Vec<_> = delays.inspect(|delay| assert!((interval..=longest).contains(delay), "{delay}")).collect();
@@ -132,102 +221,15 @@ fn reads_of_a_history_that_stays_unreadable_back_off_to_five_minutes() {
 #[test]
 fn attempts_after_doubt_back_off() {
     let pending_after = |attempts: i64, seconds: i64| {
-        let decision = fresh().with_reason(Reason::Unconfirmed).submitted(attempts, 0, 20);
-        (
-            next_attempt(&decision, &submission(attempts, 0, 20)),
-            given(decision, seconds).record(ApprovalRecord::Pending(ids())),
-        )
+        let decision = fresh().with_reason(Reason::Unconfirmed).submitted(attempts, 0, 25);
+        (next_attempt(&decision, &submission(attempts, 0, 25)), given(decision, seconds).polled(&pending_request()))
     };
     let waits = (1..40).filter(|attempts| {
-        let (next, case) = pending_after(*attempts, 20);
-        let expected =
-            if next <= at(20) { next_after_doubt(attempts + 1, 0, 20, ids()) } else { Step::WaitUntil(next) };
+        let (next, case) = pending_after(*attempts, 25);
+        let expected = if next <= at(25) { next_after_doubt(attempts + 1, 0, 25) } else { Step::WaitUntil(next) };
         assert_eq!(case.step(), expected, "attempt {attempts}");
-        assert_eq!(pending_after(*attempts, 300).1.step(), next_after_doubt(attempts + 1, 0, 300, ids()));
-        next > at(20)
+        assert_eq!(pending_after(*attempts, 300).1.step(), next_after_doubt(attempts + 1, 0, 300));
+        next > at(25)
     });
     assert!(waits.count() > 20);
-}
-
-/// A failed approval, as history shows it without `updatedBy`.
-fn unattributed(summary: &str) -> CompletedApproval {
-    let (status, summary) = (CompletionStatus::Failed, Some(summary.to_owned()));
-    CompletedApproval::new(&ActionCompletion { status, summary, at: Some(at(9)), by: None }, ids())
-}
-
-fn crashed() -> ApprovalDecision {
-    fresh().with_reason(Reason::Submitting).submitted(1, 0, 20)
-}
-
-/// At the deadline of the only attempt, the history shows this.
-fn at_deadline(decision: ApprovalDecision, record: ApprovalRecord) -> Case {
-    given(decision, 20).record(record)
-}
-
-#[test]
-fn a_request_that_was_completed_before_is_looked_up_in_the_history() {
-    let response = |prior| response(prior, Err(refusal(Refusal::ApprovalAlreadyCompleted)));
-    let by_others = |record| refused(Refusal::ApprovalAlreadyCompleted, Some(already_completed()), record);
-    let still_unknown = |cause, completed: Option<Exception>, ids, next| {
-        write(Outcome::Unconfirmed { cause, completed, ids, next: at(next) })
-    };
-    let after_doubt = || write(refused_after_doubt(Refusal::ApprovalAlreadyCompleted));
-    let response_at = |prior, seconds| Case { now: at(seconds), ..response(prior) };
-    let remembered = || crashed().raised(already_completed()).with_ids(ids());
-    let lagging = || ApprovalRecord::Lagging(ids());
-    let not_in_history = || UnconfirmedCause::NotInHistory;
-    rows! {
-        "after a first attempt the operator reads the history": response(NotApplied) => Step::ReadRecord(token());
-        "… after doubt too": response(InDoubt) => Step::ReadRecord(token());
-        "a first attempt cannot have completed it":
-            response(NotApplied).record(completed_record(Approved, 0))
-            => already_decided(completed_approval(Approved, 0), Some(already_completed()));
-        "an attempt before it can":
-            response(InDoubt).record(completed_record(Approved, 0)) => delivered_by(completed_approval(Approved, 0));
-        "… unless it was completed before our first attempt":
-            response(InDoubt).record(completed_record(Approved, -6))
-            => already_decided(completed_approval(Approved, -6), Some(already_completed()));
-        "another result":
-            response(NotApplied).record(completed_record(Rejected, 0))
-            => by_others(Some(completed_approval(Rejected, 0)));
-        "another result, after doubt":
-            response(InDoubt).record(completed_record(Rejected, 0)) => by_others(Some(completed_approval(Rejected, 0)));
-        "no response":
-            response(NotApplied).record(completed_record(None, 0)) => by_others(Some(completed_approval(None, 0)));
-        "no trace proves nothing": response(NotApplied).record(ApprovalRecord::NotVisible) => by_others(None);
-        "no trace after doubt": response(InDoubt).record(ApprovalRecord::NotVisible) => after_doubt();
-        "… nor a pipeline, after doubt":
-            response(InDoubt).record(ApprovalRecord::PipelineNotFound(exception("PipelineNotFound")))
-            => after_doubt();
-        "a pipeline that does not exist proves nothing":
-            response(NotApplied).record(ApprovalRecord::PipelineNotFound(exception("PipelineNotFound")))
-            => by_others(None);
-        "a history that lags is read again, and the exception is kept":
-            response(NotApplied).record(lagging())
-            => still_unknown(not_in_history(), Some(already_completed()), ids(), 16);
-        "so is one that shows the request as pending":
-            response(NotApplied).record(ApprovalRecord::Pending(ids()))
-            => still_unknown(not_in_history(), Some(already_completed()), ids(), 16);
-        "so is one that cannot be read":
-            response(NotApplied).unreadable()
-            => still_unknown(history_unreadable(), Some(already_completed()), unknown_ids(), 16);
-        "after doubt the exception is not kept, because our own result may have completed the request":
-            response(InDoubt).record(lagging()) => still_unknown(not_in_history(), None, ids(), 16);
-        "ten minutes of contradiction after the deadline are enough":
-            response_at(NotApplied, 620).record(lagging()) => by_others(None);
-        "… after doubt too": response_at(InDoubt, 620).record(lagging()) => after_doubt();
-        "… and of an unreadable history, for a first attempt":
-            response_at(NotApplied, 620).unreadable() => by_others(None);
-        "less than ten minutes are not":
-            response_at(NotApplied, 619).record(lagging())
-            => still_unknown(not_in_history(), Some(already_completed()), ids(), 620);
-        "in a later reconcile the operator reads the history at once":
-            given(remembered(), 5) => Step::ReadRecord(token());
-        "… someone else completed the request, although the time and the summary are ours":
-            given(remembered(), 5).record(completed_record(Approved, 0))
-            => already_decided(completed_approval(Approved, 0), Some(already_completed()));
-        "… or its outcome stays unknown, with the known ids":
-            given(remembered(), 5).unreadable()
-            => still_unknown(history_unreadable(), Some(already_completed()), ids(), 20);
-    }
 }

@@ -1,0 +1,78 @@
+//! The last submission for the same spec: what a further attempt continues.
+
+use super::outcome::{Intent, PriorAttempts};
+use super::timing::{AttemptTimes, Settings, next_attempt, next_attempt_in_doubt, start_attempt};
+use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission, Token};
+use crate::codepipeline::{ExecutionIds, PipelineExecution};
+use jiff::Timestamp;
+
+/// The last submission for the same spec.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Last<'a> {
+    /// There is none.
+    None,
+    /// It was not applied.
+    NotApplied(&'a Submission),
+    /// CodePipeline refused its token with this exception. The operator had found the token itself.
+    Refused(&'a Submission, &'a Exception),
+    /// It is in doubt, but CodePipeline's history shows that it was not accepted, or no trace of it.
+    InDoubt(&'a Submission),
+}
+
+impl<'a> Last<'a> {
+    pub(super) const fn submission(self) -> Option<&'a Submission> {
+        match self {
+            Self::None => None,
+            Self::NotApplied(submission) | Self::Refused(submission, _) | Self::InDoubt(submission) => Some(submission),
+        }
+    }
+
+    /// When the next attempt may start.
+    pub(super) fn next_attempt(self, decision: &ApprovalDecision, settings: &Settings) -> Timestamp {
+        match self {
+            Self::None | Self::Refused(..) => Timestamp::MIN,
+            Self::NotApplied(last) => next_attempt(decision, last),
+            Self::InDoubt(last) => next_attempt_in_doubt(decision, settings, last),
+        }
+    }
+
+    /// The intent to submit the decision's result to this request.
+    pub(super) fn intent(
+        self,
+        decision: &ApprovalDecision,
+        settings: &Settings,
+        now: Timestamp,
+        token: &Token,
+        ids: ExecutionIds,
+        execution: Option<PipelineExecution>,
+    ) -> Intent {
+        let AttemptTimes { start_time, deadline } = start_attempt(settings, now);
+        let is_same = self.submission().is_some_and(|last| last.token == *token);
+        let (start_time, prior) = match self {
+            Self::Refused(..) if is_same => (start_time, PriorAttempts::Refused),
+            // If CodePipeline did accept one, it refuses this attempt.
+            Self::InDoubt(last) if is_same => (last.start_time, PriorAttempts::InDoubt),
+            Self::None | Self::NotApplied(_) | Self::Refused(..) | Self::InDoubt(_) => {
+                (start_time, PriorAttempts::NotApplied)
+            }
+        };
+        let spec = &decision.spec;
+        let submission = Submission {
+            // The account and the region are those of the credentials, which are ensured after this.
+            account_id: String::new(),
+            region: String::new(),
+            pipeline_name: spec.pipeline_name.clone(),
+            stage_name: spec.stage_name.clone(),
+            action_name: spec.action_name.clone(),
+            pipeline_execution_id: ids.pipeline,
+            action_execution_id: ids.action,
+            token: token.clone(),
+            result: spec.result.clone(),
+            attempts: self.submission().map_or(1, |last| last.attempts.saturating_add(1)),
+            start_time,
+            deadline,
+            outcome: None,
+        };
+        Intent { submission, execution, prior }
+    }
+}
