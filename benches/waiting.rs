@@ -130,17 +130,13 @@ fn start_execution(env: &TestEnv, number: usize) -> ExecutionId {
 async fn create_decisions(env: &TestEnv, executions: &[ExecutionId]) {
     let decisions = executions.iter().enumerate().flat_map(|(number, execution)| {
         (0..DECISIONS_PER_PIPELINE).map(move |index| {
-            let revision = SourceRevision { revision_id: format!("{number:020}{index:020}"), action_name: None };
+            let revision = SourceRevision { action_name: None, revision_id: Some(format!("{number:020}{index:020}")) };
+            let result = ApprovalResult { status: ApprovalStatus::Approved, summary: "measured".to_owned() };
+            let [stage, action] = ["Prod", "Approve"].map(str::to_owned);
             let spec = ApprovalDecisionSpec {
-                pipeline_name: pipeline_name(number),
-                stage_name: "Prod".to_owned(),
-                action_name: "Approve".to_owned(),
-                token: None,
                 pipeline_execution_id: (index == 0).then(|| PipelineExecutionId(execution.to_string())),
-                source_revision: (index > 0).then_some(revision),
-                result: ApprovalResult { status: ApprovalStatus::Approved, summary: "measured".to_owned() },
-                not_after: None,
-                suspend: false,
+                source_revisions: (index > 0).then_some(revision).into_iter().collect(),
+                ..ApprovalDecisionSpec::new(pipeline_name(number), stage, action, result)
             };
             ApprovalDecision::new(&format!("{}-{index}", pipeline_name(number)), spec)
         })

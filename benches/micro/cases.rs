@@ -4,7 +4,9 @@ use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Token, WireDecision,
 };
 use approval_operator::codepipeline::{CallError, Transmission, classify};
-use approval_operator::decision::{Attempt, Observed, Outcome, Report, Settings, Step, decide, reconcile_key, status};
+use approval_operator::decision::{
+    Attempt, Observed, Outcome, Rejections, Report, Settings, Step, decide, reconcile_key, status,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::StatusCode;
@@ -83,7 +85,11 @@ fn classify_case(name: &'static str, status: u16, code: &'static str) -> Case {
 }
 
 fn step(decision: &ApprovalDecision, attempt: &Attempt, now: Timestamp) -> Step {
-    decide(&Observed { decision, attempt, record: None, pipeline: None }, &SETTINGS, now)
+    decide(
+        &Observed { decision, attempt, pipeline: None, rejections: Some(&Rejections::Listed(Vec::new())) },
+        &SETTINGS,
+        now,
+    )
 }
 
 fn with_status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecision {
@@ -93,16 +99,11 @@ fn with_status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -
 }
 
 fn new_decision(now: Timestamp) -> ApprovalDecision {
+    let result = ApprovalResult { status: ApprovalStatus::Approved, summary: "checked by the release team".to_owned() };
+    let [pipeline, stage, action] = ["checkout", "Production", "Approve"].map(str::to_owned);
     let spec = ApprovalDecisionSpec {
-        pipeline_name: "checkout".to_owned(),
-        stage_name: "Production".to_owned(),
-        action_name: "Approve".to_owned(),
         token: Some(Token("0a1b2c3d-0000-4000-8000-00000000000a".to_owned())),
-        pipeline_execution_id: None,
-        source_revision: None,
-        result: ApprovalResult { status: ApprovalStatus::Approved, summary: "checked by the release team".to_owned() },
-        not_after: None,
-        suspend: false,
+        ..ApprovalDecisionSpec::new(pipeline, stage, action, result)
     };
     let mut decision = ApprovalDecision::new("release", spec);
     decision.metadata.namespace = Some("team".to_owned());

@@ -7,7 +7,7 @@ use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, R
 use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use manifests::{binding, invalid, unusual, with, with_only_binding, without};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use test_support::{Cluster, TestEnv, for_revision, reason, spec};
 use tokio::time::timeout;
@@ -53,6 +53,16 @@ async fn hostile_manifests_are_refused_or_get_a_reason() {
     assert_eq!(operator.metric("approval_operator_reconcile_errors_total").await, 0.0, "{}", operator.log());
 }
 
+/// A submission for the approval of pipeline web that the operator did not write.
+fn forged_submission(token: &str, attempts: Value, start_time: Value, deadline: Value) -> Value {
+    json!({
+        "accountId": "123456789012", "region": "eu-west-1",
+        "pipelineName": "web", "stageName": "Prod", "actionName": "Approve", "token": token,
+        "result": { "status": "Approved", "summary": "" },
+        "attempts": attempts, "startTime": start_time, "deadline": deadline,
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_status_does_not_stop_other_decisions() {
     let env = TestEnv::new().await;
@@ -66,15 +76,15 @@ async fn a_forged_status_does_not_stop_other_decisions() {
         json!({ "conditions": ready("Unknown", "Submitting", "9999-12-31T23:59:59Z") }),
         json!({ "conditions": ready("False", "Nonsense", "2026-01-01T00:00:00Z"), "observedGeneration": 1.0 }),
         json!({ "approvedAt": "0000-01-01T00:00:00Z", "observedGeneration": null }),
-        json!({ "submission": { "attempts": 9_007_199_254_740_993_i64, "startTime": "9999-12-31T23:59:59Z", "deadline": "2026-02-30T00:00:00Z", "token": token },
+        json!({ "submission": forged_submission(token, json!(9_007_199_254_740_993_i64), json!("9999-12-31T23:59:59Z"), json!("2026-02-30T00:00:00Z")),
             "conditions": ready("Unknown", "Unconfirmed", "2026-01-01T00:00:00Z") }),
-        json!({ "submission": { "attempts": 1.0, "startTime": "0000-01-01T00:00:00Z", "deadline": "9999-12-31T23:59:59Z", "token": token },
+        json!({ "submission": forged_submission(token, json!(1.0), json!("0000-01-01T00:00:00Z"), json!("9999-12-31T23:59:59Z")),
             "conditions": ready("False", "Throttled", "2026-01-01T00:00:00Z") }),
     ];
     // The API server accepts an array as a date-time.
     let statuses = statuses.into_iter().chain([
         json!({ "approvedAt": [], "conditions": [{ "type": "Ready", "status": "False", "reason": "Throttled", "message": "", "lastTransitionTime": [{}] }] }),
-        json!({ "submission": { "attempts": 1, "startTime": ["a"], "deadline": [], "token": token },
+        json!({ "submission": forged_submission(token, json!(1), json!(["a"]), json!([])),
             "conditions": ready("Unknown", "Unconfirmed", "2026-01-01T00:00:00Z") }),
     ]);
     let mut admitted = 0;
@@ -107,8 +117,8 @@ async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_set
     env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
     let forever = "9999-12-31T23:59:59Z";
     let ready = json!([{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": forever }]);
-    let submission = json!({ "attempts": 1, "startTime": forever, "deadline": forever, "token": stale.token });
-    // The last status would lock the spec until its deadline.
+    let submission = forged_submission(&stale.token.to_string(), json!(1), json!(forever), json!(forever));
+    // The last status would keep the decision waiting until its deadline.
     for status in
         [json!({ "conditions": [] }), json!({ "conditions": ready, "submission": submission, "exception": null })]
     {
@@ -120,7 +130,7 @@ async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_set
     assert_eq!(env.accepted_count("web"), 0);
 }
 
-/// The operator keeps little of a delivered decision in memory, and ignores annotations and edits of it.
+/// The operator keeps little of a delivered decision in memory, and ignores annotations of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_corrects_a_forged_status_of_a_delivered_decision_that_was_annotated() {
     let env = TestEnv::new().await;
@@ -148,7 +158,7 @@ async fn the_operator_does_not_send_the_token_of_a_forged_submission() {
     let past = "2026-01-01T00:00:00Z";
     let status = json!({
         "observedGeneration": 1,
-        "submission": { "attempts": 1, "startTime": past, "deadline": past, "token": approval.token },
+        "submission": forged_submission(&approval.token.to_string(), json!(1), json!(past), json!(past)),
         "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "Unconfirmed", "message": "", "lastTransitionTime": past }],
     });
     env.forge_status("web", status).await.unwrap();
@@ -162,8 +172,8 @@ async fn the_api_server_explains_each_refusal() {
     let env = TestEnv::new().await;
     let control_plane = &Cluster::shared().control_plane;
     let one_binding =
-        "spec must have exactly one of token, pipelineExecutionId and sourceRevision: it names the approval request";
-    let mut two = with_only_binding("sourceRevision", binding("sourceRevision"));
+        "spec must have exactly one of token, pipelineExecutionId and sourceRevisions: it names the approval request";
+    let mut two = with_only_binding("sourceRevisions", binding("sourceRevisions"));
     two["spec"]["pipelineExecutionId"] = binding("pipelineExecutionId");
     let mut three = two.clone();
     three["spec"]["token"] = binding("token");
@@ -176,14 +186,17 @@ async fn the_api_server_explains_each_refusal() {
         (with("/spec/sumary", json!("typo")), r#"unknown field "spec.sumary""#),
         (without("/spec/token"), one_binding),
         (with("/spec/pipelineExecutionId", binding("pipelineExecutionId")), one_binding),
-        (with("/spec/sourceRevision", binding("sourceRevision")), one_binding),
+        (with("/spec/sourceRevisions", binding("sourceRevisions")), one_binding),
         (two, one_binding),
         (three, one_binding),
         (with_only_binding("pipelineExecutionId", json!("X")), "spec.pipelineExecutionId in body should"),
-        (with_only_binding("sourceRevision", json!({ "revisionId": "a".repeat(1501) })), "may not be more than 1500"),
         (
-            with_only_binding("sourceRevision", json!({ "revisionId": "a", "actionName": "a/b" })),
-            "spec.sourceRevision.actionName in body should match '^[A-Za-z0-9.@_-]+$'",
+            with_only_binding("sourceRevisions", json!([{ "revisionId": "a".repeat(1501) }])),
+            "may not be more than 1500",
+        ),
+        (
+            with_only_binding("sourceRevisions", json!([{ "revisionId": "a", "actionName": "a/b" }])),
+            "spec.sourceRevisions[0].actionName in body should match '^[A-Za-z0-9.@_-]+$'",
         ),
     ];
     for (manifest, expected) in rows {
@@ -224,7 +237,7 @@ async fn kubectl_explains_every_field_and_shows_the_columns() {
     env.create("waiting", for_revision("web", "v2")).await;
     env.wait_for_reason("waiting", Reason::Waiting).await;
     let wide = kubectl(&["get", "apd", "waiting", "--namespace", &env.namespace, "--output=wide"]);
-    assert!(wide.contains("No execution of pipeline web has the source revision v2 yet"), "{wide}");
+    assert!(wide.contains("No execution of pipeline web has the source revisions v2 yet"), "{wide}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
 mod promtool;
 mod releases;
 
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, NotAfter, ReadyClass, Reason};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ReadyClass, Reason, UserTime};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -51,7 +51,7 @@ async fn healthy() -> Scenario {
     env.create("shop", for_execution("shop", env.start_execution("shop", "rev"))).await;
     let mut suspended = spec("suspended", &env.open_approval("suspended"));
     suspended.suspend = true;
-    suspended.not_after = Some(NotAfter((Timestamp::now() + SignedDuration::from_mins(45)).to_string()));
+    suspended.not_after = Some(UserTime((Timestamp::now() + SignedDuration::from_mins(45)).to_string()));
     env.create("suspended", suspended).await;
     // Being deleted, but a finalizer keeps it: nobody needs to act on it.
     let mut deleted = ApprovalDecision::new("deleted", spec("none", &env.open_approval("deleted")));
@@ -96,7 +96,7 @@ async fn expiring() -> Scenario {
     env.put_pipeline(pipeline_with_build("shop"));
     let not_after = Timestamp::now() + SignedDuration::from_mins(45);
     let by_execution = for_execution("shop", env.start_execution("shop", "rev"));
-    let spec = ApprovalDecisionSpec { not_after: Some(NotAfter(not_after.to_string())), ..by_execution.clone() };
+    let spec = ApprovalDecisionSpec { not_after: Some(UserTime(not_after.to_string())), ..by_execution.clone() };
     env.create("soon", spec).await;
     env.create("later", by_execution).await;
     let now = wait_for_metric(&operator, &decisions(Reason::Waiting), 2.0).await;
@@ -127,6 +127,15 @@ async fn without_credentials() -> Scenario {
     let now = wait_for_metric(&operator, &decisions(Reason::CredentialsUnavailable), 1.0).await;
     let alerts = vec![("ApprovalOperatorCredentialsUnavailable", None)];
     Scenario { name: "without-credentials", before: now.clone(), now, alerts }
+}
+
+async fn with_a_wrong_clock() -> Scenario {
+    let env = TestEnv::new().await;
+    env.codepipeline.set_date_offset(SignedDuration::from_mins(1));
+    let operator = env.operator().start();
+    env.open_and_approve("web").await;
+    let now = wait_for_metric(&operator, &decisions(Reason::ClockSkew), 1.0).await;
+    Scenario { name: "wrong-clock", before: now.clone(), now, alerts: vec![("ApprovalOperatorClockSkew", None)] }
 }
 
 /// The operator may read decisions, but not write their status.
@@ -200,6 +209,7 @@ async fn scenarios() -> Vec<Scenario> {
         )),
         Box::pin(reads_throttled()),
         Box::pin(without_credentials()),
+        Box::pin(with_a_wrong_clock()),
         Box::pin(read_only()),
         Box::pin(cannot_watch()),
         Box::pin(leaderless()),

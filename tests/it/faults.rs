@@ -5,6 +5,6 @@ mod api_server;
 mod every_request;
 mod load;
 mod observer;
-mod request_log;
+pub mod request_log;
 mod soak;
 mod two_operators;

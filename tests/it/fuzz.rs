@@ -5,7 +5,7 @@ mod manifests;
 
 use crate::requests::requests;
 use approval_operator::api::conditions::ConditionStatus;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
 use futures::StreamExt;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -227,7 +227,7 @@ fn is_idle(decision: &ApprovalDecision) -> bool {
         || decision.status.as_ref().unwrap().observed_generation == decision.metadata.generation
             && reason(decision).is_some_and(|reason| match reason.ready_class() {
                 ReadyClass::Settled | ReadyClass::Stalled | ReadyClass::Suspended | ReadyClass::Retrying => true,
-                ReadyClass::Waiting => decision.spec.token.is_none(),
+                ReadyClass::Waiting => decision.spec.token.is_none() || reason == Reason::ConflictingDecision,
                 ReadyClass::InFlight => false,
             })
 }

@@ -120,7 +120,7 @@ fn every_reason_is_documented() {
             ReadyClass::Stalled => "Stalled (Ready is False, Stalled is True)",
             ReadyClass::Retrying => "Retrying (Ready is False, Reconciling is True)",
             ReadyClass::Waiting => "Waiting (Ready is Unknown, Reconciling is True)",
-            ReadyClass::InFlight => "In flight (Ready is Unknown, Reconciling is True, and the spec is locked)",
+            ReadyClass::InFlight => "In flight (Ready is Unknown, Reconciling is True)",
             ReadyClass::Suspended => "Suspended (Ready is False)",
         };
         write!(page, "\n## {title}\n\n| Reason | Meaning | What to do |\n|---|---|---|\n").unwrap();
@@ -192,6 +192,9 @@ fn example_decisions() -> Vec<Arc<ApprovalDecision>> {
             })
         };
         let submission = json!({
+            "accountId": "123456789012", "region": "us-east-1",
+            "pipelineName": "web", "stageName": "Prod", "actionName": "Approve",
+            "result": { "status": "Approved", "summary": "" },
             "attempts": 1, "startTime": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:00Z", "token": "",
         });
         let decision = json!({

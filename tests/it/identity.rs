@@ -1,14 +1,16 @@
 //! How a pod on EKS gets its role: from the EKS Pod Identity Agent, or with a web identity from STS (IRSA). The test runs a
 //! server in place of each, which returns credentials only for the pod's token. A failure of STS that does not last is retried.
+//! Without STS the operator does not know who it is, and submits nothing.
 
 use approval_operator::api::v1alpha1::Reason;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
+use local_codepipeline::api::Operation;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use test_support::TestEnv;
+use test_support::{TestEnv, message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -83,6 +85,12 @@ async fn the_operator_gets_its_role_from_eks_pod_identity() {
 /// Checks IRSA with an STS whose first request fails like this.
 async fn check_irsa(first: FirstRequest) {
     let credentials = async |form: String| {
+        if form.starts_with("Action=GetCallerIdentity&") {
+            let identity = format!("<Arn>{ROLE}</Arn><UserId>ID</UserId><Account>123456789012</Account>");
+            return Ok(format!(
+                "<GetCallerIdentityResponse><GetCallerIdentityResult>{identity}</GetCallerIdentityResult></GetCallerIdentityResponse>"
+            ));
+        }
         let expected =
             ["Action=AssumeRoleWithWebIdentity", &format!("WebIdentityToken={POD_TOKEN}"), "role%2Fapprovals"];
         let response = format!(
@@ -113,4 +121,17 @@ async fn an_error_of_sts_that_does_not_last_is_retried_and_not_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_sts_that_is_reset_is_retried_and_not_reported() {
     check_irsa(FirstRequest::IsReset).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sts_nothing_is_submitted_and_the_message_says_what_to_do() {
+    let env = TestEnv::new().await;
+    env.open_and_approve("web").await;
+    // Nothing listens there.
+    let operator = env.operator().env("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1").arg("--aws-timeout=5s").start();
+    let decision = env.wait_for_reason("web", Reason::CredentialsUnavailable).await;
+    let message = message(&decision);
+    assert!(message.contains("the AWS identity could not be verified with STS"), "{message}");
+    assert!(message.contains("a VPC without internet access needs a VPC endpoint for STS"), "{message}");
+    assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 0, "{}", operator.log());
 }

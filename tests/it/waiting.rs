@@ -2,7 +2,7 @@
 //! cannot be read.
 
 use approval_operator::api::conditions::ConditionStatus;
-use approval_operator::api::v1alpha1::{NotAfter, Reason};
+use approval_operator::api::v1alpha1::{Reason, UserTime};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
@@ -31,7 +31,7 @@ async fn waiting_ends_within_a_second_of_not_after_and_of_the_waiting_limit() {
     env.create("limited", for_execution("limited", limited.1)).await;
     let not_after = Timestamp::now() + SignedDuration::from_secs(6);
     let mut spec = for_revision("bounded", "v1");
-    spec.not_after = Some(NotAfter(not_after.to_string()));
+    spec.not_after = Some(UserTime(not_after.to_string()));
     env.create("bounded", spec).await;
     for name in ["bounded", "limited"] {
         env.wait_for_reason(name, Reason::Waiting).await;
@@ -166,10 +166,10 @@ async fn an_edit_to_another_pipeline_ends_the_polls_of_the_first() {
     env.create("web", for_revision("first", "v2")).await;
     env.wait_for_reason("web", Reason::Waiting).await;
     env.patch("web", json!({ "spec": { "pipelineName": "other" } })).await.unwrap();
-    env.wait_for_message("web", "No execution of pipeline other has the source revision v2 yet").await;
+    env.wait_for_message("web", "No execution of pipeline other has the source revisions v2 yet").await;
     env.wait_for_polls("other", 3).await;
     assert_eq!(reads_during_polls(&env, "first", "other", 4).await, [0, 0, 0], "{}", operator.log());
-    env.patch("web", json!({ "spec": { "sourceRevision": { "revisionId": "v1" } } })).await.unwrap();
+    env.patch("web", json!({ "spec": { "sourceRevisions": [{ "revisionId": "v1" }] } })).await.unwrap();
     env.complete_build("other", other, true);
     let approval = env.pending_approvals("other")[0];
     env.wait_until_delivered("web", "other", &approval).await;

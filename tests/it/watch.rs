@@ -2,7 +2,7 @@
 
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
-use approval_operator::controller::{Context, DecisionStore, Watch};
+use approval_operator::controller::{Context, DecisionStore, RejectionIndex, Watch, WatchState, Watches};
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
 use approval_operator::leader_election::LeaderState;
@@ -112,6 +112,8 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
         poller: PipelinePoller::new(codepipeline.clone(), Duration::from_secs(1)),
         codepipeline,
         decisions,
+        rejections: RejectionIndex::new(1),
+        watches: Watches::default(),
         wake,
         settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
         metrics,
@@ -133,7 +135,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
 #[tokio::test]
 async fn decisions_on_every_page_of_a_new_list_are_reconciled() {
     let (written, mut writes) = mpsc::unbounded_channel();
-    start_controller(expiring(written)).wait_until_synced().await;
+    DecisionStore::wait_until_synced(vec![start_controller(expiring(written))]).await;
     let mut reconciled = std::collections::BTreeSet::new();
     while reconciled.len() < 2 {
         let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
@@ -147,5 +149,5 @@ async fn a_decision_on_the_first_page_is_reconciled_before_the_last_page_arrives
     let store = start_controller(hanging(written));
     let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
     assert_eq!(write.expect("no decision was reconciled").unwrap(), "first");
-    assert!(!store.has_synced());
+    assert_eq!(store.state(), WatchState::NotListed);
 }

@@ -3,7 +3,6 @@
 use super::connection::{Connection, Template};
 use super::{CeilingOptions, RequestKind, WriteMethod};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, Token};
-use approval_operator::codepipeline::ExecutionIds;
 use approval_operator::decision::{Intent, Outcome, PriorAttempts, Report, status};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -58,9 +57,23 @@ impl DecisionRequests {
 
 fn intent(decision: &ApprovalDecision, now: Timestamp) -> Intent {
     let token = decision.spec.token.clone().unwrap_or_else(|| Token(String::new()));
-    let deadline = now.saturating_add(SignedDuration::from_secs(20)).unwrap();
-    let submission = Submission { attempts: 1, start_time: now, deadline, token };
-    Intent { submission, ids: ExecutionIds::default(), prior: PriorAttempts::NotApplied }
+    let spec = &decision.spec;
+    let submission = Submission {
+        account_id: "123456789012".to_owned(),
+        region: "us-east-1".to_owned(),
+        pipeline_name: spec.pipeline_name.clone(),
+        stage_name: spec.stage_name.clone(),
+        action_name: spec.action_name.clone(),
+        pipeline_execution_id: None,
+        action_execution_id: None,
+        token,
+        result: spec.result.clone(),
+        attempts: 1,
+        start_time: now,
+        deadline: now.saturating_add(SignedDuration::from_secs(20)).unwrap(),
+        outcome: None,
+    };
+    Intent { submission, execution: None, prior: PriorAttempts::NotApplied }
 }
 
 fn status_write(

@@ -1,10 +1,10 @@
 //! Builders of decisions and errors.
 
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, NotAfter, REQUESTED_AT, Reason,
-    Token,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, REQUESTED_AT, Reason, Token,
+    UserTime,
 };
-use approval_operator::codepipeline::{CallError, RetryCause};
+use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
 use approval_operator::decision::Settings;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -36,23 +36,20 @@ pub fn token() -> Token {
 /// A decision that has not changed since it was created: Approved, with a summary and a token.
 pub fn fresh() -> ApprovalDecision {
     let result = ApprovalResult { status: ApprovalStatus::Approved, summary: SUMMARY.to_owned() };
-    let spec = ApprovalDecisionSpec {
-        pipeline_name: "shop".to_owned(),
-        stage_name: "Production".to_owned(),
-        action_name: "Approve".to_owned(),
-        token: Some(token()),
-        pipeline_execution_id: None,
-        source_revision: None,
-        result,
-        not_after: None,
-        suspend: false,
-    };
+    let [pipeline, stage, action] = ["shop", "Production", "Approve"].map(str::to_owned);
+    let spec =
+        ApprovalDecisionSpec { token: Some(token()), ..ApprovalDecisionSpec::new(pipeline, stage, action, result) };
     let mut decision = ApprovalDecision::new("release", spec);
     decision.metadata.namespace = Some("team".to_owned());
     decision.metadata.uid = Some("uid-1".to_owned());
     decision.metadata.generation = Some(1);
     decision.metadata.creation_timestamp = Some(Time(at(0)));
     decision
+}
+
+/// The account and the region of the operator.
+pub fn identity() -> CallerIdentity {
+    CallerIdentity { account_id: "123456789012".to_owned(), region: "us-east-1".to_owned() }
 }
 
 /// Changes to a decision.
@@ -65,7 +62,7 @@ pub trait Given: Sized {
     }
 
     fn not_after(self, time: impl ToString) -> Self {
-        self.with(|decision| decision.spec.not_after = Some(NotAfter(time.to_string())))
+        self.with(|decision| decision.spec.not_after = Some(UserTime(time.to_string())))
     }
 
     /// Deleted, and held by a finalizer: the API server counts the deletion as a change.

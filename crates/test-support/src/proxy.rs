@@ -214,12 +214,15 @@ async fn connection(
     let _ = connection.await;
 }
 
-/// Verb and resource, such as `PUT approvaldecisions/status`, or the name of the CodePipeline operation.
+/// Verb and resource, such as `PUT approvaldecisions/status`, or the name of the operation of CodePipeline or STS.
 fn kind(head: &hyper::http::request::Parts) -> String {
     if let Some(target) = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()) {
         return target.rsplit('.').next().unwrap_or_default().to_owned();
     }
     let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+    if path == "/" && head.method == "POST" {
+        return "GetCallerIdentity".to_owned();
+    }
     // /apis/GROUP/VERSION[/namespaces/NAMESPACE]/RESOURCE[/NAME[/SUBRESOURCE]]
     let mut parts = path.split('/').skip(4).peekable();
     if parts.next_if_eq(&"namespaces").is_some() {

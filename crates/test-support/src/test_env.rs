@@ -58,22 +58,13 @@ pub fn for_execution(pipeline: &str, execution: ExecutionId) -> ApprovalDecision
 
 /// A decision that names a source revision.
 pub fn for_revision(pipeline: &str, revision: &str) -> ApprovalDecisionSpec {
-    let revision = SourceRevision { revision_id: revision.to_owned(), action_name: None };
-    ApprovalDecisionSpec { source_revision: Some(revision), ..unbound(pipeline) }
+    let revision = SourceRevision { action_name: None, revision_id: Some(revision.to_owned()) };
+    ApprovalDecisionSpec { source_revisions: vec![revision], ..unbound(pipeline) }
 }
 
 fn unbound(pipeline: &str) -> ApprovalDecisionSpec {
-    ApprovalDecisionSpec {
-        pipeline_name: pipeline.to_owned(),
-        stage_name: "Prod".to_owned(),
-        action_name: "Approve".to_owned(),
-        token: None,
-        pipeline_execution_id: None,
-        source_revision: None,
-        result: ApprovalResult { status: ApprovalStatus::Approved, summary: format!("for {pipeline}") },
-        not_after: None,
-        suspend: false,
-    }
+    let result = ApprovalResult { status: ApprovalStatus::Approved, summary: format!("for {pipeline}") };
+    ApprovalDecisionSpec::new(pipeline.to_owned(), "Prod".to_owned(), "Approve".to_owned(), result)
 }
 
 /// A pipeline whose executions build until the test completes the build, and then reach the action Approve.
@@ -155,7 +146,7 @@ impl TestEnv {
     /// Starts an execution with a revision of the action Source.
     pub fn start_execution(&self, pipeline: &str, revision: &str) -> ExecutionId {
         let source = Name::new("Source").unwrap();
-        let revision = Revision { action_name: source, revision_id: revision.to_owned() };
+        let revision = Revision { action_name: source, revision_id: Some(revision.to_owned()) };
         self.codepipeline.with_service(|service, now| service.start_execution(now, pipeline, &[revision]).unwrap())
     }
 

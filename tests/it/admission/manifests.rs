@@ -39,12 +39,12 @@ pub fn with_only_binding(binding: &str, value: Value) -> Value {
     manifest
 }
 
-const BINDINGS: [&str; 3] = ["token", "pipelineExecutionId", "sourceRevision"];
+const BINDINGS: [&str; 3] = ["token", "pipelineExecutionId", "sourceRevisions"];
 
 /// A valid value of each binding.
 pub fn binding(name: &str) -> Value {
     match name {
-        "sourceRevision" => json!({ "revisionId": "4f2e1d0c", "actionName": "Source" }),
+        "sourceRevisions" => json!([{ "revisionId": "4f2e1d0c", "actionName": "Source" }]),
         _ => json!("11111111-2222-4333-8444-555555555555"),
     }
 }
@@ -150,12 +150,16 @@ pub fn invalid() -> Vec<Value> {
     }
     rows.extend(tokens.iter().map(|value| with("/spec/token", json!(value))));
     rows.extend(tokens.iter().map(|value| with_only_binding("pipelineExecutionId", json!(value))));
-    let revision =
-        |id: &str, action: &str| with_only_binding("sourceRevision", json!({ "revisionId": id, "actionName": action }));
+    let revision = |id: &str, action: &str| {
+        with_only_binding("sourceRevisions", json!([{ "revisionId": id, "actionName": action }]))
+    };
     rows.extend(names.iter().map(|name| revision("4f2e1d0c", name)));
     rows.extend(["", &"a".repeat(1501), &"🚀".repeat(1501), &huge].map(|id| revision(id, "Source")));
-    rows.push(with_only_binding("sourceRevision", json!({ "actionName": "Source" })));
-    rows.push(with_only_binding("sourceRevision", json!({ "revisionId": null })));
+    rows.push(with_only_binding("sourceRevisions", json!([{ "actionName": "Source" }])));
+    rows.push(with_only_binding("sourceRevisions", json!([{ "revisionId": null }])));
+    rows.push(with_only_binding("sourceRevisions", json!([])));
+    rows.push(with_only_binding("sourceRevisions", json!([{ "revisionId": "a" }, {}])));
+    rows.push(with_only_binding("sourceRevisions", Value::from(vec![json!({ "revisionId": "a" }); 11])));
     for name in &BINDINGS[1..] {
         rows.extend(wrong_types.iter().map(|value| with_only_binding(name, value.clone())));
         rows.push(with(&format!("/spec/{name}"), binding(name)));
@@ -211,7 +215,7 @@ pub fn unusual() -> Vec<Value> {
     rows.extend(BINDINGS.map(|name| with_only_binding(name, binding(name))));
     rows.extend(
         ["v", " ", "🚀 \u{202e}\n", &"🚀".repeat(1500)]
-            .map(|id| with_only_binding("sourceRevision", json!({ "revisionId": id }))),
+            .map(|id| with_only_binding("sourceRevisions", json!([{ "revisionId": id }]))),
     );
     rows.push(with("/spec/notAfter", Value::Null));
     rows.push(with("/spec/suspend", json!(true)));

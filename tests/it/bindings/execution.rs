@@ -7,9 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation, PutApprovalResultInput};
 use local_codepipeline::faults::Fault;
 use local_codepipeline::model::{
-    Behaviour, ExecutionMode, Lags, PipelineDefinition, PipelineExecutionId as ExecutionId, StopMode,
+    Behaviour, ExecutionMode, Lags, PipelineDefinition, PipelineExecutionId as ExecutionId, RetryMode, StopMode,
 };
-use std::time::Duration;
 use test_support::{BOB, TestEnv, condition, for_execution, message, pinned, pipeline_with_build, ready, reason};
 
 const MODES: [(&str, ExecutionMode); 3] = [
@@ -145,9 +144,13 @@ async fn a_decision_ends_when_its_execution_ends_without_a_response() {
     for ((pipeline, how, _), execution) in rows.iter().zip(&executions) {
         for name in [(*pipeline).to_owned(), format!("{pipeline}-afterwards")] {
             let decision = env.wait_for_reason(&name, Reason::ExecutionEnded).await;
-            let expected = format!("Execution {execution} ended ({how}) before its approval received a response");
+            let expected = match *how {
+                "Superseded" => format!("Execution {execution} was superseded before its approval received a response"),
+                how => format!("Execution {execution} ended ({how}) before its approval received a response"),
+            };
             assert!(message(&decision).starts_with(&expected), "{name}: {}", message(&decision));
-            assert!(condition(&decision, "Stalled").is_some(), "{name}");
+            let expected = if *how == "Superseded" { "Stalled" } else { "Reconciling" };
+            assert!(condition(&decision, expected).is_some(), "{name}: only a failed or stopped stage can be retried");
             assert_eq!(pinned(&decision).0, Some(execution.to_string()), "{name}");
         }
         assert!(env.accepted_submissions(pipeline).is_empty(), "{pipeline}");
@@ -155,14 +158,22 @@ async fn a_decision_ends_when_its_execution_ends_without_a_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_ends_when_its_approval_times_out() {
+async fn a_decision_whose_approval_timed_out_is_delivered_to_the_retry() {
     let env = TestEnv::new().await;
-    let execution = env.open_approval("web").pipeline_execution_id;
-    env.codepipeline.advance_clock(Duration::from_hours(8 * 24));
+    env.put_pipeline(PipelineDefinition::with_approval("web", "Prod", "Approve").unwrap());
+    let execution = env.codepipeline.with_service(|service, now| {
+        let then = now - SignedDuration::from_hours(8 * 24);
+        service.open_approval(then, ("web", "Prod", "Approve"), &[]).unwrap().pipeline_execution_id
+    });
     env.create("web", for_execution("web", execution)).await;
     let _operator = env.operator().start();
     let decision = env.wait_for_reason("web", Reason::ExecutionEnded).await;
     assert!(message(&decision).contains("ended (Failed)"), "{}", message(&decision));
+    env.codepipeline.with_service(|service, now| {
+        service.retry_stage(now, "web", "Prod", execution, RetryMode::FailedActions).unwrap();
+    });
+    let approval = env.pending_approvals("web")[0];
+    env.wait_until_delivered("web", "web", &approval).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

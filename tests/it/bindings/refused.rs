@@ -4,6 +4,7 @@
 
 use super::{decided_by, exception};
 use approval_operator::api::v1alpha1::Reason;
+use jiff::Timestamp;
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation};
 use local_codepipeline::faults::Fault;
 use local_codepipeline::model::{ExecutionMode, OpenApproval, RetryMode};
@@ -67,7 +68,7 @@ async fn a_found_token_that_is_refused_twice_is_invalid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_arrives_after_a_retry_of_the_stage_is_refused_and_submitted_to_the_new_request() {
+async fn a_result_that_arrives_after_a_rejection_and_a_retry_is_refused_and_not_submitted_to_the_new_request() {
     let env = TestEnv::new().await;
     let _operator = env.operator().arg("--aws-timeout=20s").start();
     env.codepipeline.inject(Fault::delayed().delay_before(Duration::from_secs(2)).on(PUT));
@@ -79,14 +80,16 @@ async fn a_result_that_arrives_after_a_retry_of_the_stage_is_refused_and_submitt
     env.codepipeline.with_service(|service, now| {
         service.retry_stage(now, "web", "Prod", execution, RetryMode::FailedActions).unwrap();
     });
-    let new = env.pending_approvals("web")[0];
-    env.wait_until_delivered("web", "web", &new).await;
+    let new = env.pending_approvals("web");
+    let decision = env.wait_for_reason("web", Reason::ApprovalAlreadyCompleted).await;
+    assert_eq!(decided_by(&decision), Some(BOB));
+    assert!(message(&decision).contains(&execution.to_string()), "{}", message(&decision));
     let tokens: Vec<_> = env.codepipeline.ledger_for("web").into_iter().map(|entry| entry.token).collect();
-    assert_eq!(
-        tokens,
-        [&old, &old, &new].map(|approval| approval.token.to_string()),
-        "one submission by Bob and two by the operator"
-    );
+    assert_eq!(tokens, [&old, &old].map(|approval| approval.token.to_string()), "one by Bob and one by the operator");
+    // Anyone who knows of the rejection and wants to answer the new request says so.
+    let later = json!({ "spec": { "ignoreResponsesBefore": Timestamp::now().to_string() } });
+    env.patch("web", later).await.unwrap();
+    env.wait_until_delivered("web", "web", &new[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +145,7 @@ async fn a_decision_stays_pinned_when_the_operator_is_killed_and_the_next_start_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unconfirmed_submission_stays_with_its_execution_when_another_of_the_revision_reaches_the_approval() {
+async fn an_unconfirmed_submission_is_not_repeated_once_another_execution_of_the_revision_asks_as_well() {
     let env = TestEnv::new().await;
     let operator = env.operator().start();
     let rows = [("applied", Fault::disconnect_after_applying()), ("not-applied", Fault::disconnect_before_applying())];
@@ -159,35 +162,44 @@ async fn an_unconfirmed_submission_stays_with_its_execution_when_another_of_the_
     }
     operator.kill();
     let _operator = env.operator().start();
-    for ((pipeline, _), (approval, another)) in rows.iter().zip(&approvals) {
-        env.wait_until_delivered(pipeline, pipeline, approval).await;
-        let pending = env.pending_approvals(pipeline);
-        assert!(matches!(pending.as_slice(), [one] if one.pipeline_execution_id == *another), "{pipeline}");
-    }
+    let [(applied, another), _] = approvals.as_slice() else { panic!("{approvals:?}") };
+    env.wait_until_delivered("applied", "applied", applied).await;
+    let pending = env.pending_approvals("applied");
+    assert!(matches!(pending.as_slice(), [one] if one.pipeline_execution_id == *another), "{pending:?}");
+    env.wait_for_reason("not-applied", Reason::AmbiguousRevision).await;
+    assert_eq!(env.codepipeline.request_count_for(PUT, "not-applied"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_binding_can_be_edited_while_the_decision_waits_but_not_while_a_submission_is_in_flight() {
+async fn a_binding_can_be_edited_at_any_time_and_the_submission_in_doubt_is_finished_first() {
     let env = TestEnv::new().await;
     let _operator = env.operator().arg("--aws-timeout=3s").start();
     env.put_pipeline(pipeline_with_build("web"));
     let execution = env.start_execution("web", "v1");
     env.create("web", for_revision("web", "a-typo")).await;
-    env.wait_for_message("web", "No execution of pipeline web has the source revision a-typo yet").await;
-    let to_execution = json!({ "spec": { "sourceRevision": null, "pipelineExecutionId": execution } });
+    env.wait_for_message("web", "No execution of pipeline web has the source revisions a-typo yet").await;
+    let to_execution = json!({ "spec": { "sourceRevisions": null, "pipelineExecutionId": execution } });
     env.patch("web", to_execution).await.unwrap();
     let waiting = env.wait_for_message("web", &format!("Execution {execution} is in stage Build")).await;
     assert_eq!(waiting.status.as_ref().unwrap().observed_generation, Some(2), "{}", message(&waiting));
-    let to_revision = json!({ "spec": { "sourceRevision": { "revisionId": "v1" }, "pipelineExecutionId": null } });
-    env.patch("web", to_revision.clone()).await.unwrap();
-    env.codepipeline.inject(Fault::hang_before_applying().on(PUT).pipeline("web"));
+    env.codepipeline.inject(Fault::hang_after_applying().on(PUT).pipeline("web"));
     env.complete_build("web", execution, true);
     let approval = env.pending_approvals("web")[0];
-    for expected in [Reason::Submitting, Reason::Unconfirmed] {
-        env.wait_for_reason("web", expected).await;
-        let to_token = json!({ "spec": { "sourceRevision": null, "token": approval.token } });
-        let refused = env.patch("web", to_token).await.unwrap_err().to_string();
-        assert!(refused.contains("spec cannot change while a submission is in flight"), "{expected:?}: {refused}");
-    }
-    env.wait_until_delivered("web", "web", &approval).await;
+    env.wait_for_reason("web", Reason::Submitting).await;
+    let to_another = json!({ "spec": { "sourceRevisions": [{ "revisionId": "v2" }], "pipelineExecutionId": null } });
+    env.patch("web", to_another).await.unwrap();
+    // The events say that the first edit was delivered before the second one is acted on.
+    let decision = env.wait_for_message("web", "No execution of pipeline web has the source revisions v2 yet").await;
+    let settled = decision.status.unwrap().settled.unwrap();
+    assert_eq!(settled.pipeline_execution_id, Some(execution.to_string()));
+    assert_eq!(env.accepted_submissions("web")[0].token, approval.token.to_string());
+    let later = env.start_execution("web", "v2");
+    env.complete_build("web", later, true);
+    let approval = env.pending_approvals("web")[0];
+    let decision = env.wait_for_reason("web", Reason::Delivered).await;
+    assert_eq!(pinned(&decision), ids(&approval));
+    assert_eq!(env.accepted_submissions("web").len(), 2);
+    let history: Vec<_> =
+        decision.status.unwrap().history.into_iter().map(|earlier| earlier.pipeline_execution_id).collect();
+    assert_eq!(history, [Some(execution.to_string())]);
 }

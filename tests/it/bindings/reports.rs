@@ -36,7 +36,7 @@ async fn a_decision_for_an_abbreviated_commit_id_shows_how_the_pipeline_writes_r
     env.start_execution("web", "4f1a9c2e0b7d");
     env.create("web", for_revision("web", "4f1a9c2")).await;
     let _operator = env.operator().arg("--poll-interval=1s").start();
-    let expected = "No execution of pipeline web has the source revision 4f1a9c2 yet; the newest execution has \
+    let expected = "No execution of pipeline web has the source revisions 4f1a9c2 yet; the newest execution has \
                     4f1a9c2e0b7d (Source). ";
     let shown = env.wait_for_message("web", expected).await;
     // Another execution starts, and the decision is not written again.

@@ -1,4 +1,4 @@
-//! `spec.sourceRevision`: the one execution of a revision that is waiting for the approval. If several are, the operator
+//! `spec.sourceRevisions`: the one execution of a revision that is waiting for the approval. If several are, the operator
 //! submits nothing.
 
 use super::decided_by;
@@ -19,9 +19,10 @@ fn parallel(pipeline: &str) -> PipelineDefinition {
 }
 
 fn of_action(spec: ApprovalDecisionSpec, action: &str) -> ApprovalDecisionSpec {
-    let revision = spec.source_revision.clone().unwrap();
     let action_name = Some(action.to_owned());
-    ApprovalDecisionSpec { source_revision: Some(SourceRevision { action_name, ..revision }), ..spec }
+    let source_revisions =
+        spec.source_revisions.iter().map(|entry| SourceRevision { action_name: action_name.clone(), ..entry.clone() });
+    ApprovalDecisionSpec { source_revisions: source_revisions.collect(), ..spec }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +38,7 @@ async fn a_revision_is_compared_exactly() {
     }
     let _operator = env.operator().start();
     for (number, other) in others.iter().enumerate() {
-        let expected = format!("No execution of pipeline web has the source revision {other} yet");
+        let expected = format!("No execution of pipeline web has the source revisions {other} yet");
         env.wait_for_message(&format!("other-{number}"), &expected).await;
     }
     env.wait_for_polls("web", 3).await;
@@ -51,7 +52,7 @@ async fn a_revision_is_compared_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_action_name_selects_one_of_several_sources() {
+async fn a_decision_covers_every_source_of_an_execution_or_does_not_approve_it() {
     let env = TestEnv::new().await;
     let open = |pipeline: &str| {
         let mut definition = PipelineDefinition::with_approval(pipeline, "Prod", "Approve").unwrap();
@@ -60,16 +61,45 @@ async fn the_action_name_selects_one_of_several_sources() {
         let revisions = [("Source", "app-1"), ("Config", "config-1")];
         let revisions = revisions.map(|(action, revision)| Revision {
             action_name: Name::new(action).unwrap(),
-            revision_id: revision.to_owned(),
+            revision_id: Some(revision.to_owned()),
         });
         let at = (pipeline, "Prod", "Approve");
         env.codepipeline.with_service(|service, now| service.open_approval(now, at, &revisions).unwrap())
     };
+    let both = |pipeline: &str, config: &str| {
+        let mut spec = of_action(for_revision(pipeline, "app-1"), "Source");
+        let entry = SourceRevision { action_name: Some("Config".to_owned()), revision_id: Some(config.to_owned()) };
+        spec.source_revisions.push(entry);
+        spec
+    };
+    let any_config = |pipeline: &str| {
+        let mut spec = both(pipeline, "");
+        spec.source_revisions[1].revision_id = None;
+        spec
+    };
     let rows = [
-        ("first-source", for_revision("first-source", "app-1"), true),
-        ("second-source", for_revision("second-source", "config-1"), true),
-        ("named-source", of_action(for_revision("named-source", "config-1"), "Config"), true),
-        ("wrong-source", of_action(for_revision("wrong-source", "config-1"), "Source"), false),
+        ("both-sources", both("both-sources", "config-1"), None),
+        ("any-config", any_config("any-config"), None),
+        (
+            "other-config",
+            both("other-config", "config-2"),
+            Some("No execution of pipeline other-config has the source revisions"),
+        ),
+        (
+            "first-source",
+            for_revision("first-source", "app-1"),
+            Some("does not cover its source Config (revision config-1)"),
+        ),
+        (
+            "second-source",
+            for_revision("second-source", "config-1"),
+            Some("does not cover its source Source (revision app-1)"),
+        ),
+        (
+            "wrong-source",
+            of_action(for_revision("wrong-source", "config-1"), "Source"),
+            Some("No execution of pipeline"),
+        ),
     ];
     let mut approvals = Vec::new();
     for (pipeline, spec, _) in &rows {
@@ -77,16 +107,13 @@ async fn the_action_name_selects_one_of_several_sources() {
         env.create(pipeline, spec.clone()).await;
     }
     let _operator = env.operator().start();
-    for ((pipeline, _, is_delivered), approval) in rows.iter().zip(&approvals) {
-        if *is_delivered {
-            env.wait_until_delivered(pipeline, pipeline, approval).await;
-        } else {
-            let expected = format!(
-                "No execution of pipeline {pipeline} has the source revision config-1 of source action Source yet"
-            );
-            env.wait_for_message(pipeline, &expected).await;
-            env.wait_for_polls(pipeline, 3).await;
-            assert_eq!(env.pending_approvals(pipeline), [*approval]);
+    for ((pipeline, _, expected), approval) in rows.iter().zip(&approvals) {
+        match expected {
+            None => drop(env.wait_until_delivered(pipeline, pipeline, approval).await),
+            Some(expected) => {
+                env.wait_for_message(pipeline, expected).await;
+                assert_eq!(env.pending_approvals(pipeline), [*approval]);
+            }
         }
     }
 }
@@ -100,7 +127,7 @@ async fn a_decision_waits_for_an_execution_that_starts_later() {
         env.create(pipeline, for_revision(pipeline, COMMIT)).await;
         env.wait_for_message(
             pipeline,
-            &format!("No execution of pipeline {pipeline} has the source revision {COMMIT} yet"),
+            &format!("No execution of pipeline {pipeline} has the source revisions {COMMIT} yet"),
         )
         .await;
         let execution = env.start_execution(pipeline, COMMIT);
@@ -130,7 +157,7 @@ async fn of_two_pending_executions_of_one_revision_none_is_delivered_until_the_d
         (env.codepipeline.request_count(Operation::PutApprovalResult), env.pending_approvals("web").len()),
         (0, 2)
     );
-    let first = json!({ "spec": { "sourceRevision": null, "pipelineExecutionId": executions[0] } });
+    let first = json!({ "spec": { "sourceRevisions": null, "pipelineExecutionId": executions[0] } });
     env.patch("web", first).await.unwrap();
     env.wait_until_delivered("web", "web", &approvals[0]).await;
     assert_eq!(env.pending_approvals("web"), [approvals[1]]);

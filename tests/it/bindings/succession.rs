@@ -3,8 +3,8 @@
 //! wrong execution.
 
 use super::decided_by;
-use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, Reason};
-use jiff::SignedDuration;
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Reason};
+use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation};
 use local_codepipeline::model::{ExecutionMode, OpenApproval, PipelineExecutionId as ExecutionId, RetryMode};
 use serde_json::json;
@@ -113,7 +113,7 @@ async fn a_decision_for_the_next_execution_does_not_respond_to_the_pending_one()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_decision_for_a_retried_execution_responds_to_its_new_request() {
+async fn a_rejection_uses_up_a_decision_unless_it_says_that_earlier_responses_do_not_count() {
     let env = TestEnv::new().await;
     let _operator = env.operator().start();
     for lag in [false, true] {
@@ -126,32 +126,23 @@ async fn a_decision_for_a_retried_execution_responds_to_its_new_request() {
             assert_ne!(old.token, new.token);
             let (_, spec) = specs(&pipeline, execution, "v1")[binding].clone();
             env.create(&pipeline, spec).await;
-            env.wait_until_delivered(&pipeline, &pipeline, &new).await;
+            let used_up = env.wait_for_reason(&pipeline, Reason::ApprovalAlreadyCompleted).await;
+            assert_eq!((decided_by(&used_up), pinned(&used_up)), (Some(BOB), ids(&old)), "{pipeline}");
+            assert!(message(&used_up).contains("spec.ignoreResponsesBefore"), "{pipeline}: {}", message(&used_up));
+            let requested_at =
+                json!({ "metadata": { "annotations": { "codepipeline.approvals.dev/requestedAt": "now" } } });
+            env.patch(&pipeline, requested_at).await.unwrap();
+            let is_handled = |decision: &ApprovalDecision| {
+                let status = decision.status.as_ref();
+                reason(decision) == Some(Reason::ApprovalAlreadyCompleted)
+                    && status.is_some_and(|status| status.last_handled_requested_at.as_deref() == Some("now"))
+            };
+            env.wait_until(&pipeline, "used up still", is_handled).await;
+            assert_eq!(env.pending_approvals(&pipeline), [new], "{pipeline}");
+            let ignoring = json!({ "spec": { "ignoreResponsesBefore": Timestamp::now().to_string() } });
+            env.patch(&pipeline, ignoring).await.unwrap();
+            let delivered = env.wait_until_delivered(&pipeline, &pipeline, &new).await;
+            assert_eq!((reason(&delivered), decided_by(&delivered)), (Some(Reason::Delivered), None), "{pipeline}");
         }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_decision_that_came_too_late_responds_to_the_retry_after_a_new_requested_at() {
-    let env = TestEnv::new().await;
-    let _operator = env.operator().start();
-    for binding in [0, 1] {
-        let pipeline = format!("retried-{binding}");
-        env.put_pipeline(pipeline_with_build(&pipeline));
-        let execution = env.start_execution(&pipeline, "v1");
-        env.complete_build(&pipeline, execution, true);
-        let old = env.pending_approvals(&pipeline)[0];
-        env.respond_as_bob(&pipeline, &old, ResultStatus::Rejected);
-        let (_, spec) = specs(&pipeline, execution, "v1")[binding].clone();
-        env.create(&pipeline, spec).await;
-        let refused = env.wait_for_reason(&pipeline, Reason::ApprovalAlreadyCompleted).await;
-        assert_eq!((decided_by(&refused), pinned(&refused)), (Some(BOB), ids(&old)), "{pipeline}");
-        retry(&env, &pipeline, execution);
-        let new = env.pending_approvals(&pipeline)[0];
-        let requested_at =
-            json!({ "metadata": { "annotations": { "codepipeline.approvals.dev/requestedAt": "now" } } });
-        env.patch(&pipeline, requested_at).await.unwrap();
-        let delivered = env.wait_until_delivered(&pipeline, &pipeline, &new).await;
-        assert_eq!((reason(&delivered), decided_by(&delivered)), (Some(Reason::Delivered), None), "{pipeline}");
     }
 }

@@ -26,7 +26,7 @@ fn at_dev(spec: ApprovalDecisionSpec) -> ApprovalDecisionSpec {
 async fn a_response_counts_although_history_was_read_for_the_other_approval_of_the_execution_only() {
     let env = TestEnv::new().await;
     env.put_pipeline(with_dev(PipelineDefinition::with_approval("web", "Prod", "Approve").unwrap(), 1));
-    let revision = SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: "v1".to_owned() };
+    let revision = SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: Some("v1".to_owned()) };
     // So long ago that one read of its history is enough.
     let first = env.codepipeline.with_service(|service, now| {
         let then = now - SignedDuration::from_mins(10);

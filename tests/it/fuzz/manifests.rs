@@ -121,14 +121,15 @@ fn object(members: Vec<(&'static str, u32, BoxedStrategy<Value>)>) -> BoxedStrat
 fn binding(known: &Known) -> BoxedStrategy<Value> {
     let revision = || {
         let revision = prop_oneof![4 => words(&["v1", "v2"]), 1 => text().prop_map(Value::from)];
-        object(vec![("revisionId", 98, revision.boxed()), ("actionName", 30, mostly(words(&["Source"])))])
+        let entry = object(vec![("revisionId", 98, revision.boxed()), ("actionName", 30, mostly(words(&["Source"])))]);
+        proptest::collection::vec(entry, 1..3).prop_map(Value::from).boxed()
     };
     let one = |name, value| object(vec![(name, 100, value)]);
     prop_oneof![
         10 => one("token", mostly(id(&known.tokens))),
         6 => one("pipelineExecutionId", mostly(id(&known.executions))),
-        6 => one("sourceRevision", mostly(revision())),
-        1 => object(vec![("token", 60, id(&known.tokens)), ("sourceRevision", 60, revision())]),
+        6 => one("sourceRevisions", mostly(revision())),
+        1 => object(vec![("token", 60, id(&known.tokens)), ("sourceRevisions", 60, revision())]),
     ]
     .boxed()
 }

@@ -2,7 +2,7 @@
 //! CodePipeline.
 
 use super::{Developer, cluster_with_policy, decision, grant, user};
-use approval_operator::api::v1alpha1::{ApprovalStatus, NotAfter, Reason};
+use approval_operator::api::v1alpha1::{ApprovalStatus, Reason, UserTime};
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::Operation;
 use local_codepipeline::model::OpenApproval;
@@ -67,7 +67,7 @@ async fn create_decisions_of_others(env: &TestEnv, approval: &OpenApproval) {
     held.result.status = ApprovalStatus::Rejected;
     env.create("rejection", held).await;
     let mut expired = spec("web", approval);
-    expired.not_after = Some(NotAfter((Timestamp::now() - SignedDuration::from_mins(1)).to_string()));
+    expired.not_after = Some(UserTime((Timestamp::now() - SignedDuration::from_mins(1)).to_string()));
     env.create("expired", expired).await;
     env.put_pipeline(pipeline_with_build("later"));
     env.create("waiting", for_execution("later", env.start_execution("later", "r1"))).await;
@@ -289,7 +289,12 @@ fn in_flight(approval: &OpenApproval) -> Value {
     let token = approval.token.to_string();
     json!({
         "conditions": ready("Unknown", "Unconfirmed"),
-        "submission": { "attempts": 1, "startTime": past, "deadline": past, "token": token },
+        "submission": {
+            "accountId": "123456789012", "region": "eu-west-1",
+            "pipelineName": "web", "stageName": "Prod", "actionName": "Approve",
+            "result": { "status": "Approved", "summary": "" },
+            "attempts": 1, "startTime": past, "deadline": past, "token": token,
+        },
     })
 }
 

@@ -91,7 +91,7 @@ impl Facts {
                 ensure(sent().any(refused), "its token was never refused")
             }
             Reason::AmbiguousRevision => ensure(
-                decision.spec.source_revision.is_some()
+                !decision.spec.source_revisions.is_empty()
                     && executions
                         .iter()
                         .filter(|execution| self.newest_request(execution.pipeline_execution_id).is_some())
@@ -128,17 +128,17 @@ impl Facts {
         let spec = &decision.spec;
         let matches = |execution: &&PipelineExecutionSummary| {
             let is_named = |id: &str| execution.pipeline_execution_id.to_string() == id;
-            match (&spec.token, &spec.pipeline_execution_id, &spec.source_revision) {
+            match (&spec.token, &spec.pipeline_execution_id, spec.source_revisions.as_slice()) {
                 (Some(token), ..) => self.requests.iter().any(|request| {
                     // In this model, the token is the id of the action execution.
                     request.pipeline_execution_id == execution.pipeline_execution_id
                         && request.action_execution_id.to_string() == token.0
                 }),
                 (_, Some(id), _) => is_named(&id.0),
-                (_, _, Some(revision)) => {
-                    execution.source_revisions.iter().any(|found| found.revision_id == revision.revision_id)
-                }
-                (None, None, None) => false,
+                (_, _, entries) => execution
+                    .source_revisions
+                    .iter()
+                    .all(|found| entries.iter().any(|entry| entry.revision_id == found.revision_id)),
             }
         };
         self.executions.iter().filter(matches).collect()
@@ -185,6 +185,6 @@ impl Facts {
             !has_ended(newest) || request.is_none_or(|request| self.response_to(request).is_none()),
             "the newest request received a response",
         )?;
-        ensure(decision.spec.source_revision.is_some() || !has_ended(newest), "its execution has ended")
+        ensure(!decision.spec.source_revisions.is_empty() || !has_ended(newest), "its execution has ended")
     }
 }

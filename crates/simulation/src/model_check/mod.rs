@@ -1,11 +1,11 @@
-//! A model checker. It visits every state of a small world: two operators with one decision, which is bound to one of two
-//! executions; crashes, lost messages and old views; an owner who edits, suspends and deletes the decision; and another user who
-//! completes approvals. As in Anvil, it checks the operator's own code: `decide`, `status` and the reconcile loop, one effect at a
-//! time. Anything may happen between two effects.
+//! A model checker. It visits every state of a small world: one or two operators with a decision, which names a request of one or two
+//! executions; crashes, lost messages and old views; an owner who edits, suspends and deletes the decision; another decision that
+//! rejects; and users who complete approvals, retry stages and stop executions. As in Anvil, it checks the operator's own code:
+//! `decide`, `status` and the reconcile loop, one effect at a time. Anything may happen between two effects.
 //!
 //! Each kind of disturbance has a budget, and time passes in jumps that are long enough to matter to `decide`. So the number of
-//! states is finite. A poll does not build on the previous one, the history is read without delay, and the difference between
-//! clocks is constant; the randomized simulation covers the rest.
+//! states is finite. A poll does not build on the previous one, it reads everything at one moment, the cache of decisions that reject
+//! does not lag, and the difference between clocks is constant; the randomized simulation covers the rest.
 
 mod codepipeline;
 mod invariants;
@@ -21,7 +21,7 @@ mod worlds;
 use crate::fixtures;
 use approval_operator::api::v1alpha1::ApprovalStatus;
 use approval_operator::decision::{Decide, decide};
-use codepipeline::CodePipeline;
+use codepipeline::{CodePipeline, PipelineChange};
 use jiff::SignedDuration;
 use local_codepipeline::model::ExecutionMode;
 use loop_mutants::Defect;
@@ -59,9 +59,17 @@ const PRODUCT: Subject = Subject { decide, defect: None };
 struct World {
     name: &'static str,
     bound: Bound,
+    /// How the decision that rejects names its request, and the execution of that request.
+    rejection: (Bound, usize),
     /// The execution that the decision is bound to; the older one is the first.
     execution: usize,
     mode: ExecutionMode,
+    /// The revisions of the executions, oldest first.
+    revisions: &'static [usize],
+    /// What users of the pipeline may do.
+    changes: &'static [PipelineChange],
+    /// The operators.
+    replicas: &'static [Replica],
     /// How many seconds the operators' clocks are ahead of CodePipeline's.
     clocks: [i64; 2],
     /// What the owner may do.
@@ -103,6 +111,8 @@ enum Action {
     JumpTime(i64),
     /// Another user completes the approval that has been pending longest.
     CompleteByOther(ApprovalStatus),
+    /// Someone changes an execution.
+    Change(PipelineChange),
     /// The owner does something.
     Edit(Edit),
 }
@@ -119,13 +129,13 @@ struct Replicas {
 
 impl Replicas {
     fn new(world: World, subject: Subject) -> Self {
-        let codepipeline = CodePipeline::new(world.mode);
+        let codepipeline = CodePipeline::new(world.mode, world.revisions);
         Self { world, subject, codepipeline, verdicts: Mutex::default() }
     }
 
     fn canonical(&self, state: State) -> State {
         let [a, b] = self.world.clocks;
-        state.canonical(PAST_VERSIONS, a == b)
+        state.canonical(PAST_VERSIONS, a == b && self.world.replicas == REPLICAS)
     }
 
     fn is_waiting(&self, state: &State, replica: Replica) -> bool {
@@ -181,6 +191,11 @@ impl Replicas {
             }
             Action::JumpTime(seconds) => self.jump_time(state, seconds),
             Action::CompleteByOther(status) => self.complete_by_other(state, status),
+            Action::Change(change) => {
+                // Nothing else happens at the same time.
+                state.now += SignedDuration::from_millis(1);
+                state.codepipeline.change(state.now, change)
+            }
             Action::Edit(edit) => self.edit(state, edit),
         }
     }
@@ -198,6 +213,7 @@ fn spend(budget: &mut Budget, action: Action) {
         Action::Crash(_) => &mut budget.crashes,
         Action::JumpTime(_) => &mut budget.time_jumps,
         Action::CompleteByOther(_) => &mut budget.other_results,
+        Action::Change(_) => &mut budget.pipeline_changes,
         Action::Edit(_) => &mut budget.edits,
     };
     *spent = spent.saturating_sub(1);
@@ -214,6 +230,7 @@ impl Model for Replicas {
             codepipeline: self.codepipeline.clone(),
             live,
             past: Vec::new(),
+            rejection: None,
             incarnations: 1,
             operators: [Operator::default(), Operator::default()],
             abandoned: Vec::new(),
@@ -229,7 +246,7 @@ impl Model for Replicas {
             return;
         }
         let left = state.left;
-        for replica in REPLICAS {
+        for replica in self.world.replicas.iter().copied() {
             let operator = &state.operators[replica as usize];
             if self.is_waiting(state, replica) {
                 actions.push(Action::Arrive { replica, response_arrives: true });
@@ -262,6 +279,9 @@ impl Model for Replicas {
         }
         if left.other_results > 0 {
             actions.extend([ApprovalStatus::Approved, ApprovalStatus::Rejected].map(Action::CompleteByOther));
+        }
+        if left.pipeline_changes > 0 {
+            actions.extend(self.world.changes.iter().map(|change| Action::Change(*change)));
         }
         if left.edits > 0 {
             actions.extend(self.world.edits.iter().map(|edit| Action::Edit(*edit)));

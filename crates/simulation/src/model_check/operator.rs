@@ -6,13 +6,12 @@ use super::loop_mutants::Defect;
 use super::state::{InFlightRequest, ObservedPoll, Operator, Reconcile, State, Subscription, Version, Violation};
 use super::{Fault, Replica, Replicas};
 use crate::fixtures::{self, SETTINGS};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Token};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
 use approval_operator::codepipeline::{
-    CallError, ExecutionIds, PipelineObservation, Poll, Query, RecordQuery, RetryCause, WakeCondition,
-    read_approval_record, read_snapshot,
+    CallError, PipelineObservation, Poll, Query, RetryCause, WakeCondition, read_snapshot,
 };
 use approval_operator::decision::{
-    Attempt, Effect, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, subscription_generation,
+    Effect, Reconciliation, Rejection, Rejections, Requeue, Stage, WriteResult, subscription_generation,
 };
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
@@ -45,12 +44,13 @@ impl Replicas {
     pub fn step(&self, state: &mut State, replica: Replica, from: Option<Version>, fault: Fault) -> Option<Progress> {
         let in_progress = state.operators[replica as usize].reconcile.take();
         let start = || from.or_else(|| state.live.clone()).map(Reconcile::start);
+        let is_first = in_progress.is_none();
         let Reconcile { reconciliation, known, poll, .. } = in_progress.or_else(start)?;
         let clock = self.clock(state, replica);
         let reconciliation = reconciliation.into_value();
         let performer =
             Performer { model: self, state, replica, clock, fault, reconciliation, known, poll, in_flight: None };
-        performer.run()
+        performer.run(is_first)
     }
 
     /// The poller of an operator polls the pipeline.
@@ -67,7 +67,7 @@ impl Replicas {
             Fault::Unreachable | Fault::ResponseLost => return None,
         };
         let codepipeline = result.is_ok().then(|| state.codepipeline.clone());
-        let mut poll = Poll::new(started_at, result);
+        let mut poll = Poll::new(started_at, result).read_as(Some(fixtures::identity()));
         if poll.failure().is_some() {
             let since = subscription.newest.as_ref().and_then(|newest| newest.poll.failing_since);
             poll.failing_since = since.or(Some(started_at));
@@ -85,19 +85,19 @@ impl Replicas {
 
     /// A request arrives at CodePipeline.
     pub fn arrive(&self, state: &mut State, request: &InFlightRequest) -> Result<Timestamp, CallError> {
-        let (spec, token, uid) =
-            (&request.version.decision.spec, &request.intent.submission.token, request.version.uid());
-        let at = state.codepipeline.put(state.now, token, &spec.result, uid)?;
-        let (mut times, mut named) = (0, true);
-        for (entry, execution) in state.codepipeline.accepted().filter(|(entry, _)| entry.caller == uid) {
-            times += 1;
-            named &= entry.token != token.0 || state.codepipeline.names(spec, &entry.token, &execution);
-        }
-        if !named {
+        let InFlightRequest { version, submission, .. } = request;
+        let (spec, uid) = (&version.decision.spec, version.uid());
+        let at = state.codepipeline.put(state.now, &submission.token, &submission.result, uid)?;
+        let times = state.codepipeline.counted(spec).filter(|response| response.by == uid).count();
+        let is_named = state
+            .codepipeline
+            .request(&submission.token)
+            .is_some_and(|request| state.codepipeline.names(spec, request));
+        if !is_named {
             state.violation = Some(Violation::Binding);
         } else if times > 1 {
             state.violation = Some(Violation::Accuracy);
-        } else if request.intent.submission.deadline < state.now {
+        } else if submission.deadline < state.now {
             state.violation = Some(Violation::Permission);
         }
         Ok(at)
@@ -149,16 +149,22 @@ struct Performer<'a> {
 }
 
 impl Performer<'_> {
-    fn run(mut self) -> Option<Progress> {
+    fn run(mut self, is_first: bool) -> Option<Progress> {
         let mut performed = false;
         while self.in_flight.is_none() {
             let mut next = self.reconciliation.clone();
             match next.next_by(self.model.subject.decide, &SETTINGS, self.clock) {
                 Effect::Announce(_) => self.reconciliation = next,
-                Effect::ReadPipeline(condition) => {
-                    let newest = self.subscribe(&condition);
+                Effect::ReadPipeline { query, condition, .. } => {
+                    let newest = self.subscribe(query, &condition);
                     self.reconciliation = next;
                     self.reconciliation.on_snapshot(newest);
+                }
+                Effect::ListRejections => {
+                    let rejections = self.state.rejection.iter().filter_map(|decision| Rejection::of(decision));
+                    let rejections = Rejections::Listed(rejections.collect());
+                    self.reconciliation = next;
+                    self.reconciliation.on_rejections(rejections);
                 }
                 Effect::Finish(_) if !performed && self.fault != Fault::None => return None,
                 Effect::Finish(requeue) => {
@@ -168,8 +174,14 @@ impl Performer<'_> {
                     }
                     return Some(Progress::Finished(requeue));
                 }
-                _ if performed => break,
                 effect => {
+                    // What led to this effect was observed in this step.
+                    if performed || is_first {
+                        self.check(&effect, next.stage());
+                    }
+                    if performed {
+                        break;
+                    }
                     let before = std::mem::replace(&mut self.reconciliation, next);
                     performed = true;
                     match self.perform(effect)? {
@@ -190,13 +202,9 @@ impl Performer<'_> {
 
     fn perform(&mut self, effect: Effect) -> Option<Progress> {
         match effect {
-            Effect::ReadRecord { token, ids } => {
-                let record = self.read_record(&token, &ids)?;
-                self.reconciliation.on_record(record);
-            }
             Effect::EnsureCredentials => {
                 let result = match self.fault {
-                    Fault::None => Ok(()),
+                    Fault::None => Ok(fixtures::identity()),
                     Fault::NotApplied => Err(fixtures::not_applied(RetryCause::CredentialsUnavailable)),
                     Fault::Unreachable | Fault::ResponseLost => return None,
                 };
@@ -206,7 +214,7 @@ impl Performer<'_> {
                 Written::Result(result) => self.reconciliation.on_written(result, self.clock),
                 Written::NoResponse => return Some(Progress::Failed),
             },
-            Effect::Send { send_deadline, .. } => self.send(send_deadline)?,
+            Effect::Send { submission, send_deadline } => self.send(*submission, send_deadline)?,
             Effect::WriteStatus(status) => match self.write(*status)? {
                 Written::Result(result) => self.reconciliation.on_written(result, self.clock),
                 Written::NoResponse if self.reconciliation.on_write_failed().is_none() => {
@@ -214,7 +222,7 @@ impl Performer<'_> {
                 }
                 Written::NoResponse => {}
             },
-            Effect::ReadPipeline(_) | Effect::Announce(_) | Effect::Finish(_) => {}
+            Effect::ReadPipeline { .. } | Effect::ListRejections | Effect::Announce(_) | Effect::Finish(_) => {}
         }
         Some(Progress::Performed)
     }
@@ -225,9 +233,8 @@ impl Performer<'_> {
 
     /// Subscribes to the pipeline, and returns the newest poll if it meets the condition. Unlike the product, this returns any
     /// other poll than the known one, although it may show nothing new.
-    fn subscribe(&mut self, condition: &WakeCondition) -> Option<PipelineObservation> {
-        let query = Query::of(&self.known.decision.spec)?;
-        let generation = subscription_generation(&self.known.decision);
+    fn subscribe(&mut self, query: Query, condition: &WakeCondition) -> Option<PipelineObservation> {
+        let generation = subscription_generation(&self.known.decision, &query);
         let (clock, known_poll) = (self.clock, self.poll.clone());
         let subscription = &mut self.operator().subscription;
         if subscription.as_ref().is_none_or(|subscription| subscription.generation != generation) {
@@ -243,21 +250,33 @@ impl Performer<'_> {
         Some(observation)
     }
 
-    fn read_record(&self, token: &Token, ids: &ExecutionIds) -> Option<RecordObservation> {
-        let reader = Reader { codepipeline: &self.state.codepipeline, now: self.state.now };
-        let query = RecordQuery { spec: &self.known.decision.spec, token, ids };
-        let result = match self.fault {
-            Fault::None => read_approval_record(&reader, query).now_or_never()?,
-            Fault::NotApplied => Err(fixtures::not_applied(RetryCause::Throttled)),
-            Fault::Unreachable | Fault::ResponseLost => return None,
+    /// Checks what a reconcile is about to do against what it observed.
+    fn check(&mut self, effect: &Effect, stage: &Stage) {
+        let polled = self.poll.as_ref().and_then(|poll| poll.codepipeline.as_ref());
+        let checked = match (effect, stage) {
+            (Effect::EnsureCredentials, Stage::Prepare(intent)) => {
+                self.model.may_be_prepared(self.state, &self.known.decision, &intent.submission, polled)
+            }
+            (Effect::Send { submission, .. }, _) => self.model.is_not_rejected(self.state, submission),
+            (Effect::WriteStatus(_), Stage::Report { outcome, .. }) => {
+                self.model.is_newest_response(&self.known.decision, outcome, polled)
+            }
+            (
+                Effect::EnsureCredentials
+                | Effect::ReadPipeline { .. }
+                | Effect::ListRejections
+                | Effect::RecordIntent(_)
+                | Effect::WriteStatus(_)
+                | Effect::Announce(_)
+                | Effect::Finish(_),
+                _,
+            ) => Ok(()),
         };
-        Some(RecordObservation { started_at: self.clock, result })
+        self.state.violation = self.state.violation.or(checked.err());
     }
 
     /// Hands the request to the client.
-    fn send(&mut self, send_deadline: Timestamp) -> Option<()> {
-        let Attempt::Submitted(intent, _) = self.reconciliation.observed().attempt else { return None };
-        let intent = intent.clone();
+    fn send(&mut self, submission: Submission, send_deadline: Timestamp) -> Option<()> {
         // The client does not send after the deadline.
         let refused = match self.fault {
             Fault::None => send_deadline <= self.clock,
@@ -268,7 +287,7 @@ impl Performer<'_> {
             self.reconciliation.on_response(Err(fixtures::not_applied(RetryCause::Throttled)));
             return Some(());
         }
-        if !self.model.may_leave(self.state, &self.known, &intent, self.clock) {
+        if !self.model.may_leave(self.state, &self.known, &submission, self.clock) {
             self.state.violation = Some(Violation::Permission);
         }
         if !self.state.sent.insert(self.known.number) {
@@ -276,7 +295,7 @@ impl Performer<'_> {
         }
         let ahead = self.clock.duration_since(self.state.now);
         let arrives_by = send_deadline + SETTINGS.aws_timeout - ahead;
-        self.in_flight = Some(InFlightRequest { version: self.known.clone(), intent, arrives_by });
+        self.in_flight = Some(InFlightRequest { version: self.known.clone(), submission, arrives_by });
         Some(())
     }
 

@@ -2,14 +2,16 @@
 //! would hold only for lack of events.
 
 use super::state::{Reconcile, State, Version, Violation};
+use super::users::OTHER_USER;
 use super::{Replicas, Subject, World};
 use approval_operator::api::v1alpha1::{ApprovalDecisionStatus, Reason};
-use approval_operator::decision::{Attempt, current_reason};
+use approval_operator::decision::{Attempt, current_reason, is_edited};
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 use std::time::Instant;
 
-pub const BINDING: &str = "only an approval that the decision names is completed";
+pub const BINDING: &str = "only a request that the decision names and that is not used up is answered";
 pub const ACCURACY: &str = "a result is submitted once, and the status agrees with CodePipeline";
+pub const DOUBT: &str = "nothing replaces a submission in doubt before its outcome is known";
 pub const PERMISSION: &str = "no request leaves without permission";
 pub const SETTLEMENT: &str = "the decision settles";
 
@@ -18,11 +20,15 @@ pub const OVERTAKEN: &str = "someone writes over an intent or a response that an
 pub const ABANDONED: &str = "an attempt is in flight while an abandoned request is";
 pub const RETRIED: &str = "the result is submitted again";
 pub const RESTORED: &str = "a restored decision is Delivered";
+pub const EDITED_IN_DOUBT: &str = "the decision is edited while a submission is in doubt";
+pub const ANSWERED_AFTER_RETRY: &str = "a request is answered that a retried stage opened";
+pub const DELIVERED_TWICE: &str = "an edited decision is Delivered again";
 
 pub fn all() -> Vec<Property<Replicas>> {
     let mut properties = vec![
         Property::always(BINDING, |model: &Replicas, state| model.is_free_of(state, Violation::Binding)),
         Property::always(ACCURACY, |model: &Replicas, state| model.is_free_of(state, Violation::Accuracy)),
+        Property::always(DOUBT, |model: &Replicas, state| model.is_free_of(state, Violation::Doubt)),
         Property::always(PERMISSION, |model: &Replicas, state| model.is_free_of(state, Violation::Permission)),
         Property::always(SETTLEMENT, |model: &Replicas, state| model.is_free_of(state, Violation::Settlement)),
         Property::sometimes(DELIVERED_BY_HISTORY, |_, state| {
@@ -39,6 +45,20 @@ pub fn all() -> Vec<Property<Replicas>> {
         Property::sometimes(RESTORED, |_: &Replicas, state: &State| {
             state.incarnations > 1 && is(state, Reason::Delivered)
         }),
+        Property::sometimes(EDITED_IN_DOUBT, |_: &Replicas, state: &State| {
+            let live = state.live.as_ref().filter(|live| is_edited(&live.decision));
+            live.and_then(Version::submission).is_some_and(|submission| submission.outcome.is_none())
+        }),
+        Property::sometimes(ANSWERED_AFTER_RETRY, |_: &Replicas, state: &State| {
+            let is_by_others = |by: &str| by == OTHER_USER;
+            let mut responses = state.codepipeline.responses().iter();
+            responses.next().is_some_and(|first| is_by_others(&first.by))
+                && responses.any(|response| !is_by_others(&response.by))
+                && is(state, Reason::Delivered)
+        }),
+        Property::sometimes(DELIVERED_TWICE, |_: &Replicas, state: &State| {
+            is(state, Reason::Delivered) && status(state).is_some_and(|status| !status.history.is_empty())
+        }),
     ];
     // Stateright takes function pointers, which cannot capture a reason.
     macro_rules! reasons {
@@ -46,7 +66,20 @@ pub fn all() -> Vec<Property<Replicas>> {
             properties.extend([$(Property::sometimes(stringify!($reason), |_, state| is(state, Reason::$reason))),+])
         };
     }
-    reasons!(Delivered, AlreadyDecided, ApprovalAlreadyCompleted, Unconfirmed, Throttled, Expired, Suspended, Waiting);
+    reasons!(
+        Delivered,
+        AlreadyDecided,
+        ApprovalAlreadyCompleted,
+        InvalidApprovalToken,
+        ExecutionEnded,
+        AmbiguousRevision,
+        Unconfirmed,
+        Throttled,
+        Expired,
+        Suspended,
+        Waiting,
+        ConflictingDecision
+    );
     properties
 }
 

@@ -2,12 +2,13 @@
 //! here on nothing fails and no user acts, operators do what is due, and time passes as they need it to. Then the decision settles
 //! within a bounded time.
 
+use super::codepipeline::Request;
 use super::operator::Progress;
 use super::state::{Budget, State, Violation, digest};
 use super::{Fault, REPLICAS, Replica, Replicas};
 use crate::fixtures::SETTINGS;
-use approval_operator::api::v1alpha1::ReadyClass;
-use approval_operator::decision::{Requeue, current_reason, status_is_current};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, ReadyClass};
+use approval_operator::decision::{Requeue, current_class, is_edited, status_is_current};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::PoisonError;
 
@@ -24,15 +25,18 @@ impl Replicas {
         state.left = Budget::default();
         // A request that still arrives leads to another state, which is checked too.
         state.abandoned.clear();
+        // Two pollers may have seen different things last, and poll again.
+        state.operators.iter_mut().for_each(|operator| self.invalidate_poll(operator));
         let end = state.now + MAX_TIME;
         let mut path = Vec::new();
-        let mut waits: [Option<Timestamp>; 2] = [None, None];
+        let idle = || REPLICAS.map(|replica| (!self.world.replicas.contains(&replica)).then_some(Timestamp::MAX));
+        let mut waits = idle();
         let verdict = loop {
             state = state.canonical(0, false);
             if let Some(violation) = self.check(&state) {
                 break Some(violation);
             }
-            if waits == [None, None] {
+            if waits == idle() {
                 let here = digest(&state);
                 let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(verdict) = verdicts.get(&here) {
@@ -46,7 +50,7 @@ impl Replicas {
             if let Some(replica) = REPLICAS.into_iter().find(|replica| waits[*replica as usize].is_none()) {
                 waits[replica as usize] = self.act(&mut state, replica);
                 if waits[replica as usize].is_none() {
-                    waits = [None, None];
+                    waits = idle();
                 }
                 continue;
             }
@@ -61,7 +65,7 @@ impl Replicas {
             for operator in &mut state.operators {
                 self.invalidate_poll(operator);
             }
-            waits = [None, None];
+            waits = idle();
         };
         let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         verdicts.extend(path.into_iter().map(|state| (state, verdict)));
@@ -100,26 +104,33 @@ impl Replicas {
     /// Whether nothing is left to do for the decision.
     fn is_settled(&self, state: &State) -> bool {
         let Some(live) = &state.live else { return true };
-        let (decision, spec) = (&live.decision, &live.decision.spec);
+        let decision = &live.decision;
         if decision.metadata.deletion_timestamp.is_some() {
             return true;
         }
-        match current_reason(decision).map(|reason| reason.ready_class()) {
-            Some(ReadyClass::Settled) => true,
+        match current_class(decision) {
+            Some(ReadyClass::Settled) => !is_edited(decision),
             Some(ReadyClass::Stalled | ReadyClass::Suspended) => status_is_current(decision),
-            // Its approval is not pending yet, or it is completed and another execution of the revision may come.
-            Some(ReadyClass::Waiting) => {
-                let codepipeline = &state.codepipeline;
-                let is_pending = codepipeline
-                    .pending()
-                    .iter()
-                    .any(|pending| codepipeline.names(spec, &pending.token.0, &pending.execution));
-                let is_completed = codepipeline
-                    .accepted()
-                    .any(|(entry, execution)| codepipeline.names(spec, &entry.token, &execution));
-                status_is_current(decision) && !is_pending && !is_completed
+            Some(ReadyClass::Waiting | ReadyClass::Retrying) => {
+                status_is_current(decision) && self.has_to_wait(state, decision)
             }
-            Some(ReadyClass::Retrying | ReadyClass::InFlight) | None => false,
+            Some(ReadyClass::InFlight) | None => false,
         }
+    }
+
+    /// Whether the decision waits for something that only a user can do: no request that it names has a response, and none is pending
+    /// that may be answered.
+    fn has_to_wait(&self, state: &State, decision: &ApprovalDecision) -> bool {
+        let (codepipeline, spec) = (&state.codepipeline, &decision.spec);
+        let is_approval = spec.result.status == ApprovalStatus::Approved;
+        let is_held_back = |request: &Request| {
+            let rejects = |rejection: &ApprovalDecision| {
+                rejection.status.is_none() && codepipeline.names(&rejection.spec, request)
+            };
+            let is_rejected = state.rejection.as_ref().is_some_and(|rejection| rejects(rejection));
+            is_approval && (is_rejected || codepipeline.is_stopping(&request.execution))
+        };
+        let mut pending = codepipeline.pending().iter().filter(|pending| codepipeline.names(spec, pending));
+        codepipeline.counted(spec).next().is_none() && pending.all(is_held_back)
     }
 }

@@ -2,9 +2,9 @@
 //! are renumbered in each state, and operators whose clocks agree are interchangeable.
 
 use super::codepipeline::CodePipeline;
-use approval_operator::api::v1alpha1::ApprovalDecision;
+use approval_operator::api::v1alpha1::{ApprovalDecision, Submission};
 use approval_operator::codepipeline::{Poll, Query};
-use approval_operator::decision::{Intent, Reconciliation, reconcile_key};
+use approval_operator::decision::{Reconciliation, reconcile_key};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -84,6 +84,15 @@ impl Version {
     pub fn uid(&self) -> &str {
         self.decision.metadata.uid.as_deref().unwrap_or_default()
     }
+
+    pub fn submission(&self) -> Option<&Submission> {
+        self.decision.status.as_ref()?.submission.as_ref()
+    }
+}
+
+/// Whether both are attempts of one submission. The first attempt of another one starts later.
+pub fn is_same_submission(one: &Submission, other: &Submission) -> bool {
+    (&one.token, one.start_time) == (&other.token, other.start_time)
 }
 
 /// A request in flight.
@@ -91,7 +100,7 @@ impl Version {
 pub struct InFlightRequest {
     /// The decision as the write of the intent returned it.
     pub version: Version,
-    pub intent: Intent,
+    pub submission: Submission,
     /// It arrives by then or never.
     pub arrives_by: Timestamp,
 }
@@ -155,7 +164,7 @@ impl Reconcile {
         let observed = reconciliation.observed();
         let subscribed_at = observed.pipeline.map(|pipeline| pipeline.subscribed_at);
         let poll = poll.filter(|_| subscribed_at.is_some());
-        let identity = digest(&(observed.attempt, observed.record, subscribed_at, reconciliation.stage()));
+        let identity = digest(&(observed.attempt, observed.rejections, subscribed_at, reconciliation.stage()));
         Self { reconciliation: Digested::new(reconciliation, &identity), known, poll, in_flight: None }
     }
 }
@@ -180,6 +189,8 @@ pub struct Budget {
     pub edits: u8,
     /// Someone else completes an approval.
     pub other_results: u8,
+    /// Someone retries a stage, or stops an execution.
+    pub pipeline_changes: u8,
     /// Time passes.
     pub time_jumps: u8,
 }
@@ -189,6 +200,7 @@ pub struct Budget {
 pub enum Violation {
     Binding,
     Accuracy,
+    Doubt,
     Permission,
     Settlement,
 }
@@ -201,6 +213,8 @@ pub struct State {
     pub live: Option<Version>,
     /// The earlier versions that a watch may still show, newest first.
     pub past: Vec<Version>,
+    /// Another decision, which rejects. No operator of the model acts on it: a user decides when its result is submitted.
+    pub rejection: Option<Digested<ApprovalDecision>>,
     /// How many objects with this name have existed.
     pub incarnations: u8,
     pub operators: [Operator; 2],
@@ -219,6 +233,21 @@ impl State {
             Version { number: self.numbers().max().map_or(0, |number| number + 1), decision: decision.into() };
         self.past.splice(0..0, self.live.replace(version.clone()));
         version
+    }
+
+    /// Whether CodePipeline accepted a submission of the object with this uid.
+    pub fn is_accepted(&self, uid: &str, submission: &Submission) -> bool {
+        self.codepipeline.responses().iter().any(|response| {
+            response.by == uid && response.request.token == submission.token && submission.start_time <= response.at
+        })
+    }
+
+    /// Whether a request of a submission is on its way to CodePipeline.
+    pub fn is_in_flight(&self, uid: &str, submission: &Submission) -> bool {
+        let reconciles = self.operators.iter().filter_map(|operator| operator.reconcile.as_ref());
+        let in_flight = reconciles.filter_map(|reconcile| reconcile.in_flight.as_ref()).chain(&self.abandoned);
+        let mut of_object = in_flight.filter(|request| request.version.uid() == uid);
+        of_object.any(|request| is_same_submission(&request.submission, submission))
     }
 
     fn versions(&mut self) -> impl Iterator<Item = &mut Version> {

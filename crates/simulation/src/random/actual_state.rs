@@ -1,9 +1,9 @@
-//! The true state of CodePipeline, without any lag, and what it implies for a decision.
+//! The true state of CodePipeline, without any lag. [`super::rules`] says what it implies for a decision.
 
-use super::reader::source_revisions;
-use approval_operator::api::v1alpha1::{
-    ApprovalDecisionSpec, ApprovalStatus, Binding, ExecutionBinding, Reason, SourceRevision,
-};
+use super::aws::PIPELINE;
+use super::reader;
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, SourceRevision};
+use approval_operator::codepipeline::ExecutionStatus;
 use jiff::Timestamp;
 use local_codepipeline::api;
 
@@ -24,8 +24,10 @@ pub struct ActualState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Execution {
     pub id: String,
-    pub is_ended: bool,
-    pub revisions: Vec<SourceRevision>,
+    pub status: ExecutionStatus,
+    pub is_rollback: bool,
+    /// The source actions, and the revisions that they provided.
+    pub revisions: Vec<(String, Option<String>)>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,16 +51,33 @@ pub struct Completion {
 
 impl Execution {
     pub fn of(execution: api::PipelineExecutionSummary) -> Self {
-        let is_ended = !matches!(execution.status, api::ExecutionStatus::InProgress | api::ExecutionStatus::Stopping);
-        let id = execution.pipeline_execution_id.to_string();
-        Self { id, is_ended, revisions: source_revisions(execution.source_revisions) }
+        let revisions = execution.source_revisions.into_iter();
+        Self {
+            id: execution.pipeline_execution_id.to_string(),
+            status: reader::status(execution.status),
+            is_rollback: execution.execution_type == api::ExecutionType::Rollback,
+            revisions: revisions.map(|found| (found.action_name.to_string(), found.revision_id)).collect(),
+        }
     }
 
-    pub fn has(&self, wanted: &SourceRevision) -> bool {
-        let action = wanted.action_name.as_ref();
-        let is_wanted = |found: &&SourceRevision| action.is_none() || action == found.action_name.as_ref();
-        self.revisions.iter().filter(is_wanted).any(|found| found.revision_id == wanted.revision_id)
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.status, ExecutionStatus::Ended(_))
     }
+
+    /// Whether each entry covers one of its source revisions.
+    pub fn meets(&self, entries: &[SourceRevision]) -> bool {
+        !self.is_rollback && entries.iter().all(|entry| self.revisions.iter().any(|found| covers(entry, found)))
+    }
+
+    /// Whether it also has no source revision that no entry covers.
+    pub fn matches(&self, entries: &[SourceRevision]) -> bool {
+        self.meets(entries) && self.revisions.iter().all(|found| entries.iter().any(|entry| covers(entry, found)))
+    }
+}
+
+fn covers(entry: &SourceRevision, (action, revision): &(String, Option<String>)) -> bool {
+    let has_action = entry.action_name.as_ref().is_none_or(|wanted| wanted == action);
+    has_action && (entry.revision_id.is_none() || entry.revision_id == *revision)
 }
 
 impl Request {
@@ -81,7 +100,7 @@ impl Request {
     }
 
     pub fn is_at(&self, spec: &ApprovalDecisionSpec) -> bool {
-        self.stage == spec.stage_name && self.action == spec.action_name
+        (PIPELINE, &self.stage, &self.action) == (spec.pipeline_name.as_str(), &spec.stage_name, &spec.action_name)
     }
 
     pub fn result(&self) -> Option<ApprovalStatus> {
@@ -99,80 +118,7 @@ impl ActualState {
             == (other.exists, &other.stages, &other.executions, &other.requests)
     }
 
-    /// Whether a decision names a request.
-    pub fn names(&self, spec: &ApprovalDecisionSpec, request: &Request) -> bool {
-        let execution = self.executions.iter().find(|execution| execution.id == request.execution);
-        match spec.binding() {
-            Ok(Binding::Token(token)) => request.token.as_ref() == Some(&token.0),
-            Ok(Binding::Execution(ExecutionBinding::PipelineExecution(id))) => {
-                request.is_at(spec) && request.execution == id.0
-            }
-            Ok(Binding::Execution(ExecutionBinding::SourceRevision(revision))) => {
-                request.is_at(spec) && execution.is_some_and(|execution| execution.has(revision))
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn newest_request(&self, spec: &ApprovalDecisionSpec, execution: &Execution) -> Option<&Request> {
-        self.requests.iter().find(|request| request.execution == execution.id && request.is_at(spec))
-    }
-
     pub fn request_of(&self, token: &str) -> Option<&Request> {
         self.requests.iter().find(|request| request.token.as_deref() == Some(token))
-    }
-
-    /// What a decision that names an execution must report in this state. Nothing if its only request is pending, because a
-    /// result must be submitted.
-    pub fn implied(&self, spec: &ApprovalDecisionSpec, binding: ExecutionBinding<'_>) -> Option<Reason> {
-        if !self.exists {
-            return Some(Reason::PipelineNotFound);
-        }
-        let Some((_, actions)) = self.stages.iter().find(|(stage, _)| *stage == spec.stage_name) else {
-            return Some(Reason::StageNotFound);
-        };
-        if !actions.contains(&spec.action_name) {
-            return Some(Reason::ActionNotFound);
-        }
-        match binding {
-            ExecutionBinding::PipelineExecution(id) => {
-                match self.executions.iter().find(|execution| execution.id == id.0) {
-                    None => Some(Reason::PipelineExecutionNotFound),
-                    Some(execution) => self.of_execution(spec, execution),
-                }
-            }
-            ExecutionBinding::SourceRevision(revision) => {
-                let executions = || self.executions.iter().filter(|execution| execution.has(revision));
-                let is_pending = |execution: &&Execution| {
-                    self.newest_request(spec, execution).is_some_and(|found| found.completion.is_none())
-                };
-                match (executions().filter(is_pending).count(), executions().next()) {
-                    (1, _) => None,
-                    (0, Some(newest)) => match self.of_execution(spec, newest) {
-                        // A later execution of the revision may start.
-                        Some(Reason::ExecutionEnded) => Some(Reason::Waiting),
-                        reason => reason,
-                    },
-                    (0, None) => Some(Reason::Waiting),
-                    (_, _) => Some(Reason::AmbiguousRevision),
-                }
-            }
-        }
-    }
-
-    pub fn of_execution(&self, spec: &ApprovalDecisionSpec, execution: &Execution) -> Option<Reason> {
-        match self.newest_request(spec, execution) {
-            Some(Request { completion: None, .. }) => None,
-            // A failed stage may be retried, and the other actions of the stage complete first.
-            Some(request) if !execution.is_ended && request.result() != Some(ApprovalStatus::Approved) => {
-                Some(Reason::Waiting)
-            }
-            Some(request) if request.result().is_some() => Some(match request.result() {
-                Some(result) if result == spec.result.status => Reason::AlreadyDecided,
-                _ => Reason::ApprovalAlreadyCompleted,
-            }),
-            Some(_) | None if execution.is_ended => Some(Reason::ExecutionEnded),
-            Some(_) | None => Some(Reason::Waiting),
-        }
     }
 }

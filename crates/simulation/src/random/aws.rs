@@ -1,45 +1,31 @@
 //! CodePipeline: the model with its clock, the requests that are on their way to it, and the timeline of its true states, which
 //! the operators never see.
 
+use super::acceptance::{Acceptance, InFlightRequest};
 use super::actual_state::{ActualState, Execution, Request};
-use super::{PipelineChange, Scenario, SecondApproval, Shape, ShipAction, Summary, seconds};
+use super::scenario::OTHER_ACTIONS;
+use super::{PipelineChange, Scenario, Shape, seconds};
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Token};
+use approval_operator::api::v1alpha1::{ApprovalStatus, Token};
 use approval_operator::codepipeline::CallError;
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{self, PutApprovalResultInput};
 use local_codepipeline::model::{
-    Account, ActionDefinition, ActionDuration, Behaviour, Category, Lags, Name, PipelineDefinition,
-    PipelineExecutionId, RetryMode, Service, StageDefinition, StopMode,
+    Account, Behaviour, Category, Lags, Name, ParallelState, PipelineExecutionId, RetryMode, Service, SourceRevision,
+    StopMode,
 };
 use std::collections::HashMap;
 
-pub const PIPELINE: &str = "shop";
-pub const STAGE: &str = "Production";
-pub const APPROVAL: &str = "Approve";
-pub const SECOND_APPROVAL: &str = "Confirm";
-pub const SOURCES: [&str; 2] = ["Git", "Image"];
-/// The actions other than the approval that may be in progress, and their stages.
-const OTHER_ACTIONS: [(&str, &str); 4] = [("Build", "Compile"), (STAGE, "Check"), (STAGE, "Ship"), ("Ship", "Ship")];
-
-pub fn revision(number: usize) -> String {
-    format!("revision-{}", number % 3)
-}
-
-/// A PutApprovalResult request on its way to CodePipeline, and the decision as it was when the request left.
-#[derive(Clone)]
-pub struct InFlightRequest {
-    pub uid: String,
-    pub spec: ApprovalDecisionSpec,
-    pub token: Token,
-}
+pub use super::scenario::{APPROVAL, PIPELINE, STAGE, revision};
 
 pub struct Aws {
     pub now: Timestamp,
     pub service: Service,
-    scenario: Scenario,
+    pub scenario: Scenario,
     /// Slow requests, and when they arrive.
     slow: Vec<(Timestamp, InFlightRequest)>,
+    /// The results of decisions that CodePipeline accepted, oldest first.
+    pub accepted: Vec<Acceptance>,
     /// The true states of the pipeline, newest last.
     pub timeline: Vec<ActualState>,
     /// The tokens of action executions that were pending when a state was recorded.
@@ -53,71 +39,25 @@ fn millis(number: i64) -> SignedDuration {
     SignedDuration::from_millis(number)
 }
 
-fn action(name: &str) -> ActionDefinition {
-    ActionDefinition::new(name, Category::Build).expect("a name").duration(ActionDuration::UntilCompleted)
-}
-
-/// The stage of the second approval.
-pub fn second_stage(scenario: &Scenario) -> &'static str {
-    match scenario.second_approval {
-        Some(SecondApproval::InAnEarlierStage) => "Staging",
-        Some(SecondApproval::BesideTheFirst) | None => STAGE,
-    }
-}
-
-fn definition(scenario: &Scenario, shape: Shape) -> PipelineDefinition {
-    let stage = |name: &str, actions| StageDefinition::new(name, actions).expect("a name");
-    let sources = SOURCES.map(|name| {
-        let duration = ActionDuration::Fixed(SignedDuration::from_secs(scenario.source_seconds));
-        ActionDefinition::new(name, Category::Source).expect("a name").duration(duration)
-    });
-    let mut stages = vec![stage("Source", sources.to_vec())];
-    if scenario.build {
-        stages.push(stage("Build", vec![action("Compile")]));
-    }
-    let approval = |name| {
-        let approval = ActionDefinition::new(name, Category::Approval).expect("a name");
-        let approval = approval.timeout_in_minutes(scenario.timeout_minutes).run_order(2);
-        if scenario.summary_required { approval.summary_required() } else { approval }
-    };
-    if scenario.second_approval == Some(SecondApproval::InAnEarlierStage) {
-        stages.push(stage("Staging", vec![approval(SECOND_APPROVAL)]));
-    }
-    let mut actions = vec![ActionDefinition::new("Prepare", Category::Build).expect("a name")];
-    if shape == Shape::Whole {
-        actions.push(approval(APPROVAL));
-    }
-    if scenario.second_approval == Some(SecondApproval::BesideTheFirst) {
-        actions.push(approval(SECOND_APPROVAL));
-    }
-    if scenario.check {
-        actions.push(action("Check").run_order(2));
-    }
-    if scenario.ship == Some(ShipAction::InTheSameStage) {
-        actions.push(action("Ship").run_order(3));
-    }
-    if shape != Shape::WithoutStage {
-        stages.push(stage(STAGE, actions));
-    }
-    if scenario.ship == Some(ShipAction::InALaterStage) || stages.len() < 2 {
-        stages.push(stage("Ship", vec![action("Ship")]));
-    }
-    PipelineDefinition { name: Name::new(PIPELINE).expect("a name"), execution_mode: scenario.mode, stages }
-}
-
 impl Aws {
     pub fn new(scenario: &Scenario) -> Self {
         let [token, start, decision, cancellation] = scenario.lags.map(millis);
         let lags = Lags { token, start, decision, cancellation };
-        let behaviour = Behaviour { lags, tokens: scenario.tokens };
+        let behaviour = Behaviour {
+            lags,
+            tokens: scenario.tokens,
+            parallel_state: scenario.parallel_state,
+            ..Behaviour::default()
+        };
         let now = fixtures::at(0);
         let mut service = Service::new(Account::default(), behaviour, Default::default());
-        service.put_pipeline(now, definition(scenario, Shape::Whole)).expect("a pipeline");
+        service.put_pipeline(now, scenario.definition(Shape::Whole)).expect("a pipeline");
         Self {
             now,
             service,
             scenario: scenario.clone(),
             slow: Vec::new(),
+            accepted: Vec::new(),
             timeline: Vec::new(),
             tokens: HashMap::new(),
             log: Vec::new(),
@@ -156,60 +96,12 @@ impl Aws {
         self.slow.sort_by_key(|(arrival, _)| *arrival);
     }
 
-    /// A request of a decision arrives.
-    pub fn receive(&mut self, request: &InFlightRequest) -> Result<Timestamp, CallError> {
-        let InFlightRequest { uid, spec, token } = request;
-        self.record_state();
-        let is_named = self.newest().and_then(|state| Some(state.names(spec, state.request_of(&token.0)?)));
-        if is_named == Some(false) {
-            self.report_violation(format!("{uid} responds to a request that it does not name"));
-        }
-        let had_accepted = self.service.ledger().iter().any(|entry| entry.caller == *uid && entry.is_accepted());
-        let action = (spec.stage_name.as_str(), spec.action_name.as_str());
-        let response = self.put_approval_result(action, token, spec.result.status, (&spec.result.summary, uid));
-        match &response {
-            Err(error) => self.note(format_args!("CodePipeline refuses {uid} with {}", error.detail())),
-            Ok(_) => {
-                let (execution, beside) = (self.execution_of(token), self.other_requests(token));
-                let result = spec.result.status;
-                self.note(format_args!("CodePipeline accepts {result} of {uid} for execution {execution}{beside}"));
-                if had_accepted {
-                    self.report_violation(format!("CodePipeline accepted two results of {uid}"));
-                }
-                if is_named.is_none() {
-                    self.report_violation(format!("CodePipeline accepted a result of {uid} for an unknown request"));
-                }
-            }
-        }
-        response
+    /// Whether a request of a decision with this token is on its way.
+    pub fn is_in_flight(&self, uid: &str, token: &Token) -> bool {
+        self.slow.iter().any(|(_, request)| request.uid == uid && request.submission.token == *token)
     }
 
-    fn report_violation(&mut self, text: String) {
-        self.violation.get_or_insert(text);
-    }
-
-    fn execution_of(&self, token: &Token) -> String {
-        let request = self.newest().and_then(|state| state.request_of(&token.0));
-        request.map(|request| short(&request.execution)).unwrap_or_default()
-    }
-
-    /// Says which other requests the request of a token could be confused with.
-    fn other_requests(&self, token: &Token) -> &'static str {
-        let requests = self.newest().map(|state| state.requests.as_slice()).unwrap_or_default();
-        let Some(accepted) = requests.iter().find(|request| request.token.as_ref() == Some(&token.0)) else {
-            return "";
-        };
-        let is_other = |request: &&Request| request.token != accepted.token;
-        if requests.iter().filter(is_other).any(|request| request.execution == accepted.execution) {
-            ", which opened more than one request"
-        } else if requests.iter().filter(is_other).any(|request| request.completion.is_none()) {
-            " while another request is pending"
-        } else {
-            ""
-        }
-    }
-
-    fn put_approval_result(
+    pub fn put_approval_result(
         &mut self,
         action: (&str, &str),
         token: &Token,
@@ -224,13 +116,16 @@ impl Aws {
     /// Starts an execution. No two executions start at the same time.
     pub fn start(&mut self, revisions: [usize; 2]) {
         self.advance(millis(1));
-        let revisions = [0, 1].map(|source| local_codepipeline::model::SourceRevision {
-            action_name: Name::new(SOURCES[source]).expect("a name"),
-            revision_id: revision(revisions[source]),
-        });
+        let sources = self.scenario.sources().iter().zip(revisions);
+        let revisions: Vec<SourceRevision> = sources
+            .map(|(source, number)| SourceRevision {
+                action_name: Name::new(source).expect("a name"),
+                revision_id: Some(revision(number)),
+            })
+            .collect();
         if let Ok(execution) = self.service.start_execution(self.now, PIPELINE, &revisions) {
-            let [git, image] = revisions.map(|revision| revision.revision_id);
-            self.note(format_args!("execution {} starts with {git} and {image}", short(&execution.to_string())));
+            let found: Vec<String> = revisions.into_iter().filter_map(|revision| revision.revision_id).collect();
+            self.note(format_args!("execution {} starts with {}", short(&execution.to_string()), found.join(" and ")));
         }
     }
 
@@ -256,6 +151,11 @@ impl Aws {
                     stages.iter().find(|stage| self.service.retry_stage(now, PIPELINE, stage, id, mode).is_ok())?;
                 Some(format!("someone retries stage {stage} of execution {}", short(&id.to_string())))
             }),
+            PipelineChange::RollBack { execution } => self.execution(execution).and_then(|id| {
+                let rollback = self.service.rollback_stage(now, PIPELINE, STAGE, id).ok()?;
+                let [rollback, id] = [rollback, id].map(|id| short(&id.to_string()));
+                Some(format!("someone rolls stage {STAGE} back to execution {id}: execution {rollback}"))
+            }),
             PipelineChange::Stop { execution, abandon } => self.execution(execution).and_then(|id| {
                 let mode = if abandon { StopMode::Abandon } else { StopMode::Wait };
                 self.service.stop_execution(now, PIPELINE, id, mode, "no longer needed").ok()?;
@@ -280,7 +180,7 @@ impl Aws {
                 self.service.edit_pipeline(now, PIPELINE).ok().map(|()| "someone saves the pipeline".to_owned())
             }
             PipelineChange::Redefine(shape) => self.service.edit_pipeline(now, PIPELINE).ok().map(|()| {
-                self.service.put_pipeline(now, definition(&self.scenario, shape)).expect("a pipeline");
+                self.service.put_pipeline(now, self.scenario.definition(shape)).expect("a pipeline");
                 format!("someone edits the pipeline: {shape:?}")
             }),
             PipelineChange::Delete => {
@@ -315,7 +215,8 @@ impl Aws {
         let behaviour = self.service.behaviour().clone();
         let none = SignedDuration::ZERO;
         let lags = Lags { token: none, start: none, decision: none, cancellation: none };
-        self.service.set_behaviour(Behaviour { lags, tokens: behaviour.tokens });
+        let parallel_state = ParallelState::WithoutTokens;
+        self.service.set_behaviour(Behaviour { lags, parallel_state, ..behaviour.clone() });
         let state = self.state();
         self.service.set_behaviour(behaviour);
         let state = state.unwrap_or_else(|| ActualState { exists: false, ..ActualState::empty(self.now) });
@@ -360,16 +261,6 @@ impl Aws {
                 })
                 .collect(),
         })
-    }
-}
-
-impl Summary {
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Ours => fixtures::SUMMARY,
-            Self::Other => "looks good to me",
-            Self::Empty => "",
-        }
     }
 }
 

@@ -1,213 +1,44 @@
 //! Random histories of one pipeline, in memory: CodePipeline (local-codepipeline's model), decisions at an API server, operator
 //! replicas and users. Only a [`Move`] makes something happen or time pass. The replicas use the product's own
-//! [`Reconciliation`](approval_operator::decision::Reconciliation) and
-//! [`PollSchedule`](approval_operator::codepipeline::PollSchedule). The simulation records the true states of CodePipeline, from
-//! which the oracle derives what each decision may report. A failing test prints the log of its world.
+//! [`Reconciliation`](approval_operator::decision::Reconciliation),
+//! [`PollSchedule`](approval_operator::codepipeline::PollSchedule) and
+//! [`RejectionIndex`](approval_operator::controller::RejectionIndex). The simulation records the true states of CodePipeline, from
+//! which it judges each request that arrives there, and what each decision reports. A failing test prints the log of its world.
 
+mod acceptance;
 mod actual_state;
 pub mod aws;
+mod checks;
+mod final_state;
+mod independence;
+mod moves;
+mod mutants;
 mod operator;
 mod oracle;
 mod polls;
 mod properties;
 pub mod reader;
 mod regressions;
+mod rules;
+mod scenario;
+mod strategies;
 mod users;
+mod watch;
 
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, ReadyClass, Reason};
-use approval_operator::decision::current_reason;
+use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
+use approval_operator::codepipeline::CallerIdentity;
+use approval_operator::decision::{Decide, current_class, current_reason, decide};
 use aws::Aws;
 use jiff::{SignedDuration, Timestamp};
-use local_codepipeline::model::{ExecutionMode, TokenRule};
+use moves::{
+    ActionChoice, BindTo, DecisionChange, Fault, Move, NewDecision, PipelineChange, PollPlan, Replica, Shape, Summary,
+};
 use operator::Operator;
+use reader::ShownExecution;
+use scenario::Scenario;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-
-/// Something that happens.
-#[derive(Clone, Debug)]
-pub enum Move {
-    /// A replica performs the next effect of a reconcile. If no reconcile of the decision is in progress, it starts one.
-    Step(Replica, usize, Fault),
-    /// A replica starts a reconcile from a version of the decision that is this many writes old.
-    StepFromOldVersion(Replica, usize, usize),
-    /// A replica performs all reconciles that are due.
-    ReconcileDue(Replica),
-    /// A replica polls the pipeline.
-    Poll(Replica, PollPlan),
-    /// A replica publishes the poll that it completed earlier.
-    Publish(Replica),
-    /// A replica loses everything that it has in memory.
-    Crash(Replica),
-    /// This many milliseconds pass.
-    PassTime(i64),
-    /// Someone changes the pipeline.
-    Pipeline(PipelineChange),
-    /// Someone changes a decision.
-    Decision(usize, DecisionChange),
-}
-
-/// A replica of the operator.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Replica {
-    A,
-    B,
-}
-
-/// How a poll goes.
-#[derive(Clone, Debug)]
-pub struct PollPlan {
-    /// How many milliseconds each call takes.
-    pub call_milliseconds: i64,
-    /// The call that fails.
-    pub failing_call: Option<usize>,
-    /// Someone changes the pipeline before this call.
-    pub change: Option<(usize, PipelineChange)>,
-    /// Whether the poll is published only later.
-    pub published_later: bool,
-}
-
-/// Execution 0 is the newest. Request 0 is the one that has been pending for the longest time.
-#[derive(Clone, Debug)]
-pub enum PipelineChange {
-    /// An execution starts, with a revision of each source.
-    Start([usize; 2]),
-    /// An action that is in progress, and not an approval, completes.
-    Complete { execution: usize, succeeded: bool },
-    /// Someone retries the stage in which an execution failed.
-    Retry { execution: usize, all: bool },
-    /// Someone stops an execution.
-    Stop { execution: usize, abandon: bool },
-    /// Someone else responds to a request.
-    Respond { request: usize, result: ApprovalStatus, summary: Summary },
-    /// Someone disables or enables the transition into the stage of the approval.
-    SetTransition { is_enabled: bool },
-    /// Someone saves the pipeline without changes.
-    Save,
-    /// Someone edits the pipeline.
-    Redefine(Shape),
-    /// Someone deletes the pipeline.
-    Delete,
-}
-
-/// Which parts of the pipeline's definition exist.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Shape {
-    Whole,
-    WithoutApproval,
-    WithoutStage,
-}
-
-#[derive(Clone, Debug)]
-pub enum DecisionChange {
-    Bind(BindTo),
-    SetResult(ApprovalStatus, Summary),
-    Suspend(bool),
-    ClearNotAfter,
-    /// This many seconds from now.
-    SetNotAfter(i64),
-    SetAction(ActionChoice),
-    /// Set the annotation to a new value.
-    Annotate,
-    Delete,
-    /// Create the decision again as it was, with another uid.
-    Restore,
-}
-
-/// The action that a decision names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ActionChoice {
-    Approval,
-    /// The pipeline may not have it.
-    SecondApproval,
-    Unknown,
-    NotAnApproval,
-    InUnknownStage,
-}
-
-/// What a decision is bound to.
-#[derive(Clone, Debug)]
-pub enum BindTo {
-    Execution(usize),
-    UnknownExecution,
-    /// A revision of one of the two sources, or of any.
-    Revision(usize, Option<usize>),
-    Token(usize),
-}
-
-/// The summary of a result.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Summary {
-    Ours,
-    Other,
-    Empty,
-}
-
-/// What goes wrong with the next call, to CodePipeline or to the API server.
-#[derive(Clone, Copy, Debug)]
-pub enum Fault {
-    None,
-    /// It is refused, for a temporary cause.
-    NotApplied,
-    /// The request is lost.
-    RequestLost,
-    /// The request arrives, and the response is lost.
-    ResponseLost,
-    /// As [`Self::ResponseLost`], but a submission arrives this many milliseconds later.
-    Slow(i64),
-}
-
-/// What differs between worlds.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    pub mode: ExecutionMode,
-    /// Whether there is a stage before that of the approval.
-    pub build: bool,
-    /// Whether there is an action in parallel to the approval.
-    pub check: bool,
-    /// The action after the approval.
-    pub ship: Option<ShipAction>,
-    /// How long the source actions take.
-    pub source_seconds: i64,
-    /// Another approval.
-    pub second_approval: Option<SecondApproval>,
-    /// The timeout of the approvals.
-    pub timeout_minutes: u32,
-    pub summary_required: bool,
-    /// In milliseconds: of tokens, starts, decisions and cancellations.
-    pub lags: [i64; 4],
-    pub tokens: TokenRule,
-    /// Entries per page of a list.
-    pub page_size: i64,
-    /// By how many milliseconds the clock of each replica is ahead of CodePipeline's.
-    pub clock_offsets: [i64; 2],
-    /// Whether there is a second replica.
-    pub has_second_replica: bool,
-    /// The decisions at the start.
-    pub decisions: Vec<NewDecision>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ShipAction {
-    InTheSameStage,
-    InALaterStage,
-}
-
-/// Where the second approval is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SecondApproval {
-    InAnEarlierStage,
-    BesideTheFirst,
-}
-
-/// A decision that someone creates.
-#[derive(Clone, Debug)]
-pub struct NewDecision {
-    pub bind_to: BindTo,
-    pub action: ActionChoice,
-    pub result: ApprovalStatus,
-    pub summary: Summary,
-}
 
 pub type Checked = Result<(), String>;
 
@@ -225,15 +56,37 @@ impl StoredDecision {
     }
 }
 
+/// What the world drives.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    pub decide: Decide,
+    pub shown: ShownExecution,
+}
+
+/// The operator as it is, and not a mutant.
+pub const PRODUCT: Subject = Subject { decide, shown: |execution| execution };
+
 pub struct World {
+    subject: Subject,
     scenario: Scenario,
     aws: Mutex<Aws>,
     decisions: Vec<StoredDecision>,
     operators: [Operator; 2],
     /// The uids and resourceVersions of the recorded intents under which a request left.
     sent: HashSet<(String, Option<String>)>,
+    account: CurrentAccount,
     /// When the last move was made.
     quiet_since: Option<Timestamp>,
+}
+
+/// The account of the replicas' credentials.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum CurrentAccount {
+    /// It was the first one all the time.
+    First,
+    /// It is the first one again.
+    FirstAgain,
+    Other,
 }
 
 fn uid(decision: &ApprovalDecision) -> String {
@@ -242,14 +95,21 @@ fn uid(decision: &ApprovalDecision) -> String {
 
 impl World {
     pub fn new(scenario: Scenario) -> Self {
+        Self::of(PRODUCT, scenario)
+    }
+
+    pub fn of(subject: Subject, scenario: Scenario) -> Self {
         let mut world = Self {
+            subject,
             aws: Mutex::new(Aws::new(&scenario)),
             decisions: Vec::new(),
             operators: [Operator::default(), Operator::default()],
             sent: HashSet::new(),
+            account: CurrentAccount::First,
             quiet_since: None,
             scenario,
         };
+        world.replicas().iter().for_each(|replica| world.complete_list(*replica));
         world.start([0, 0]);
         for (number, decision) in world.scenario.decisions.clone().iter().enumerate() {
             world.create(number, decision);
@@ -304,16 +164,34 @@ impl World {
             }
             Move::Poll(replica, plan) => self.poll(self.existing(*replica), plan),
             Move::Publish(replica) => self.publish(self.existing(*replica)),
-            Move::Crash(replica) => {
-                let replica = self.existing(*replica);
-                self.note(format_args!("{replica:?} crashes"));
-                *self.operator(replica) = Operator::default();
+            Move::Crash(replica) => self.crash(self.existing(*replica)),
+            Move::DelayWatch(replica) => self.delay_watch(self.existing(*replica)),
+            Move::ResumeWatch(replica) => self.resume_watch(self.existing(*replica)),
+            Move::SwitchAccount => self.switch_account(),
+            Move::PassTime(milliseconds) => {
+                self.replicas().iter().for_each(|replica| self.complete_list(*replica));
+                self.aws().advance(SignedDuration::from_millis(*milliseconds));
             }
-            Move::PassTime(milliseconds) => self.aws().advance(SignedDuration::from_millis(*milliseconds)),
             Move::Pipeline(change) => self.aws().apply(change),
             Move::Decision(number, change) => self.change(self.decision_number(*number), change),
         }
         self.aws().violation.take().map_or(Ok(()), Err)
+    }
+
+    fn switch_account(&mut self) {
+        self.account = match self.account {
+            CurrentAccount::First | CurrentAccount::FirstAgain => CurrentAccount::Other,
+            CurrentAccount::Other => CurrentAccount::FirstAgain,
+        };
+        let account = self.account;
+        self.note(format_args!("the credentials are for another account: {account:?}"));
+    }
+
+    fn identity(&self) -> CallerIdentity {
+        match self.account {
+            CurrentAccount::First | CurrentAccount::FirstAgain => fixtures::identity(),
+            CurrentAccount::Other => CallerIdentity { account_id: "210987654321".to_owned(), ..fixtures::identity() },
+        }
     }
 
     fn decision_number(&self, number: usize) -> usize {
@@ -334,10 +212,15 @@ impl World {
         self.note("from now on nothing goes wrong");
         let start = self.now();
         self.quiet_since = Some(start);
+        if self.account == CurrentAccount::Other {
+            self.switch_account();
+        }
         // Every lag and every back-off ends within this time.
         let earliest_end = start + SignedDuration::from_mins(15);
         for replica in self.replicas() {
             self.publish(*replica);
+            self.resume_watch(*replica);
+            self.complete_list(*replica);
         }
         for iteration in 0.. {
             if iteration > 10_000 {
@@ -355,13 +238,12 @@ impl World {
                 continue;
             }
             let now = self.now();
-            let is_quiescent = self.decisions.iter().filter_map(StoredDecision::live).all(|decision| {
-                current_reason(decision)
-                    .is_some_and(|reason| !matches!(reason.ready_class(), ReadyClass::Retrying | ReadyClass::InFlight))
-            });
+            let is_quiescent = self.decisions.iter().filter_map(StoredDecision::live).all(is_quiescent);
             // Approvals time out, and then other executions continue. The replicas must see that too.
             let changed_at = self.aws().newest().map_or(start, |newest| newest.at);
-            if now > earliest_end.max(changed_at + SignedDuration::from_mins(6)) && is_quiescent {
+            let end = earliest_end.max(changed_at + SignedDuration::from_mins(6));
+            // Some doubt never ends.
+            if now > end && (is_quiescent || now > end + SignedDuration::from_hours(1)) {
                 return Ok(());
             }
             let next = self.replicas().iter().filter_map(|replica| self.next_due(*replica)).min();
@@ -369,6 +251,14 @@ impl World {
             self.aws().advance(next.max(now + SignedDuration::from_millis(100)).duration_since(now));
         }
         Ok(())
+    }
+}
+
+/// Whether the operator has nothing in flight and retries nothing.
+fn is_quiescent(decision: &ApprovalDecision) -> bool {
+    match (current_reason(decision), current_class(decision)) {
+        (Some(reason), _) => !matches!(reason.ready_class(), ReadyClass::Retrying | ReadyClass::InFlight),
+        (None, class) => matches!(class, Some(ReadyClass::Settled | ReadyClass::Stalled)),
     }
 }
 

@@ -1,36 +1,43 @@
 //! The replicas of the operator: they perform the effects of the product's [`Reconciliation`] on this world, and report the
-//! results. Each effect is checked against what the API server and the oracle know.
+//! results. [`super::checks`] judges each effect by what the API server and the oracle know.
 
-use super::aws::InFlightRequest;
-use super::polls::{Polls, moment};
-use super::reader::{Calls, describe_record};
-use super::{Checked, Fault, Replica, World, uid};
+use super::acceptance::InFlightRequest;
+use super::polls::Polls;
+use super::watch::Watch;
+use super::{Checked, CurrentAccount, Fault, Replica, World, reader, uid};
 use crate::fixtures::{self, SETTINGS};
-use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ReadyClass, Reason, Token,
-};
-use approval_operator::codepipeline::{
-    CallError, ExecutionIds, PipelineObservation, Query, RecordQuery, RetryCause, WakeCondition, read_approval_record,
-};
-use approval_operator::decision::phase::submission;
-use approval_operator::decision::{
-    Attempt, Effect, Intent, Message, Reconciliation, RecordObservation, Requeue, Stage, WriteResult, current_reason,
-    status_is_current, subscription_generation,
-};
-use futures::FutureExt;
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
+use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
+use approval_operator::decision::{Effect, Intent, Reconciliation, Requeue, Stage, WriteResult};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a replica has in memory.
 #[derive(Default)]
 pub struct Operator {
+    pub watch: Watch,
     pub polls: Polls,
     /// The reconciles in progress.
-    reconciliations: BTreeMap<usize, Reconciliation>,
+    pub reconciliations: BTreeMap<usize, InProgress>,
     /// The decisions whose last reconcile is complete, and when to reconcile them again. All others are due.
     requeued: BTreeMap<usize, Option<Timestamp>>,
     /// The decisions that are due because something happened after their last reconcile started.
     woken: BTreeSet<usize>,
+}
+
+/// A reconcile in progress, and what the checks need to know of it.
+pub struct InProgress {
+    pub reconciliation: Reconciliation,
+    /// When the poll started that the reconcile knew last, by the replica's clock.
+    pub polled_at: Option<Timestamp>,
+    /// The decisions that rejected the request when the intent was written.
+    pub rejected_by: Vec<(usize, String, Option<i64>)>,
+}
+
+impl InProgress {
+    const fn new(reconciliation: Reconciliation) -> Self {
+        Self { reconciliation, polled_at: None, rejected_by: Vec::new() }
+    }
 }
 
 impl Operator {
@@ -41,7 +48,7 @@ impl Operator {
 
     /// A decision was deleted. A reconcile in progress continues, and no other one starts.
     pub fn forget(&mut self, number: usize) {
-        self.polls.schedule.unsubscribe(&number);
+        self.polls.unsubscribe(number);
         self.woken.remove(&number);
         self.requeued.insert(number, None);
     }
@@ -98,7 +105,8 @@ impl World {
         let version = stored.versions.len().saturating_sub(1 + age);
         let decision = stored.versions[version].clone();
         self.note(format_args!("{replica:?} starts from version {version} of decision {number}"));
-        self.operator(replica).reconciliations.insert(number, Reconciliation::new(decision));
+        let old = InProgress::new(Reconciliation::new(decision));
+        self.operator(replica).reconciliations.insert(number, old);
         self.step(replica, number, Fault::None)?;
         // The watch delivers the newer version later.
         self.operator(replica).wake(number);
@@ -107,23 +115,24 @@ impl World {
 
     /// A replica performs the next effect of a reconcile, and starts a reconcile if none is in progress.
     pub(super) fn step(&mut self, replica: Replica, number: usize, fault: Fault) -> Checked {
-        let live = self.decisions[number].live().cloned();
         let operator = self.operator(replica);
+        let cached = operator.watch.cached(number);
         let in_progress = operator.reconciliations.remove(&number);
         if in_progress.is_none() {
             operator.woken.remove(&number);
         }
-        let Some(mut reconciliation) = in_progress.or_else(|| live.map(Reconciliation::new)) else {
+        let start = |decision| InProgress::new(Reconciliation::new(decision));
+        let Some(mut reconcile) = in_progress.or_else(|| cached.map(start)) else {
             operator.requeued.insert(number, None);
             return Ok(());
         };
-        let progress = self.perform_next(replica, number, &mut reconciliation, fault)?;
-        let is_deleted = self.decisions[number].live().is_none();
+        let progress = self.perform_next(replica, number, &mut reconcile, fault)?;
         let now = self.clock(replica);
         let operator = self.operator(replica);
+        let is_deleted = operator.watch.delivered(number).is_none();
         let requeue_at = match progress {
             Progress::Next => {
-                operator.reconciliations.insert(number, reconciliation);
+                operator.reconciliations.insert(number, reconcile);
                 return Ok(());
             }
             Progress::Complete(_) | Progress::Failed if is_deleted => None,
@@ -133,7 +142,7 @@ impl World {
         };
         let is_subscribed = matches!(progress, Progress::Complete(Requeue::OnPipelineChange { .. }) | Progress::Failed);
         if is_deleted || !is_subscribed {
-            operator.polls.schedule.unsubscribe(&number);
+            operator.polls.unsubscribe(number);
         }
         operator.requeued.insert(number, requeue_at);
         Ok(())
@@ -144,166 +153,107 @@ impl World {
         &mut self,
         replica: Replica,
         number: usize,
-        reconciliation: &mut Reconciliation,
+        reconcile: &mut InProgress,
         fault: Fault,
     ) -> Result<Progress, String> {
         loop {
             let now = self.clock(replica);
-            match reconciliation.next(&SETTINGS, now) {
+            let polled = reconcile.reconciliation.observed().pipeline.map(|pipeline| pipeline.poll.started_at);
+            reconcile.polled_at = polled.or(reconcile.polled_at);
+            let reconciliation = &mut reconcile.reconciliation;
+            match reconciliation.next_by(self.subject.decide, &SETTINGS, now) {
                 Effect::Announce(announcement) => {
                     let reason = announcement.reason.as_str();
                     self.note(format_args!("{replica:?} announces {reason} of decision {number}"));
                     continue;
                 }
                 Effect::Finish(requeue) => return Ok(Progress::Complete(requeue)),
-                Effect::ReadPipeline(condition) => {
-                    let newest = self.subscribe(replica, number, reconciliation.decision(), condition);
+                Effect::ReadPipeline { pipeline, query, condition } => {
+                    let decision = reconciliation.decision();
+                    let newest = self.subscribe(replica, number, decision, (&pipeline, query), condition);
                     reconciliation.on_snapshot(newest);
                 }
-                Effect::ReadRecord { token, ids } => {
-                    let decision = reconciliation.decision();
-                    let record = self.read_record(replica, decision, &token, &ids, fault)?;
-                    reconciliation.on_record(record);
+                Effect::ListRejections => {
+                    let rejections = &self.operator(replica).watch.rejections;
+                    reconciliation.on_rejections(rejections.rejections_for(reconciliation.decision()));
+                    // A process can be stopped between any two effects. This one only reads the memory.
+                    continue;
                 }
-                Effect::EnsureCredentials => {
-                    self.check_choice(replica, reconciliation)?;
-                    reconciliation.on_credentials(self.ensure_credentials(replica, fault));
-                }
+                Effect::EnsureCredentials => reconciliation.on_credentials(self.ensure_credentials(replica, fault)),
                 Effect::RecordIntent(status) => {
-                    self.check_intent(number, reconciliation.decision())?;
-                    if let Stage::RecordIntent(Intent { submission, prior, .. }) = reconciliation.stage() {
-                        let attempts = submission.attempts;
-                        self.note(format_args!(
-                            "{replica:?} records the intent of attempt {attempts} of decision {number} ({prior:?})"
-                        ));
-                    }
-                    match self.write(replica, number, reconciliation.decision(), *status, fault) {
+                    self.check_intent(replica, number, reconciliation.decision())?;
+                    let Stage::RecordIntent(Intent { submission, prior, .. }) = reconciliation.stage().clone() else {
+                        return Err("an intent was recorded at another stage".to_owned());
+                    };
+                    let attempts = submission.attempts;
+                    self.note(format_args!(
+                        "{replica:?} records the intent of attempt {attempts} of decision {number} ({prior:?})"
+                    ));
+                    reconcile.rejected_by = self.rejections_of(replica, number, &submission);
+                    match self.write(replica, number, reconciliation.decision(), *status, fault)? {
                         Some(result) => reconciliation.on_written(result, now),
                         None => return Ok(Progress::Failed),
                     }
                 }
-                Effect::Send { token, .. } => {
+                Effect::Send { submission, .. } => {
                     self.check_send(number, reconciliation, now)?;
-                    let response = self.send(replica, reconciliation.decision(), &token, fault);
+                    let response = self.send(replica, number, reconcile, &submission, fault);
                     if !matches!(response, Err(CallError::NotApplied { .. })) {
-                        let sent = moment(self.clock(replica));
-                        let ApprovalDecisionSpec { stage_name, action_name, .. } = &reconciliation.decision().spec;
-                        self.operator(replica).polls.schedule.invalidate(stage_name, action_name, sent);
+                        let sent = self.clock(replica);
+                        let Submission { pipeline_name, stage_name, action_name, .. } = &*submission;
+                        let polls = &mut self.operator(replica).polls;
+                        polls.invalidate(pipeline_name, (stage_name, action_name), sent);
                     }
-                    reconciliation.on_response(response);
+                    reconcile.reconciliation.on_response(response);
                 }
                 Effect::WriteStatus(status) => {
                     self.check_report(replica, number, reconciliation)?;
-                    match self.write(replica, number, reconciliation.decision(), *status, fault) {
+                    match self.write(replica, number, reconciliation.decision(), *status, fault)? {
                         Some(result) => reconciliation.on_written(result, now),
                         None if reconciliation.on_write_failed().is_some() => {}
                         None => return Ok(Progress::Failed),
                     }
                 }
             }
-            if !matches!(reconciliation.stage(), Stage::Finish(_)) {
+            if !matches!(reconcile.reconciliation.stage(), Stage::Finish(_)) {
                 return Ok(Progress::Next);
             }
         }
     }
 
-    /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
-    fn subscribe(
-        &mut self,
-        replica: Replica,
-        number: usize,
-        decision: &ApprovalDecision,
-        condition: WakeCondition,
-    ) -> Option<PipelineObservation> {
-        let query = Query::of(&decision.spec)?;
-        let generation = subscription_generation(decision);
-        let now = moment(self.clock(replica));
-        let schedule = &mut self.operator(replica).polls.schedule;
-        schedule.subscribe(number, generation, query, condition, now)
-    }
-
-    fn read_record(
-        &mut self,
-        replica: Replica,
-        decision: &ApprovalDecision,
-        token: &Token,
-        ids: &ExecutionIds,
-        fault: Fault,
-    ) -> Result<RecordObservation, String> {
-        let started_at = self.clock(replica);
-        let calls = Calls::of_record(&self.aws, self.scenario.page_size, fault);
-        let query = RecordQuery { spec: &decision.spec, token, ids };
-        let result = read_approval_record(&calls, query).now_or_never().ok_or("a read of history does not complete")?;
-        self.note(format_args!("{replica:?} reads the history of the approval: {}", describe_record(&result)));
-        Ok(RecordObservation { started_at, result })
-    }
-
-    fn ensure_credentials(&mut self, replica: Replica, fault: Fault) -> Result<(), CallError> {
+    fn ensure_credentials(&mut self, replica: Replica, fault: Fault) -> Result<CallerIdentity, CallError> {
         if matches!(fault, Fault::NotApplied) {
             self.note(format_args!("{replica:?} finds no credentials"));
             return Err(fixtures::not_applied(RetryCause::CredentialsUnavailable));
         }
-        Ok(())
-    }
-
-    /// If this write can land, the decision must not be settled, or Stalled and unchanged since.
-    fn check_intent(&self, number: usize, decision: &ApprovalDecision) -> Checked {
-        let version = |decision: &ApprovalDecision| decision.metadata.resource_version.clone();
-        let Some(live) = self.decisions[number].live().filter(|live| version(live) == version(decision)) else {
-            return Ok(());
-        };
-        match current_reason(live).map(Reason::ready_class) {
-            Some(ReadyClass::Settled) => Err("an intent was recorded although Ready is True".to_owned()),
-            Some(ReadyClass::Stalled) if status_is_current(live) => {
-                Err("an intent was recorded although the decision is Stalled and unchanged".to_owned())
-            }
-            Some(
-                ReadyClass::Stalled
-                | ReadyClass::Retrying
-                | ReadyClass::InFlight
-                | ReadyClass::Waiting
-                | ReadyClass::Suspended,
-            )
-            | None => Ok(()),
-        }
-    }
-
-    /// A request may be sent only if the object at the API server allows it.
-    fn check_send(&mut self, number: usize, reconciliation: &Reconciliation, now: Timestamp) -> Checked {
-        let decision = reconciliation.decision();
-        let Attempt::Submitted(intent, _) = reconciliation.observed().attempt else {
-            return Err("a request was sent without an intent".to_owned());
-        };
-        if !self.sent.insert((uid(decision), decision.metadata.resource_version.clone())) {
-            return Err("two requests were sent under one recorded intent".to_owned());
-        }
-        let Some(live) = self.decisions[number].live().filter(|live| uid(live) == uid(decision)) else {
-            return Ok(());
-        };
-        let not_after = live.spec.not_after.as_ref().map(|time| time.0.parse::<Timestamp>());
-        let is_recorded =
-            submission(live) == Some(&intent.submission) && current_reason(live) == Some(Reason::Submitting);
-        let violations = [
-            (!is_recorded, "although its intent is not recorded"),
-            (live.spec != decision.spec, "from an older edit of the decision"),
-            (live.spec.suspend, "although the decision was suspended"),
-            (not_after.is_some_and(|time| time.map_or(true, |time| time <= now)), "after notAfter"),
-        ];
-        match violations.into_iter().find(|(is_violated, _)| *is_violated) {
-            Some((_, violation)) => Err(format!("a request was sent {violation}")),
-            None => Ok(()),
-        }
+        Ok(self.identity())
     }
 
     fn send(
         &mut self,
         replica: Replica,
-        decision: &ApprovalDecision,
-        token: &Token,
+        number: usize,
+        reconcile: &InProgress,
+        submission: &Submission,
         fault: Fault,
     ) -> Result<Option<Timestamp>, CallError> {
-        let request = InFlightRequest { uid: uid(decision), spec: decision.spec.clone(), token: token.clone() };
+        let decision = reconcile.reconciliation.decision();
+        let offset = self.clock(replica).duration_since(self.now());
+        let still_rejected_by = self.rejections_of(replica, number, submission);
+        let rejected_by = reconcile.rejected_by.iter().find(|rejection| still_rejected_by.contains(rejection));
+        let request = InFlightRequest {
+            uid: uid(decision),
+            generation: decision.metadata.generation,
+            spec: decision.spec.clone(),
+            submission: submission.clone(),
+            polled_at: reconcile.polled_at.map(|polled_at| polled_at - offset),
+            rejected_by: rejected_by.map(|(number, ..)| *number),
+        };
         self.note(format_args!("{replica:?} sends the result of {} ({fault:?})", request.uid));
+        if self.account == CurrentAccount::Other {
+            self.note("the other account has no such pipeline");
+            return Err(reader::no_pipeline());
+        }
         match fault {
             Fault::None => return self.aws().receive(&request).map(Some),
             Fault::NotApplied => return Err(fixtures::not_applied(RetryCause::Throttled)),
@@ -312,16 +262,6 @@ impl World {
             Fault::RequestLost => {}
         }
         Err(fixtures::indeterminate())
-    }
-
-    fn check_report(&mut self, replica: Replica, number: usize, reconciliation: &Reconciliation) -> Checked {
-        let Stage::Report { outcome, .. } = reconciliation.stage() else {
-            return Err("a status was written without an outcome".to_owned());
-        };
-        let message = Message::new(reconciliation.decision(), outcome).within(1_000);
-        let reason = outcome.reason().as_str();
-        self.note(format_args!("{replica:?} reports {reason} for decision {number}: {message}"));
-        self.check_claim(replica, number, reconciliation, outcome)
     }
 
     /// Writes a status over the version that the replica knows. Returns nothing if the API server could not be reached, or if
@@ -333,23 +273,24 @@ impl World {
         decision: &ApprovalDecision,
         status: ApprovalDecisionStatus,
         fault: Fault,
-    ) -> Option<WriteResult> {
+    ) -> Result<Option<WriteResult>, String> {
         if matches!(fault, Fault::NotApplied | Fault::RequestLost) {
             self.note(format_args!("{replica:?} cannot reach the API server"));
-            return None;
+            return Ok(None);
         }
         let live = self.decisions[number].live().filter(|live| uid(live) == uid(decision));
-        let Some(mut live) = live.cloned() else { return Some(WriteResult::Gone) };
+        let Some(mut live) = live.cloned() else { return Ok(Some(WriteResult::Gone)) };
         if live.metadata.resource_version != decision.metadata.resource_version {
             self.note(format_args!("{replica:?} gets a conflict, because someone else wrote first"));
-            return Some(WriteResult::Conflict(Box::new(live)));
+            return Ok(Some(WriteResult::Conflict(Box::new(live))));
         }
+        self.check_doubt(&live, &status)?;
         live.status = Some(status);
-        let written = self.store(number, live);
+        let written = self.store(number, live, false);
         if matches!(fault, Fault::ResponseLost | Fault::Slow(_)) {
             self.note(format_args!("{replica:?} does not get the response to its write"));
-            return None;
+            return Ok(None);
         }
-        Some(WriteResult::Written(Box::new(written)))
+        Ok(Some(WriteResult::Written(Box::new(written))))
     }
 }

@@ -1,17 +1,31 @@
-//! What a decision may report, and must report in the end, derived from the timeline of CodePipeline's true states. What the
-//! operators saw and how they work does not matter here.
+//! What a decision may report, derived from the timeline of CodePipeline's true states. What the operators saw and how they work does
+//! not matter here. [`super::final_state`] says what it must report in the end.
 
-use super::actual_state::{ActualState, Execution, Request};
-use super::{Checked, Replica, StoredDecision, World, uid};
+use super::actual_state::{ActualState, Completion, Request};
+use super::aws::PIPELINE;
+use super::rules::{is_same_action, user_time};
+use super::{Checked, CurrentAccount, Replica, World, uid};
 use crate::fixtures::SETTINGS;
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, Binding, ExecutionBinding, ReadyClass, Reason,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalStatus, Binding, ExecutionBinding, Reason, Submission,
 };
 use approval_operator::decision::timing::{CLOCK_SKEW, HISTORY_LAG};
-use approval_operator::decision::{Attempt, Outcome, Reconciliation, current_reason, status_is_current};
+use approval_operator::decision::{Attempt, Outcome, Reconciliation, subject};
 use jiff::{SignedDuration, Timestamp};
-use local_codepipeline::model::ExecutionMode;
+use local_codepipeline::model::{ExceptionKind, ExecutionMode, Outcome as Sent};
 use std::collections::HashSet;
+
+/// What a claim is judged by.
+struct Window {
+    /// Since then, the operator observed what it claims.
+    since: Timestamp,
+    /// The time by the replica's clock.
+    clock: Timestamp,
+    /// The true states since then, oldest first.
+    states: Vec<ActualState>,
+    /// The true states that history may have shown since then.
+    shown: Vec<ActualState>,
+}
 
 impl World {
     /// What a status reports must have been true at some time since the operator started to observe it.
@@ -37,107 +51,109 @@ impl World {
             Attempt::Submitted(intent, _) => Some(intent.submission.start_time),
             Attempt::None | Attempt::NotPrepared(..) | Attempt::IntentRecorded(_) => None,
         };
-        let since = sent.or(poll).or(observed.record.map(|record| record.started_at));
-        let since = since.map_or(now, |started_at| started_at - offset);
+        let since = sent.or(poll).map_or(now, |started_at| started_at - offset);
         // What has just started is not visible yet.
-        let since = since - SignedDuration::from_millis(self.scenario.lags[1]);
-        self.claim(decision, outcome, since, clock)
+        let [_, start, decided, _] = self.scenario.lags.map(SignedDuration::from_millis);
+        let window = Window {
+            since,
+            clock,
+            states: self.states_since(since - start),
+            shown: self.states_since(since - start - decided),
+        };
+        self.claim(number, &subject(decision), outcome, &window)
             .map_err(|why| format!("decision {number} reported {}: {why}", reason.as_str()))
     }
 
-    fn claim(&mut self, decision: &ApprovalDecision, outcome: &Outcome, since: Timestamp, clock: Timestamp) -> Checked {
+    fn states_since(&mut self, since: Timestamp) -> Vec<ActualState> {
+        let timeline = &self.aws().timeline;
+        let first = timeline.iter().rposition(|state| state.at <= since).unwrap_or(0);
+        timeline.iter().skip(first).cloned().collect()
+    }
+
+    pub(super) fn is_parallel(&self) -> bool {
+        self.scenario.mode == ExecutionMode::Parallel
+    }
+
+    fn claim(&mut self, number: usize, decision: &ApprovalDecision, outcome: &Outcome, window: &Window) -> Checked {
         let (spec, uid, reason) = (&decision.spec, uid(decision), outcome.reason());
-        let seems_ambiguous = self.seems_ambiguous(spec, since);
-        let summary_required = self.scenario.summary_required;
-        let is_ours = self.aws().service.ledger().iter().any(|entry| entry.caller == uid && entry.is_accepted());
-        let later: Vec<&ActualState> = {
-            let timeline = &self.aws().timeline;
-            let first = timeline.iter().rposition(|state| state.at <= since).unwrap_or(0);
-            timeline.iter().skip(first).collect()
-        };
-        let newest = later.last().ok_or("the timeline is empty")?;
+        let is_parallel = self.is_parallel();
+        let newest = window.states.last().ok_or("the timeline is empty")?;
         let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
+        let generation = decision.metadata.generation;
+        let is_accepted = self.aws().accepted.iter().any(|ours| ours.uid == uid && ours.generation == generation);
+        let is_ours = submission.is_some_and(|submission| {
+            self.aws().accepted.iter().any(|ours| ours.uid == uid && ours.submission.token == submission.token)
+        });
         // The request that a result was submitted for, or that the spec names. The pipeline may have been deleted since.
-        let token = submission.map(|submission| &submission.token).or(spec.token.as_ref());
-        let request = token.and_then(|token| later.iter().rev().find_map(|then| then.request_of(&token.0)));
-        let request = request.filter(|request| request.is_at(spec));
-        let result = request.and_then(Request::result);
+        let token = match spec.binding() {
+            Some(Binding::Token(token)) => Some(token),
+            Some(Binding::Execution(_)) | None => submission.map(|submission| &submission.token),
+        };
+        let known = token.and_then(|token| self.aws().timeline.iter().rev().find_map(|then| then.request_of(&token.0)));
+        let known = known.cloned();
+        let request = known.as_ref().filter(|request| request.is_at(spec));
+        // A failed request that refused our token as completed counts as rejected, even if it timed out.
+        let is_presumed_rejected = request.is_some_and(|request| {
+            let is_failed = request.completion.as_ref().is_some_and(|completion| completion.result.is_none());
+            is_failed && self.was_refused_as_completed(&uid, request)
+        });
+        let result = request.and_then(Request::result).or(is_presumed_rejected.then_some(ApprovalStatus::Rejected));
         let is_same = result == Some(spec.result.status);
-        let is_twin = request.and_then(|request| request.completion.as_ref()).zip(submission).is_some_and(
-            |(completion, submission)| {
-                let in_time =
-                    submission.start_time - CLOCK_SKEW <= completion.at && completion.at <= submission.deadline;
-                let has_summary =
-                    spec.result.summary.is_empty() || completion.summary.as_ref() == Some(&spec.result.summary);
-                in_time && has_summary && is_same
-            },
-        );
-        let implied = |wanted: Reason| match spec.binding() {
-            Ok(Binding::Execution(binding)) => later.iter().any(|state| state.implied(spec, binding) == Some(wanted)),
-            Ok(Binding::Token(_)) | Err(_) => false,
+        let implied = |states: &[ActualState], wanted: Reason| match spec.binding() {
+            Some(Binding::Execution(binding)) => {
+                states.iter().any(|state| state.implied(spec, binding, is_parallel) == Some(wanted))
+            }
+            Some(Binding::Token(_)) | None => false,
         };
-        // What is true of the execution alone, or of the newest visible execution of the revision. In PARALLEL mode, the request
-        // of an older execution may be pending whose token is not visible yet. And a poll may see a stage or an action that
-        // someone removes from the pipeline during the poll.
-        let candidates: HashSet<&str> = later
-            .iter()
-            .filter_map(|state| match spec.binding() {
-                Ok(Binding::Execution(ExecutionBinding::PipelineExecution(id))) => {
-                    state.executions.iter().find(|execution| execution.id == id.0)
-                }
-                Ok(Binding::Execution(ExecutionBinding::SourceRevision(revision))) => {
-                    state.executions.iter().find(|execution| execution.has(revision))
-                }
-                Ok(Binding::Token(_)) | Err(_) => None,
-            })
-            .map(|execution| execution.id.as_str())
-            .collect();
-        let execution_is = |wanted: Reason| {
-            let is_one = |execution: &&Execution| candidates.contains(execution.id.as_str());
-            later.iter().any(|state| {
-                state
-                    .executions
-                    .iter()
-                    .filter(is_one)
-                    .any(|execution| state.of_execution(spec, execution) == Some(wanted))
-            })
-        };
-        let not_after = spec.not_after.as_ref().and_then(|time| time.0.parse::<Timestamp>().ok());
+        let not_after = user_time(spec.not_after.as_ref());
         let created = decision.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
-        let is_expired = not_after.is_some_and(|time| time <= clock) || created + SETTINGS.waiting_limit <= clock;
+        let is_expired =
+            not_after.is_some_and(|time| time <= window.clock) || created + SETTINGS.waiting_limit <= window.clock;
         let is_true = match reason {
-            Reason::Delivered => is_ours || is_twin,
+            Reason::Delivered => is_ours || submission.is_some_and(|sent| is_twin(request, sent)),
             // An outcome may say that it is unproven where history does not show how the approval was completed.
-            _ if is_ours && newest.exists && !is_unproven(reason, outcome) => false,
-            Reason::AlreadyDecided => is_same || implied(reason) || execution_is(reason),
+            reason if is_accepted && newest.exists && !is_unproven(outcome) => reason == Reason::AlreadyDecided,
+            Reason::AlreadyDecided => is_same || implied(&window.shown, reason),
             Reason::ApprovalAlreadyCompleted => {
-                request.is_some_and(|request| request.completion.is_some() && !is_same)
-                    || implied(reason)
-                    || execution_is(reason)
-                    || is_unproven(reason, outcome)
+                let is_other = |completion: &Completion| completion.result != Some(spec.result.status);
+                request.and_then(|request| request.completion.as_ref()).is_some_and(is_other)
+                    || implied(&window.shown, reason)
+                    || is_unproven(outcome)
             }
             Reason::InvalidApprovalToken => match request {
-                None => matches!(spec.binding(), Ok(Binding::Token(_))),
-                Some(Request { completion: None, .. }) => summary_required && spec.result.summary.is_empty(),
+                None => matches!(spec.binding(), Some(Binding::Token(_))),
+                Some(Request { completion: None, .. }) => {
+                    self.scenario.summary_required && spec.result.summary.is_empty()
+                }
                 Some(_) => true,
             },
             Reason::ActionNotFound if spec.action_name == "Prepare" => true,
-            Reason::PipelineNotFound => later.iter().any(|state| !state.exists),
-            Reason::StageNotFound | Reason::ActionNotFound => later.iter().any(|state| {
+            Reason::PipelineNotFound => {
+                let is_elsewhere = spec.pipeline_name != PIPELINE || self.account != CurrentAccount::First;
+                is_elsewhere || window.states.iter().any(|state| !state.exists)
+            }
+            Reason::StageNotFound | Reason::ActionNotFound => window.states.iter().any(|state| {
                 let stage = state.stages.iter().find(|(stage, _)| *stage == spec.stage_name);
                 stage.is_none_or(|(_, actions)| !actions.contains(&spec.action_name))
             }),
-            Reason::ExecutionEnded if spec.action_name == "Prepare" => true,
-            Reason::AmbiguousRevision => implied(reason) || seems_ambiguous,
-            Reason::ExecutionEnded => spec.pipeline_execution_id.is_some() && execution_is(reason),
-            Reason::PipelineExecutionNotFound => implied(reason),
-            Reason::Expired => is_expired,
+            Reason::ExecutionEnded => spec.action_name == "Prepare" || implied(&window.states, reason),
+            Reason::AmbiguousRevision => implied(&window.states, reason) || self.seems_ambiguous(spec, window.since),
+            Reason::PipelineExecutionNotFound => implied(&window.states, reason),
+            // The history of another account has no response.
+            Reason::Expired => {
+                let is_shown = self.account == CurrentAccount::First && is_settled(spec, &window.shown, is_parallel);
+                is_expired && (is_unproven(outcome) || !is_shown)
+            }
             Reason::Suspended => spec.suspend,
-            Reason::ValidationFailed => false,
+            Reason::ConflictingDecision => self.has_conflict(number, spec),
+            Reason::ValidationFailed => {
+                user_time(spec.ignore_responses_before.as_ref()).is_some_and(|time| window.clock < time)
+            }
             Reason::Throttled
             | Reason::AccessDenied
             | Reason::CredentialsUnavailable
             | Reason::ServiceUnavailable
+            | Reason::ClockSkew
             | Reason::Waiting
             | Reason::Submitting
             | Reason::Unconfirmed => true,
@@ -146,25 +162,30 @@ impl World {
             return Ok(());
         }
         let completion = request.map(|request| &request.completion);
-        Err(format!("not true (CodePipeline accepted its result: {is_ours}; its request: {completion:?})"))
+        Err(format!("not true (CodePipeline accepted its result: {is_accepted}; its request: {completion:?})"))
     }
 
-    /// A result is about to be submitted to a request that the operator resolved. If several requests were visible as pending,
-    /// the choice is a guess.
-    pub(super) fn check_choice(&mut self, replica: Replica, reconciliation: &Reconciliation) -> Checked {
-        let spec = &reconciliation.decision().spec;
-        let offset = self.clock(replica).duration_since(self.now());
-        let Some(pipeline) = reconciliation.observed().pipeline else { return Ok(()) };
-        let [_, start, ..] = self.scenario.lags;
-        let visible = pipeline.poll.started_at - offset - SignedDuration::from_millis(start);
-        let Some(newest) = self.aws().newest() else { return Ok(()) };
-        let pending = newest.requests.iter().filter(|request| {
-            request.completion.is_none() && request.opened_at <= visible && newest.names(spec, request)
-        });
-        if pending.count() > 1 {
-            return Err("an intent was decided although it is ambiguous which request the decision names".to_owned());
-        }
-        Ok(())
+    fn was_refused_as_completed(&mut self, uid: &str, request: &Request) -> bool {
+        self.aws().service.ledger().iter().any(|entry| {
+            let is_refused = matches!(&entry.outcome, Sent::Refused(exception) if exception.kind == ExceptionKind::ApprovalAlreadyCompleted);
+            is_refused && entry.caller == uid && request.token.as_ref() == Some(&entry.token)
+        })
+    }
+
+    /// Whether some version of another decision rejects a request that this one may approve. Which execution a token belongs to is not
+    /// always visible; then every rejection of the action counts.
+    fn has_conflict(&mut self, number: usize, spec: &ApprovalDecisionSpec) -> bool {
+        let timeline = self.aws().timeline.clone();
+        let others = self.decisions.iter().enumerate().filter(|(other, _)| *other != number);
+        let versions = others.flat_map(|(_, stored)| &stored.versions).map(|other| &other.spec);
+        let mut rejections = versions.filter(|other| other.result.status == ApprovalStatus::Rejected);
+        rejections.any(|other| {
+            spec.token.is_some() && (other.token.is_none() || other.token == spec.token) && is_same_action(spec, other)
+                || timeline.iter().any(|state| {
+                    let mut named = state.requests.iter().filter(|request| state.names(spec, request));
+                    named.any(|request| state.rejects(other, request))
+                })
+        })
     }
 
     /// Whether several executions had a pending request at the same time, within the time that history may lag. If history
@@ -172,84 +193,53 @@ impl World {
     fn seems_ambiguous(&mut self, spec: &ApprovalDecisionSpec, since: Timestamp) -> bool {
         let [.., cancellation] = self.scenario.lags;
         let cancellation = SignedDuration::from_millis(cancellation);
-        let is_parallel = self.scenario.mode == ExecutionMode::Parallel;
+        let is_parallel = self.is_parallel();
         let aws = self.aws();
         let first = |lag| aws.timeline.iter().rposition(|state| state.at <= since - lag).unwrap_or(0);
-        let pending = |state: &ActualState| {
-            let open = |request: &&Request| request.completion.is_none() && state.names(spec, request);
-            state.requests.iter().filter(open).map(|request| request.execution.clone()).collect::<HashSet<_>>()
+        let open = |state: &ActualState, is_meant: &dyn Fn(&Request) -> bool| {
+            let open = state.requests.iter().filter(|request| request.completion.is_none() && is_meant(request));
+            open.map(|request| request.execution.clone()).collect::<HashSet<_>>()
         };
+        let pending = |state: &ActualState| open(state, &|request| state.names(spec, request));
+        // What a decision rejects need not be covered.
+        let not_covered =
+            |state: &ActualState| open(state, &|request| state.rejects(spec, request) && !state.names(spec, request));
+        let lag = cancellation.max(HISTORY_LAG);
+        if is_parallel && aws.timeline.iter().skip(first(lag)).any(|state| !not_covered(state).is_empty()) {
+            return true;
+        }
         let at_once = aws.timeline.iter().skip(first(HISTORY_LAG)).any(|state| pending(state).len() > 1);
         let one_by_one: HashSet<_> = aws.timeline.iter().skip(first(cancellation)).flat_map(pending).collect();
         is_parallel && (at_once || cancellation > HISTORY_LAG && one_by_one.len() > 1)
     }
-
-    /// In the end, every decision has reported its outcome, and none still waits without a cause.
-    pub(super) fn check_final_state(&mut self) -> Result<Vec<Option<Reason>>, String> {
-        self.aws().record_state();
-        let clock = self.now() + SignedDuration::from_secs(5);
-        let Some(end) = self.aws().newest().cloned() else { return Ok(Vec::new()) };
-        let mut reasons = Vec::new();
-        for (number, stored) in self.decisions.iter().enumerate() {
-            let Some(decision) = stored.live() else {
-                reasons.push(None);
-                continue;
-            };
-            let reason = check_final_decision(stored, decision, &end, clock);
-            reasons.push(Some(reason.map_err(|why| format!("decision {number} in the end: {why}"))?));
-        }
-        Ok(reasons)
-    }
 }
 
-fn check_final_decision(
-    stored: &StoredDecision,
-    decision: &ApprovalDecision,
-    end: &ActualState,
-    clock: Timestamp,
-) -> Result<Reason, String> {
-    let is_settled =
-        |decision| current_reason(decision).is_some_and(|reason| reason.ready_class() == ReadyClass::Settled);
-    if stored.versions.windows(2).any(|two| uid(&two[0]) == uid(&two[1]) && is_settled(&two[0]) && !is_settled(&two[1]))
-    {
-        return Err("Ready did not stay True".to_owned());
-    }
-    let (reason, spec) = (current_reason(decision).ok_or("it has no reason")?, &decision.spec);
-    let (name, class) = (reason.as_str(), reason.ready_class());
-    if matches!(class, ReadyClass::Retrying | ReadyClass::InFlight) {
-        return Err(format!("{name} did not end"));
-    }
-    if !status_is_current(decision) && class != ReadyClass::Settled {
-        return Err(format!("{name} stayed although someone changed the decision"));
-    }
-    if spec.suspend && !matches!(class, ReadyClass::Suspended | ReadyClass::Settled) {
-        // No result can have been in flight when the decision was suspended, because the spec is locked then.
-        return Err(format!("{name} although the decision is suspended"));
-    }
-    if class != ReadyClass::Waiting {
-        return Ok(reason);
-    }
-    let not_after = spec.not_after.as_ref().and_then(|time| time.0.parse::<Timestamp>().ok());
-    if not_after.is_some_and(|time| time < clock - SignedDuration::from_mins(2)) {
-        return Err(format!("{name} after notAfter"));
-    }
+/// Whether someone else responded as the submission would have, while it was in flight: CodePipeline does not tell them apart.
+fn is_twin(request: Option<&Request>, submission: &Submission) -> bool {
+    let Some(completion) = request.and_then(|request| request.completion.as_ref()) else { return false };
+    let result = &submission.result;
+    let in_time = submission.start_time - CLOCK_SKEW <= completion.at && completion.at <= submission.deadline;
+    let has_summary = result.summary.is_empty() || completion.summary.as_ref() == Some(&result.summary);
+    in_time && has_summary && completion.result == Some(result.status)
+}
+
+/// Whether a response had settled a decision that names executions all along.
+fn is_settled(spec: &ApprovalDecisionSpec, states: &[ActualState], is_parallel: bool) -> bool {
+    let is_response = |binding: ExecutionBinding<'_>, state: &ActualState| {
+        let implied = state.implied(spec, binding, is_parallel);
+        matches!(implied, Some(Reason::AlreadyDecided | Reason::ApprovalAlreadyCompleted))
+    };
     match spec.binding() {
-        Ok(Binding::Execution(_)) if spec.action_name == "Prepare" => Ok(reason),
-        Ok(Binding::Execution(binding)) => match end.implied(spec, binding) {
-            None => Err(format!("{name} although its request is pending")),
-            Some(Reason::Waiting) => Ok(reason),
-            Some(implied) => Err(format!("{name} although the timeline implies {}", implied.as_str())),
-        },
-        Ok(Binding::Token(_)) | Err(_) => Err(format!("{name} although it does not name an execution")),
+        Some(Binding::Execution(binding)) => states.iter().all(|state| is_response(binding, state)),
+        Some(Binding::Token(_)) | None => false,
     }
 }
 
 /// Whether an outcome says that another one is possible.
-fn is_unproven(reason: Reason, outcome: &Outcome) -> bool {
+fn is_unproven(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Refused { record, .. } => reason == Reason::ApprovalAlreadyCompleted && record.is_none(),
-        Outcome::Expired { caveat, .. } => caveat.is_some(),
-        Outcome::Unconfirmed { .. } | Outcome::Submitting(_) => true,
+        Outcome::Refused { record: None, .. } | Outcome::Unconfirmed { .. } | Outcome::Submitting(_) => true,
+        Outcome::Expired { caveat, .. } | Outcome::Refused { caveat, .. } => caveat.is_some(),
         _ => false,
     }
 }

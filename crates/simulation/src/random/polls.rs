@@ -3,20 +3,29 @@
 
 use super::aws::short;
 use super::reader::Calls;
-use super::{PollPlan, Replica, World};
+use super::scenario::{APPROVAL, PIPELINE, SECOND_APPROVAL, STAGE};
+use super::{CurrentAccount, PollPlan, Replica, World};
 use crate::fixtures::{self, SETTINGS};
-use approval_operator::api::v1alpha1::SourceRevision;
+use approval_operator::api::v1alpha1::ApprovalDecision;
 use approval_operator::codepipeline::{
-    ActionProgress, CallError, Moment, PipelineSnapshot, Poll, PollSchedule, read_snapshot,
+    ActionProgress, CallError, Moment, PipelineObservation, PipelineSnapshot, Poll, PollSchedule, Query, WakeCondition,
+    read_snapshot,
 };
+use approval_operator::decision::subscription_generation;
 use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The polls of one replica.
+/// The polls of one replica, by pipeline.
 #[derive(Default)]
 pub struct Polls {
-    pub schedule: PollSchedule<usize>,
+    pipelines: BTreeMap<String, PolledPipeline>,
+}
+
+#[derive(Default)]
+struct PolledPipeline {
+    schedule: PollSchedule<usize>,
     /// A poll that completed and is not published yet, and when it started.
     completed: Option<(Duration, Poll)>,
 }
@@ -26,46 +35,89 @@ fn epoch() -> Timestamp {
     fixtures::at(-3_600)
 }
 
-pub fn moment(wall: Timestamp) -> Moment {
+fn moment(wall: Timestamp) -> Moment {
     Moment { wall, elapsed: Duration::try_from(wall.duration_since(epoch())).expect("a time after the epoch") }
 }
 
 impl Polls {
     /// When the next poll is due, by the replica's clock.
     pub fn next_poll_at(&self) -> Option<Timestamp> {
-        (!self.schedule.is_empty()).then(|| epoch() + self.schedule.next_poll_at())
+        let polled = self.pipelines.values().filter(|polled| !polled.schedule.is_empty());
+        polled.map(|polled| epoch() + polled.schedule.next_poll_at()).min()
+    }
+
+    pub fn unsubscribe(&mut self, number: usize) {
+        self.pipelines.values_mut().for_each(|polled| polled.schedule.unsubscribe(&number));
+    }
+
+    pub fn invalidate(&mut self, pipeline: &str, action: (&str, &str), now: Timestamp) {
+        if let Some(polled) = self.pipelines.get_mut(pipeline) {
+            polled.schedule.invalidate(action.0, action.1, moment(now));
+        }
     }
 }
 
 impl World {
-    /// A replica polls the pipeline, if there are subscribers.
+    /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
+    pub(super) fn subscribe(
+        &mut self,
+        replica: Replica,
+        number: usize,
+        decision: &ApprovalDecision,
+        (pipeline, query): (&str, Query),
+        condition: WakeCondition,
+    ) -> Option<PipelineObservation> {
+        let generation = subscription_generation(decision, &query);
+        let now = moment(self.clock(replica));
+        let pipelines = &mut self.operator(replica).polls.pipelines;
+        let others = pipelines.iter_mut().filter(|(name, _)| *name != pipeline);
+        others.for_each(|(_, polled)| polled.schedule.unsubscribe(&number));
+        let polled = pipelines.entry(pipeline.to_owned()).or_default();
+        polled.schedule.subscribe(number, generation, query, condition, now)
+    }
+
+    /// A replica polls its pipelines, if there are subscribers.
     pub(super) fn poll(&mut self, replica: Replica, plan: &PollPlan) {
         self.publish(replica);
-        let started = moment(self.clock(replica));
-        let polls = &mut self.operator(replica).polls;
-        if polls.schedule.is_empty() {
-            *polls = Polls::default();
-            return;
+        self.operator(replica).polls.pipelines.retain(|_, polled| !polled.schedule.is_empty());
+        let pipelines: Vec<String> = self.operator(replica).polls.pipelines.keys().cloned().collect();
+        for pipeline in pipelines {
+            self.poll_pipeline(replica, &pipeline, plan);
         }
-        let (queries, previous) = polls.schedule.start_poll();
-        self.note(format_args!("{replica:?} starts a poll"));
-        let calls = Calls::new(&self.aws, self.scenario.page_size, plan.clone());
+        if !plan.published_later {
+            self.publish(replica);
+        }
+    }
+
+    fn poll_pipeline(&mut self, replica: Replica, pipeline: &str, plan: &PollPlan) {
+        let started = moment(self.clock(replica));
+        let Some(polled) = self.operator(replica).polls.pipelines.get(pipeline) else { return };
+        let (queries, previous) = polled.schedule.start_poll();
+        self.note(format_args!("{replica:?} starts a poll of {pipeline}"));
+        let unreadable = plan.unreadable.and_then(|number| self.aws().execution(number)).map(|id| id.to_string());
+        let identity = self.identity();
+        let exists = pipeline == PIPELINE && self.account != CurrentAccount::Other;
+        let mut calls = Calls::new(&self.aws, self.scenario.page_size, plan.clone());
+        (calls.exists, calls.unreadable, calls.shown) = (exists, unreadable, self.subject.shown);
         let result = read_snapshot(&calls, started.wall, queries, previous.as_deref()).now_or_never();
         let Some(result) = result else { return };
         self.note(format_args!("{replica:?} has read {}", describe(&result)));
-        self.operator(replica).polls.completed = Some((started.elapsed, Poll::new(started.wall, result)));
-        if !plan.published_later {
-            self.publish(replica);
+        let poll = Poll::new(started.wall, result).read_as(Some(identity));
+        if let Some(polled) = self.operator(replica).polls.pipelines.get_mut(pipeline) {
+            polled.completed = Some((started.elapsed, poll));
         }
     }
 
     pub(super) fn publish(&mut self, replica: Replica) {
         let interval = self.poll_interval();
         let operator = self.operator(replica);
-        let Some((started, poll)) = operator.polls.completed.take() else { return };
-        for number in operator.polls.schedule.publish(started, interval, poll) {
-            operator.wake(number);
+        let mut woken = Vec::new();
+        for polled in operator.polls.pipelines.values_mut() {
+            if let Some((started, poll)) = polled.completed.take() {
+                woken.extend(polled.schedule.publish(started, interval, poll));
+            }
         }
+        woken.into_iter().for_each(|number| operator.wake(number));
     }
 
     /// The operator's interval, and a longer one three minutes after the last move, because fewer polls suffice then.
@@ -79,10 +131,14 @@ impl World {
     /// Polls if a poll is due. Returns whether it was.
     pub(super) fn poll_if_due(&mut self, replica: Replica) -> bool {
         let now = self.clock(replica);
-        let is_due = self.operator(replica).polls.next_poll_at().is_some_and(|due| due <= now);
+        let polls = &mut self.operator(replica).polls;
+        // A pipeline without subscribers is dropped when its next poll is due.
+        let is_kept =
+            |polled: &PolledPipeline| !polled.schedule.is_empty() || now < epoch() + polled.schedule.next_poll_at();
+        polls.pipelines.retain(|_, polled| is_kept(polled));
+        let is_due = polls.next_poll_at().is_some_and(|due| due <= now);
         if is_due {
-            let plan = PollPlan { call_milliseconds: 50, failing_call: None, change: None, published_later: false };
-            self.poll(replica, &plan);
+            self.poll(replica, &PollPlan { call_milliseconds: 50, ..PollPlan::default() });
         }
         is_due
     }
@@ -118,8 +174,11 @@ fn describe(result: &Result<PipelineSnapshot, CallError>) -> String {
         .iter()
         .map(|execution| {
             let revisions = execution.source_revisions.iter();
-            let found: Vec<&str> = revisions.map(|SourceRevision { revision_id, .. }| revision_id.as_str()).collect();
-            format!("{} {:?} {}", short(&execution.id), execution.status, found.join("+"))
+            let found: Vec<&str> = revisions.filter_map(|found| found.revision_id.as_deref()).collect();
+            let is_read = |(stage, action)| snapshot.history_read_at(&execution.id, stage, action).is_some();
+            let approvals = [(STAGE, APPROVAL), ("Staging", SECOND_APPROVAL), (STAGE, SECOND_APPROVAL)];
+            let read = if approvals.into_iter().any(is_read) { "" } else { " (history not read)" };
+            format!("{} {:?} {}{read}", short(&execution.id), execution.status, found.join("+"))
         })
         .collect();
     let entries: Vec<String> = snapshot

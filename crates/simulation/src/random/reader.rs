@@ -1,38 +1,39 @@
 //! What the operator reads of the model, page by page and call by call. Time passes and the pipeline changes between calls, and
 //! calls fail.
 
+use super::PollPlan;
 use super::aws::{Aws, PIPELINE};
-use super::{Fault, PollPlan};
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{Exception, SourceRevision, Token};
+use approval_operator::api::v1alpha1::{Exception, Token};
 use approval_operator::codepipeline::{
-    ActionCompletion, ActionExecution, ActionProgress, ActionState, ApprovalRecord, CallError, CompletionStatus,
-    DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionStatus, LatestExecution, Page, PipelineExecution,
-    PipelineReader, PipelineState, Refusal, RetryCause, StageExecution, StageState,
+    ActionCompletion, ActionExecution, ActionProgress, ActionState, CallError, CompletionStatus, DisabledTransition,
+    ExecutionEnd, ExecutionMode, ExecutionRevision, ExecutionStatus, ExecutionType, LatestExecution, Page,
+    PipelineExecution, PipelineReader, PipelineState, Refusal, RetryCause, StageExecution, StageState,
 };
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{self, ActionExecutionStatus};
 use local_codepipeline::model::{self, ExceptionKind, Service};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The calls of one poll, or of one read of the history of an approval.
+/// How a poll sees an execution. A mutant sees some of them wrongly.
+pub type ShownExecution = fn(PipelineExecution) -> PipelineExecution;
+
+/// The calls of one poll.
 pub struct Calls<'a> {
     aws: &'a Mutex<Aws>,
     plan: PollPlan,
     page_size: i64,
+    /// Whether it is a pipeline that exists.
+    pub exists: bool,
+    /// The execution whose history cannot be read.
+    pub unreadable: Option<String>,
+    pub shown: ShownExecution,
     made: Mutex<usize>,
 }
 
 impl<'a> Calls<'a> {
     pub fn new(aws: &'a Mutex<Aws>, page_size: i64, plan: PollPlan) -> Self {
-        Self { aws, plan, page_size, made: Mutex::new(0) }
-    }
-
-    /// The calls of a read of the history of an approval. A fault fails the first one.
-    pub fn of_record(aws: &'a Mutex<Aws>, page_size: i64, fault: Fault) -> Self {
-        let failing_call = (!matches!(fault, Fault::None)).then_some(0);
-        let plan = PollPlan { call_milliseconds: 100, failing_call, change: None, published_later: false };
-        Self::new(aws, page_size, plan)
+        Self { aws, plan, page_size, exists: true, unreadable: None, shown: |execution| execution, made: Mutex::new(0) }
     }
 
     /// Makes a call, and returns CodePipeline as it is when the call arrives there.
@@ -48,6 +49,7 @@ impl<'a> Calls<'a> {
         match self.plan.failing_call {
             Some(call) if call + 1 == *made && call % 2 == 0 => Err(fixtures::not_applied(RetryCause::Throttled)),
             Some(call) if call + 1 == *made => Err(fixtures::indeterminate()),
+            Some(_) | None if !self.exists => Err(no_pipeline()),
             Some(_) | None => Ok(aws),
         }
     }
@@ -72,6 +74,11 @@ pub fn call_error(exception: &model::Exception) -> CallError {
     }
 }
 
+/// The error for a pipeline that does not exist.
+pub fn no_pipeline() -> CallError {
+    call_error(&model::Exception::new(ExceptionKind::PipelineNotFound, "no such pipeline"))
+}
+
 impl PipelineReader for Calls<'_> {
     async fn pipeline_state(&self) -> Result<PipelineState, CallError> {
         let mut aws = self.call()?;
@@ -82,13 +89,15 @@ impl PipelineReader for Calls<'_> {
     async fn pipeline_executions(&self, page: Option<String>) -> Result<Page<PipelineExecution>, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        pipeline_executions(&mut aws.service, now, self.page_size, page)
+        let mut page = pipeline_executions(&mut aws.service, now, self.page_size, page)?;
+        page.items = page.items.into_iter().map(self.shown).collect();
+        Ok(page)
     }
 
     async fn pipeline_execution(&self, id: &str) -> Result<PipelineExecution, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
-        pipeline_execution(&mut aws.service, now, id)
+        pipeline_execution(&mut aws.service, now, id).map(self.shown)
     }
 
     async fn action_executions(
@@ -98,6 +107,9 @@ impl PipelineReader for Calls<'_> {
     ) -> Result<Page<ActionExecution>, CallError> {
         let mut aws = self.call()?;
         let now = aws.now;
+        if self.unreadable.is_some() && execution == self.unreadable.as_deref() {
+            return Err(fixtures::indeterminate());
+        }
         action_executions(&mut aws.service, now, self.page_size, (execution, page))
     }
 }
@@ -133,6 +145,7 @@ pub fn pipeline_execution(service: &mut Service, now: Timestamp, id: &str) -> Re
         started_at: None,
         updated_at: None,
         source_revisions: Vec::new(),
+        execution_type: execution_type(output.pipeline_execution.execution_type),
         mode: match output.pipeline_execution.execution_mode {
             model::ExecutionMode::Parallel => ExecutionMode::Parallel,
             model::ExecutionMode::Queued | model::ExecutionMode::Superseded => ExecutionMode::Serial,
@@ -195,7 +208,15 @@ fn execution(execution: api::PipelineExecutionSummary) -> PipelineExecution {
         status: status(execution.status),
         started_at: Some(execution.start_time.0),
         updated_at: Some(execution.last_update_time.0),
-        source_revisions: source_revisions(execution.source_revisions),
+        source_revisions: execution
+            .source_revisions
+            .into_iter()
+            .map(|found| ExecutionRevision {
+                action_name: found.action_name.to_string(),
+                revision_id: found.revision_id,
+            })
+            .collect(),
+        execution_type: execution_type(execution.execution_type),
         mode: match execution.execution_mode {
             model::ExecutionMode::Parallel => ExecutionMode::Parallel,
             model::ExecutionMode::Queued | model::ExecutionMode::Superseded => ExecutionMode::Serial,
@@ -203,7 +224,14 @@ fn execution(execution: api::PipelineExecutionSummary) -> PipelineExecution {
     }
 }
 
-pub fn status(status: api::ExecutionStatus) -> ExecutionStatus {
+const fn execution_type(found: api::ExecutionType) -> ExecutionType {
+    match found {
+        api::ExecutionType::Standard => ExecutionType::Standard,
+        api::ExecutionType::Rollback => ExecutionType::Rollback,
+    }
+}
+
+pub const fn status(status: api::ExecutionStatus) -> ExecutionStatus {
     match status {
         api::ExecutionStatus::InProgress => ExecutionStatus::InProgress,
         api::ExecutionStatus::Stopping => ExecutionStatus::Stopping,
@@ -242,29 +270,4 @@ fn progress(
         ActionExecutionStatus::Abandoned => CompletionStatus::Abandoned,
     };
     ActionProgress::Completed(ActionCompletion { status, summary, at, by })
-}
-
-/// What a read of the history of an approval found, for a log.
-pub fn describe_record(record: &Result<ApprovalRecord, CallError>) -> String {
-    match record {
-        Ok(ApprovalRecord::Completed(completed)) => {
-            format!("completed, {:?} by {:?}", completed.result, completed.by)
-        }
-        Ok(ApprovalRecord::Pending(_)) => "pending".to_owned(),
-        Ok(ApprovalRecord::Lagging(_)) => "in progress, according to history".to_owned(),
-        Ok(ApprovalRecord::NotVisible) => "not visible".to_owned(),
-        Ok(ApprovalRecord::BeyondHistory) => "beyond the history that is read".to_owned(),
-        Ok(ApprovalRecord::PipelineNotFound(_)) => "no pipeline".to_owned(),
-        Err(error) => format!("unreadable, {}", error.detail()),
-    }
-}
-
-pub fn source_revisions(revisions: Vec<api::SourceRevisionOutput>) -> Vec<SourceRevision> {
-    revisions
-        .into_iter()
-        .map(|found| SourceRevision {
-            revision_id: found.revision_id,
-            action_name: Some(found.action_name.to_string()),
-        })
-        .collect()
 }
