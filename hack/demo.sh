@@ -86,9 +86,20 @@ run kubectl get apd wait-for-execution wait-for-revision \
 
 say "An execution of the commit starts, and both executions reach the approval"
 commit=$(sed -n 's/.*revisionId: //p' examples/wait-for-revision.yaml)
-start catalog --revision "Source=$commit"
+start catalog --revision "Source=$commit" | tee "$folder/execution"
 expect wait-for-revision Delivered
 expect wait-for-execution Delivered
+
+say "One manifest per approval: the next release raises revisionId in the same decision"
+next=a1b7c93e5d20f4186b3c7e9d8f0a2b4c6d8e0f12
+show "sed s/$commit/$next/ examples/wait-for-revision.yaml | kubectl apply --filename -"
+sed "s/$commit/$next/" examples/wait-for-revision.yaml | kubectl apply --filename -
+expect wait-for-revision Waiting
+start catalog --revision "Source=$next"
+expect wait-for-revision Delivered
+run kubectl get apd wait-for-revision --output=jsonpath-as-json='{.status.history}' | tee "$folder/history"
+grep -q "$(tail --lines=1 "$folder/execution")" "$folder/history" ||
+  fail "status.history does not have the execution of the release before"
 
 say "The outcomes"
 run kubectl get apd
@@ -99,7 +110,7 @@ run kubectl describe apd wrong-token
 say "The submissions that CodePipeline received"
 run local-codepipeline ledger
 accepted=$(local-codepipeline ledger --json | grep -c '"accepted"') || true
-[[ $accepted == 5 ]] || fail "CodePipeline accepted $accepted results, not 5 (four from the operator, one from bob)"
+[[ $accepted == 6 ]] || fail "CodePipeline accepted $accepted results, not 6 (five from the operator, one from bob)"
 
 say "The operator's log"
 cat "$folder/log"

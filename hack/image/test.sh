@@ -171,10 +171,10 @@ install --mode 644 "$KUBECONFIG" "$folder/kubeconfig"
 kubectl apply --server-side --filename crds/ >/dev/null
 kubectl wait --for=condition=Established crd/approvaldecisions.codepipeline.approvals.dev >/dev/null
 
-start() { # host name of the endpoint, arguments of podman
+start() { # host name of the endpoint of CodePipeline, arguments of podman
   operator=$(podman run --detach "${confined[@]}" "${@:2}" --volume "$folder/kubeconfig:/kubeconfig:ro" --env KUBECONFIG=/kubeconfig \
     --volume "$folder/hosts:/etc/hosts:ro" --volume "$folder/resolv.conf:/etc/resolv.conf:ro" \
-    --env AWS_ENDPOINT_URL="https://$1:4443" --env AWS_REGION=eu-west-1 \
+    --env AWS_ENDPOINT_URL_CODEPIPELINE="https://$1:4443" --env AWS_ENDPOINT_URL_STS="$url" --env AWS_REGION=eu-west-1 \
     --env AWS_ACCESS_KEY_ID=operator --env AWS_SECRET_ACCESS_KEY=secret \
     "$image" run --poll-interval 1s)
 }
