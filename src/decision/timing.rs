@@ -11,7 +11,11 @@ use std::time::Duration;
 
 pub use crate::codepipeline::{CLOCK_SKEW, HISTORY_LAG};
 
-/// The longest time that writing an intent may take. It adds to [`CLOCK_SKEW`] so that recovery never reads history before a
+/// The largest difference between the clocks of two operators, each of which may differ from that of AWS by [`CLOCK_SKEW`]: one operator
+/// recovers the submissions of another.
+const RELATIVE_SKEW: SignedDuration = SignedDuration::from_secs(2 * CLOCK_SKEW.as_secs());
+
+/// The longest time that writing an intent may take. It adds to [`RELATIVE_SKEW`] so that recovery never reads history before a
 /// request that left late can be in it.
 const INTENT_WRITE_TIMEOUT: SignedDuration = SignedDuration::from_secs(5);
 
@@ -91,7 +95,7 @@ pub fn waiting_since(decision: &ApprovalDecision, now: Timestamp) -> Timestamp {
 pub fn start_attempt(settings: &Settings, now: Timestamp) -> AttemptTimes {
     AttemptTimes {
         start_time: now,
-        deadline: later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), CLOCK_SKEW),
+        deadline: later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), RELATIVE_SKEW),
     }
 }
 
@@ -106,13 +110,13 @@ pub struct AttemptTimes {
 
 /// When the request of an attempt must have left, so that it cannot reach CodePipeline after the deadline.
 pub(super) fn send_deadline(settings: &Settings, submission: &Submission) -> Timestamp {
-    earlier(earlier(submission.deadline, settings.aws_timeout), CLOCK_SKEW)
+    earlier(earlier(submission.deadline, settings.aws_timeout), RELATIVE_SKEW)
 }
 
 /// The submission as it can have been written. Someone forged a time that no attempt can have yet; it would keep the decision waiting
 /// until then. It counts as long past, as an invalid instant does.
 pub(super) fn ignore_forged_times(submission: Submission, now: Timestamp) -> Submission {
-    let latest = later(later(later(now, INTENT_WRITE_TIMEOUT), MAX_AWS_TIMEOUT), CLOCK_SKEW * 2);
+    let latest = later(later(later(now, INTENT_WRITE_TIMEOUT), MAX_AWS_TIMEOUT), RELATIVE_SKEW * 2);
     let possible = |time| if time <= latest { time } else { Timestamp::UNIX_EPOCH };
     Submission { start_time: possible(submission.start_time), deadline: possible(submission.deadline), ..submission }
 }
@@ -131,7 +135,7 @@ pub(super) fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Ti
 /// When the attempt after `last` may start, if an attempt is in doubt. `startTime` is that of the first attempt then, so the start of
 /// the last one follows from its deadline.
 pub(super) fn next_attempt_in_doubt(decision: &ApprovalDecision, settings: &Settings, last: &Submission) -> Timestamp {
-    let start_time = earlier(earlier(earlier(last.deadline, CLOCK_SKEW), settings.aws_timeout), INTENT_WRITE_TIMEOUT);
+    let start_time = earlier(earlier(earlier(last.deadline, RELATIVE_SKEW), settings.aws_timeout), INTENT_WRITE_TIMEOUT);
     next_attempt(decision, &Submission { start_time, ..last.clone() })
 }
 

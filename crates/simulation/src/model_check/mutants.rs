@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 /// Just enough for most mutants to do harm.
 pub const MUTANT: World =
-    World { name: "mutant", time_jumps: &[26], budget: Budget { faults: 1, time_jumps: 1, ..NOTHING }, ..TOKEN };
+    World { name: "mutant", time_jumps: &[36], budget: Budget { faults: 1, time_jumps: 1, ..NOTHING }, ..TOKEN };
 
 /// Someone rejects, and retries the stage, which opens another request.
 const RETRIED_STAGE: World = World {

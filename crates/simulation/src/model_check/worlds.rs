@@ -33,13 +33,13 @@ pub const TOKEN: World = World {
     replicas: &[Replica::A],
     clocks: [0, 0],
     edits: &[],
-    time_jumps: &[26, 86],
+    time_jumps: &[36, 96],
     budget: NOTHING,
 };
 
 /// The decision waits until its execution reaches the approval.
 pub const BEHIND_ANOTHER: World =
-    World { name: "execution, behind another", bound: Bound::Execution, execution: 1, time_jumps: &[26, 86], ..TOKEN };
+    World { name: "execution, behind another", bound: Bound::Execution, execution: 1, time_jumps: &[36, 96], ..TOKEN };
 
 /// A complete search, at least this deep, finds no violation and reaches all of this.
 fn assert_holds(world: World, depth: usize, reaches: &[&str]) {
@@ -65,13 +65,13 @@ fn a_token_receives_its_result_despite_crashes_and_lost_messages() {
     ];
     let quick = World { budget, ..TOKEN };
     let budget = Budget { faults: 2, old_views: 1, ..budget };
-    let all = World { budget, time_jumps: &[6, 26, 86], ..TOKEN };
+    let all = World { budget, time_jumps: &[6, 36, 96], ..TOKEN };
     assert_holds(scale(quick, all), 19, &reaches);
 }
 
 #[test]
 fn a_token_receives_one_result_of_two_operators() {
-    let world = World { name: "token, two operators", replicas: &REPLICAS, time_jumps: &[26, 86], ..TOKEN };
+    let world = World { name: "token, two operators", replicas: &REPLICAS, time_jumps: &[36, 96], ..TOKEN };
     let quick = World { budget: Budget { faults: 1, time_jumps: 1, ..NOTHING }, ..world.clone() };
     let budget = Budget { crashes: 1, faults: 1, old_views: 1, time_jumps: 1, ..NOTHING };
     let all = World { budget, ..world };
@@ -88,8 +88,8 @@ fn a_token_receives_its_result_in_parallel_mode_with_different_clocks() {
         name: "token, PARALLEL, different clocks",
         mode: ExecutionMode::Parallel,
         replicas: &REPLICAS,
-        clocks: [-5, 0],
-        time_jumps: &[26],
+        clocks: [-10, 10],
+        time_jumps: &[36],
         ..TOKEN
     };
     let budget = Budget { faults: 1, time_jumps: 1, ..NOTHING };
@@ -105,7 +105,7 @@ fn a_decision_that_is_deleted_and_restored_sends_one_result() {
         (Bound::Execution, ExecutionMode::Queued, &["Delivered", "AlreadyDecided", RESTORED]),
     ] {
         let edits = &[Edit::Delete, Edit::Restore];
-        let world = World { name: "restored", bound, edits, time_jumps: &[26, 86], mode, ..TOKEN };
+        let world = World { name: "restored", bound, edits, time_jumps: &[36, 96], mode, ..TOKEN };
         let budget = Budget { edits: 2, faults: 1, time_jumps: 1, ..NOTHING };
         let quick = World { budget, ..world };
         let all = World { replicas: &REPLICAS, ..quick.clone() };

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_token_receives_its_result_despite_edits() {
     let edits = &[Edit::Rebind, Edit::Reverse, Edit::Suspend, Edit::Expire, Edit::Annotate, Edit::Hold];
-    let world = World { name: "token, edited", edits, time_jumps: &[26], ..TOKEN };
+    let world = World { name: "token, edited", edits, time_jumps: &[36], ..TOKEN };
     let quick = World { budget: Budget { edits: 1, other_results: 1, time_jumps: 1, ..NOTHING }, ..world.clone() };
     let budget = Budget { edits: 1, faults: 1, other_results: 1, time_jumps: 1, ..NOTHING };
     let all = World { budget, ..world };
@@ -34,7 +34,7 @@ fn a_decision_that_rejects_goes_first() {
         [(Bound::Token, Bound::Token), (Bound::Token, Bound::Execution), (Bound::Revision, Bound::Execution)]
     {
         let (rejection, edits) = ((rejection, 0), &[Edit::Reject, Edit::Withdraw, Edit::SettleRejection]);
-        let world = World { name: "rejected by another decision", bound, rejection, edits, time_jumps: &[86], ..TOKEN };
+        let world = World { name: "rejected by another decision", bound, rejection, edits, time_jumps: &[96], ..TOKEN };
         let budget = Budget { edits: 2, time_jumps: 1, ..NOTHING };
         let quick = World { budget, ..world.clone() };
         let all = World { budget: Budget { crashes: 1, faults: 1, ..budget }, ..world };
@@ -47,7 +47,7 @@ fn a_decision_that_rejects_another_request_does_not_hold_back() {
     for mode in [ExecutionMode::Queued, ExecutionMode::Parallel] {
         for (bound, rejection) in [(Bound::Token, Bound::Execution), (Bound::Execution, Bound::Revision)] {
             let (name, rejection) = ("another request is rejected", (rejection, 1));
-            let world = World { name, bound, rejection, mode, edits: &[Edit::Reject], time_jumps: &[86], ..TOKEN };
+            let world = World { name, bound, rejection, mode, edits: &[Edit::Reject], time_jumps: &[96], ..TOKEN };
             let quick = World { budget: Budget { edits: 1, ..NOTHING }, ..world.clone() };
             let all = World { budget: Budget { edits: 1, faults: 1, time_jumps: 1, ..NOTHING }, ..world };
             assert_holds(scale(quick, all), 5, &["Delivered"]);
