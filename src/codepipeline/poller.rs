@@ -5,6 +5,8 @@ pub mod schedule;
 mod slow_polls;
 
 use super::client::Client;
+use super::error::CallError;
+use super::identity::CallerIdentity;
 use super::query::Query;
 use super::reader::AwsPipelineReader;
 use super::snapshot::read_snapshot;
@@ -45,6 +47,8 @@ struct PolledPipeline<K> {
     schedule: PollSchedule<K>,
     /// Notified when the next poll may be due sooner.
     rescheduled: Arc<Notify>,
+    /// The account and region that the last poll read.
+    read_as: Option<CallerIdentity>,
 }
 
 /// A subscriber, and how to wake it.
@@ -140,8 +144,13 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
     async fn poll_once(&self, pipeline: &str) {
         let started = self.now();
+        let identity = self.shared.client.identity();
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
-            Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(),
+            Some(polled) if !polled.schedule.is_empty() => {
+                let (queries, previous) = polled.schedule.start_poll();
+                // A pipeline of the same name in another account or region has another history.
+                (queries, previous.filter(|_| polled.read_as == identity))
+            }
             Some(_) | None => return,
         };
         let reader = AwsPipelineReader::new(&self.shared.client, pipeline);
@@ -156,7 +165,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         let Some(polled) = polled.get_mut(pipeline) else { return };
         let interval = self.shared.interval;
         let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
-        let poll = Poll::new(started.wall, result).read_as(self.shared.client.identity());
+        let read_as = self.shared.client.identity();
+        let has_changed = identity.is_some() && read_as != identity;
+        let result = result.and_then(|snapshot| {
+            let detail = || "the operator's AWS account or region changed during the poll".to_owned();
+            if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }
+        });
+        polled.read_as.clone_from(&read_as);
+        let poll = Poll::new(started.wall, result).read_as(read_as);
         for key in polled.schedule.publish(started.elapsed, interval, poll) {
             if let Some((_, wake)) = subscribers.get(&key) {
                 // There is no receiver during shutdown.
@@ -207,7 +223,7 @@ impl<K: Clone + Eq + Hash> Pipelines<K> {
 
 impl<K> PolledPipeline<K> {
     fn new() -> Self {
-        Self { schedule: PollSchedule::default(), rescheduled: Arc::default() }
+        Self { schedule: PollSchedule::default(), rescheduled: Arc::default(), read_as: None }
     }
 }
 

@@ -128,3 +128,22 @@ async fn sigterm_while_credentials_are_fetched_submits_nothing() {
     assert!(operator.wait_for_exit().await.success(), "{}", operator.log());
     assert_eq!(env.codepipeline.request_count(Operation::PutApprovalResult), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_in_doubt_is_not_recovered_from_another_region() {
+    let env = TestEnv::new().await;
+    let put = Operation::PutApprovalResult;
+    env.codepipeline.inject(Fault::disconnect_after_applying().on(put).pipeline("web"));
+    env.open_and_approve("web").await;
+    let operator = env.operator().start();
+    env.wait_for_reason("web", Reason::Unconfirmed).await;
+    operator.kill();
+    let elsewhere = env.operator().env("AWS_REGION", "us-east-1").start();
+    let expected = "it was sent to account 123456789012, region eu-west-1, and the operator now has credentials for another account";
+    let decision = env.wait_for_message("web", expected).await;
+    assert_eq!(reason(&decision), Some(Reason::Unconfirmed));
+    elsewhere.kill();
+    let _operator = env.operator().start();
+    env.wait_for_reason("web", Reason::Delivered).await;
+    assert_eq!(env.codepipeline.request_count_for(put, "web"), 1);
+}
