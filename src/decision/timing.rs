@@ -135,7 +135,8 @@ pub(super) fn next_attempt(decision: &ApprovalDecision, last: &Submission) -> Ti
 /// When the attempt after `last` may start, if an attempt is in doubt. `startTime` is that of the first attempt then, so the start of
 /// the last one follows from its deadline.
 pub(super) fn next_attempt_in_doubt(decision: &ApprovalDecision, settings: &Settings, last: &Submission) -> Timestamp {
-    let start_time = earlier(earlier(earlier(last.deadline, RELATIVE_SKEW), settings.aws_timeout), INTENT_WRITE_TIMEOUT);
+    let start_time =
+        earlier(earlier(earlier(last.deadline, RELATIVE_SKEW), settings.aws_timeout), INTENT_WRITE_TIMEOUT);
     next_attempt(decision, &Submission { start_time, ..last.clone() })
 }
 
