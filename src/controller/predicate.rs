@@ -22,7 +22,49 @@ fn status_changed_externally(cached: &ApprovalDecision, decision: &ApprovalDecis
             (Some(ReadyClass::Settled), Some(_)) => true,
             (Some(ReadyClass::Stalled | ReadyClass::Suspended), Some(_)) => status_is_current(cached),
             (Some(ReadyClass::Waiting | ReadyClass::Retrying), Some(now)) => now == ReadyClass::InFlight,
+            // CodePipeline refused the submission, and its history may show why at once.
+            (Some(ReadyClass::InFlight), Some(ReadyClass::InFlight)) => is_refused(decision) && !is_refused(cached),
             (Some(ReadyClass::InFlight), Some(now)) => matches!(now, ReadyClass::Waiting | ReadyClass::Retrying),
             (None, Some(_)) => false,
         }
+}
+
+fn is_refused(decision: &ApprovalDecision) -> bool {
+    decision.status.as_ref().is_some_and(|status| status.exception.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, Token};
+    use crate::codepipeline::ExecutionIds;
+    use crate::decision::{Outcome, PriorAttempts, UnconfirmedCause, status};
+    use jiff::Timestamp;
+
+    /// A decision after its submission was sent, and after CodePipeline refused it, if it did.
+    fn unconfirmed(refused: Option<&str>) -> ApprovalDecision {
+        let result = ApprovalResult { status: ApprovalStatus::Approved, summary: String::new() };
+        let token = Some(Token("0a1b2c3d-0000-4000-8000-00000000000a".to_owned()));
+        let names = ["shop", "Prod", "Approve"].map(str::to_owned);
+        let [pipeline, stage, action] = names;
+        let spec = ApprovalDecisionSpec { token, ..ApprovalDecisionSpec::new(pipeline, stage, action, result) };
+        let mut decision = ApprovalDecision::new("release", spec);
+        let exception = |name: &str| Exception { r#type: name.to_owned(), message: String::new() };
+        let outcome = Outcome::Unconfirmed {
+            cause: UnconfirmedCause::NotInHistory,
+            refused: refused.map(|name| (exception(name), PriorAttempts::NotApplied)),
+            ids: ExecutionIds::default(),
+            next: Timestamp::UNIX_EPOCH,
+        };
+        decision.status = Some(status(&decision, &outcome, Timestamp::UNIX_EPOCH));
+        decision
+    }
+
+    #[test]
+    fn a_refusal_needs_a_reconcile_although_one_that_saw_only_the_submission_waits_for_its_deadline() {
+        let [sent, refused] = [unconfirmed(None), unconfirmed(Some("InvalidApprovalTokenException"))];
+        assert!(needs_reconcile(Some(&sent), &refused));
+        assert!(!needs_reconcile(Some(&sent), &sent));
+        assert!(!needs_reconcile(Some(&refused), &refused));
+    }
 }
