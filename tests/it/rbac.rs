@@ -65,13 +65,13 @@ fn operator_with(env: &TestEnv, permissions: &[Permission]) -> (Operator, TempDi
                 "roleRef": { "apiGroup": api, "kind": "Role", "name": "approval-operator" } }),
         ],
     );
-    (env.operator_via(&kubeconfig).replica("pod", &env.namespace).start(), folder)
+    (env.operator_via(&kubeconfig).arg("--aws-timeout=5s").replica("pod", &env.namespace).start(), folder)
 }
 
 /// Makes the operator use all of its permissions.
 async fn use_all_permissions(env: &TestEnv) {
     // Someone sets a label while the submission is in flight, so the operator gets a conflict when it writes the outcome.
-    env.codepipeline.inject(Fault::delayed().delay_after(Duration::from_millis(500)).pipeline("web"));
+    env.codepipeline.inject(Fault::delayed().delay_after(Duration::from_secs(2)).pipeline("web"));
     env.open_and_approve("web").await;
     env.wait_for_submissions("web", 1).await;
     env.patch("web", json!({ "metadata": { "labels": { "touched": "yes" } } })).await.unwrap();

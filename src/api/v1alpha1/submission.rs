@@ -8,8 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A submission: the attempts to call PutApprovalResult for one request. It holds all that is needed to find out what became of
-/// it, whatever happens to the spec.
+/// A submission: the attempts to call PutApprovalResult for one request. It holds all that is needed to find its outcome,
+/// whatever happens to the spec.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Submission {
