@@ -14,7 +14,7 @@ demo: ## Approve and reject with kubectl, in a real Kubernetes API server and a 
 
 # Most tests wait for servers and use little CPU, so more of them run at a time than there are cores.
 test: control-plane helm health-checks promtool ## Run all tests
-	cargo test --workspace -- --test-threads=8
+	cargo test --workspace -- --test-threads=6
 
 faults: control-plane ## Search for crashes, races and inputs that break a guarantee (docs/reliability.md)
 	@hack/faults.sh
