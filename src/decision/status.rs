@@ -134,7 +134,8 @@ fn with_message(
         | Outcome::Unreadable { .. } => {}
     }
     if let (Some(submission), Some(result)) = (&mut status.submission, submission_outcome(outcome)) {
-        submission.outcome.get_or_insert(result);
+        // CodePipeline's response outweighs what a successor found out. Nothing takes back that a result was accepted.
+        submission.outcome = submission.outcome.filter(|_| result != SubmissionOutcome::Accepted).or(Some(result));
     }
     settle(decision, outcome, &mut status);
     status

@@ -110,3 +110,13 @@ fn only_a_response_settles() {
     let rejected = reporting(delivered_to(by_revision("X"), "E1", 6), &rejected);
     assert_eq!((settled(&rejected).reason.as_str(), history(&rejected)), ("ApprovalAlreadyCompleted", vec!["E1"]));
 }
+
+#[test]
+fn a_delivery_outweighs_what_a_successor_found_of_the_submission() {
+    let decision = fresh().in_doubt().with_status(|status| {
+        let submission = status.submission.as_mut().expect("a submission");
+        submission.outcome = Some(SubmissionOutcome::NotAccepted);
+    });
+    let submission = crate::decision::status(&decision, &delivered(), at(2)).submission.expect("a submission");
+    assert_eq!(submission.outcome, Some(SubmissionOutcome::Accepted));
+}
