@@ -3,7 +3,7 @@
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
-use crate::controller::{Context, DecisionStore, RejectionIndex, WATCH_SECONDS, Watch, Watches};
+use crate::controller::{Context, DecisionStore, ReconcileSlots, RejectionIndex, WATCH_SECONDS, Watch, Watches};
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
 use crate::http::{Health, router};
@@ -15,10 +15,9 @@ use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 /// The longest time that opening a connection to the API server may take.
@@ -93,7 +92,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let write_events = tokio::spawn(write_events);
     let poller = PipelinePoller::new(codepipeline.clone(), args.poll_interval.unsigned_abs());
     let (state, leader) = watch::channel(LeaderState::Standby);
-    let concurrency = Arc::new(Semaphore::new(args.concurrency.into()));
+    let slots = ReconcileSlots::new(args.concurrency);
     let settings = Settings {
         aws_timeout: args.aws_timeout,
         waiting_limit: args.waiting_limit,
@@ -113,7 +112,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         settings,
         metrics: metrics.clone(),
         events: events.clone(),
-        concurrency: concurrency.clone(),
+        slots: slots.clone(),
         leader: leader.clone(),
     };
     let (controllers, stores): (Vec<_>, Vec<_>) = scopes
@@ -146,7 +145,6 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         biased;
         () = stop => {
             tracing::info!("stopping: waiting for submissions in flight");
-            concurrency.close();
             let deadline = Instant::now() + aws_timeout;
             if timeout_at(deadline, controllers).await.is_err() {
                 tracing::warn!(

@@ -1,8 +1,9 @@
 //! What all reconciles share: the clients, the poller, the decisions, and whether this replica is the leader.
 
+use super::reconcile_slots::ReconcileSlots;
 use super::rejection_index::RejectionIndex;
 use crate::api::v1alpha1::ApprovalDecision;
-use crate::codepipeline::{Client, PipelinePoller};
+use crate::codepipeline::{Client, PipelinePoller, Subscriber};
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
@@ -10,7 +11,7 @@ use crate::metrics::Metrics;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Receives the names of decisions to reconcile.
 type Wake = UnboundedSender<ObjectRef<ApprovalDecision>>;
@@ -39,7 +40,7 @@ pub struct Context {
     /// Records Events.
     pub events: EventRecorder,
     /// Limits concurrent reconciles, in all watched namespaces together.
-    pub concurrency: Arc<Semaphore>,
+    pub slots: ReconcileSlots,
     /// Whether this replica is the leader. A new leader reconciles every decision.
     pub leader: watch::Receiver<LeaderState>,
 }
@@ -76,6 +77,11 @@ impl Watches {
 impl Context {
     pub(super) fn is_leading(&self) -> bool {
         *self.leader.borrow() == LeaderState::Leader
+    }
+
+    /// How to wake a decision of this watch.
+    pub(super) fn subscriber(&self, decision: &ApprovalDecision) -> Subscriber<ObjectRef<ApprovalDecision>> {
+        Subscriber { key: ObjectRef::from_obj(decision), wake: self.wake.clone() }
     }
 
     pub(super) fn wake(&self, decision: ObjectRef<ApprovalDecision>) {

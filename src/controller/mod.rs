@@ -4,11 +4,13 @@
 mod context;
 mod predicate;
 mod reconcile;
+mod reconcile_slots;
 mod rejection_index;
 mod store;
 
 pub use context::{Context, Watches};
 pub use reconcile::{Error, error_policy, reconcile};
+pub use reconcile_slots::ReconcileSlots;
 pub use rejection_index::RejectionIndex;
 pub use store::{DecisionStore, WatchState};
 
@@ -23,7 +25,7 @@ use futures::stream::{poll_fn, unfold};
 use futures::{Stream, StreamExt};
 use kube::Resource;
 use kube::api::Api;
-use kube::runtime::controller::{Config, Error as ControllerError};
+use kube::runtime::controller::Error as ControllerError;
 use kube::runtime::reflector::{ObjectRef, Store, store as new_store};
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use std::sync::Arc;
@@ -76,9 +78,7 @@ impl Watch {
                 }
             })
         });
-        let concurrency = u16::try_from(context.concurrency.available_permits()).unwrap_or(u16::MAX);
         let results = Controller::for_stream(errors, decisions.clone())
-            .with_config(Config::default().concurrency(concurrency))
             // The watch has its own back-off, and its errors must not delay decisions that were woken.
             .trigger_backoff(ConstantBackoff(Duration::ZERO))
             .reconcile_on(poll_fn(move |task| woken.poll_recv(task)))

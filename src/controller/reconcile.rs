@@ -1,10 +1,11 @@
 //! Performs the effects of a [`Reconciliation`] and reports their results, one at a time, until it is complete. Nothing is decided here.
 
 use super::context::Context;
+use super::reconcile_slots::Slot;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
 use crate::backoff;
-use crate::codepipeline::{CallError, PipelineObservation, Query, Subscriber, WakeCondition};
-use crate::decision::{Announcement, Effect, Reconciliation, Requeue, WriteResult, subscription_generation};
+use crate::codepipeline::{CallError, PipelineObservation, Query, WakeCondition};
+use crate::decision::{Announcement, Effect, Reconciliation, Requeue, WriteResult, subscription_generation, urgency};
 use crate::error_chain::display_chain;
 use crate::telemetry::SPAN_TARGET;
 use jiff::Timestamp;
@@ -14,7 +15,6 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
@@ -42,7 +42,15 @@ pub enum Error {
 /// When the API server could not be read or written before a request was sent. The outcome of a request that was sent is written
 /// until it lands.
 pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
-    let permit = context.concurrency.clone().acquire_owned().await.map_err(|_| Error::NotLeading)?;
+    let subscriber = context.subscriber(&decision);
+    let urgency = urgency(&decision, &context.settings, Timestamp::now());
+    let Some(slot) = context.slots.enter(subscriber.clone(), urgency) else {
+        if context.decisions.get(&subscriber.key).is_none() {
+            // It was deleted meanwhile, and nothing reconciles it again.
+            context.slots.forget(&subscriber.key);
+        }
+        return Ok(Action::await_change());
+    };
     if !context.is_leading() {
         return Ok(Action::await_change());
     }
@@ -55,8 +63,8 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
         pipeline = decision.spec.pipeline_name,
         reason = Empty,
     );
-    // On the heap, because there are as many waiting reconciles as decisions.
-    Box::pin(Performer::new(Arc::unwrap_or_clone(decision), &context, permit).run().instrument(span)).await
+    // On the heap: kube moves the future.
+    Box::pin(Performer::new(Arc::unwrap_or_clone(decision), &context, slot).run().instrument(span)).await
 }
 
 /// What happens after a failed reconcile.
@@ -77,18 +85,18 @@ struct Performer<'a> {
     /// The request id of the last response from CodePipeline, for the log.
     request_id: Option<String>,
     /// Counts against `--concurrency`.
-    _permit: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl<'a> Performer<'a> {
-    fn new(decision: ApprovalDecision, context: &'a Context, permit: OwnedSemaphorePermit) -> Self {
+    fn new(decision: ApprovalDecision, context: &'a Context, slot: Slot) -> Self {
         let namespace = decision.namespace().unwrap_or_default();
         Self {
             context,
             api: Api::namespaced(context.kubernetes.clone(), &namespace),
             reconciliation: Reconciliation::new(decision),
             request_id: None,
-            _permit: permit,
+            _slot: slot,
         }
     }
 
@@ -137,16 +145,11 @@ impl<'a> Performer<'a> {
         }
     }
 
-    fn key(&self) -> ObjectRef<ApprovalDecision> {
-        let decision = self.reconciliation.decision();
-        ObjectRef::new(&decision.name_any()).within(&decision.namespace().unwrap_or_default())
-    }
-
     /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
     fn subscribe(&self, pipeline: &str, query: Query, condition: WakeCondition) -> Option<PipelineObservation> {
         let decision = self.reconciliation.decision();
         let generation = subscription_generation(decision, &query);
-        let subscriber = Subscriber { key: self.key(), wake: self.context.wake.clone() };
+        let subscriber = self.context.subscriber(decision);
         let newest = self.context.poller.subscribe(&subscriber, generation, pipeline, query, condition);
         if newest.is_none() && (self.context.decisions.get(&subscriber.key).is_none() || !self.context.is_leading()) {
             // The decision was deleted during this reconcile, or another replica became the leader. Nothing else would end the
@@ -224,7 +227,7 @@ impl<'a> Performer<'a> {
             Requeue::AwaitChange => None,
             Requeue::At(time) => Some(time),
         };
-        self.context.poller.unsubscribe(&self.key());
+        self.context.poller.unsubscribe(&ObjectRef::from_obj(self.reconciliation.decision()));
         time.map_or_else(Action::await_change, requeue_at)
     }
 }

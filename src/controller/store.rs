@@ -144,6 +144,7 @@ impl StoreWriter {
                 self.context.poller.unsubscribe(&key);
                 self.wake(self.context.rejections.remove(&key));
                 self.writer.apply_watcher_event(&Event::Delete(decision));
+                self.context.slots.forget(&key);
             }
         }
     }
@@ -164,12 +165,13 @@ impl StoreWriter {
     /// What happened while there was no watch is unknown: every decision is reconciled.
     fn end_list(&mut self) {
         self.writer.apply_watcher_event(&Event::InitDone);
-        let Context { poller, decisions, rejections, .. } = &self.context;
+        let Context { poller, decisions, rejections, slots, .. } = &self.context;
         let is_kept = |decision: &ObjectRef<ApprovalDecision>| {
             self.namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
                 || decisions.get(decision).is_some()
         };
         poller.retain(is_kept);
+        slots.retain(is_kept);
         self.wake(rejections.retain(is_kept));
         decisions.state().iter().for_each(|decision| self.context.wake(ObjectRef::from_obj(&**decision)));
         self.set_state(WatchState::Listed);

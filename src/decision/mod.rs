@@ -20,6 +20,7 @@ mod submit;
 #[cfg(test)]
 mod test_fixtures;
 pub mod timing;
+mod urgency;
 
 pub use conflict::{RejectedRequests, Rejection, Rejections};
 pub use decide::{Decide, decide};
@@ -37,3 +38,4 @@ pub use status::{Announcement, Report, result_still_unrecorded, status, status_m
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject};
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
+pub use urgency::{Urgency, urgency};

@@ -2,7 +2,9 @@
 
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
-use approval_operator::controller::{Context, DecisionStore, RejectionIndex, Watch, WatchState, Watches};
+use approval_operator::controller::{
+    Context, DecisionStore, ReconcileSlots, RejectionIndex, Watch, WatchState, Watches,
+};
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
 use approval_operator::leader_election::LeaderState;
@@ -16,7 +18,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -118,7 +120,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
         settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
         metrics,
         events,
-        concurrency: Arc::new(Semaphore::new(8)),
+        slots: ReconcileSlots::new(8),
         leader,
     };
     let api: Api<WireDecision> = Api::all(kubernetes);
