@@ -4,12 +4,7 @@
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-# Announced before the prerequisites run, which is why they are not listed here.
-demo: ## Approve and reject with kubectl, in a real Kubernetes API server and a local CodePipeline
-	@echo "The demo builds etcd, kube-apiserver, kubectl and the operator: about 10 minutes on two cores the first time, seconds after that."
-	@$(MAKE) --no-print-directory control-plane
-	@echo "Building the operator"
-	@cargo build --quiet --workspace
+demo: ## Approve and reject with kubectl, in a real Kubernetes API server and a local CodePipeline; DEMO_KUBECONFIG names a cluster to use
 	@hack/demo.sh
 
 # Most tests wait for servers and use little CPU, so more of them run at a time than there are cores.

@@ -1,19 +1,53 @@
 #!/usr/bin/env bash
 # Approves and rejects with kubectl, as a user does, in a real Kubernetes API server and a local CodePipeline: four approvals
-# that are pending, and two that their executions have not reached yet.
-# `make demo` builds what this needs. Exits with 0 only if every decision has the expected outcome.
+# that are pending, and two that their executions have not reached yet. It builds what it needs. Exits with 0 only if every
+# decision has the expected outcome.
+#
+# DEMO_KUBECONFIG names the kubeconfig of a cluster to use. KUBECONFIG is not used, because it may point to a cluster of others:
+# the demo creates a CustomResourceDefinition there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
-export PATH=$bin:$PATH
+namespace=approval-operator-demo crd=approvaldecisions.codepipeline.approvals.dev
+programs="the operator and a local CodePipeline (about 4 minutes on two cores the first time, seconds after that)"
+
+if [[ -n ${DEMO_KUBECONFIG:-} ]]; then
+  command -v kubectl >/dev/null || {
+    echo "The demo needs kubectl to use the cluster of DEMO_KUBECONFIG: install kubectl, or unset DEMO_KUBECONFIG." >&2
+    exit 1
+  }
+  export KUBECONFIG=$DEMO_KUBECONFIG
+  context=$(kubectl config current-context)
+  server=$(kubectl config view --minify --output jsonpath='{.clusters[0].cluster.server}')
+  echo "The demo uses the cluster of the context $context ($server), and builds $programs."
+  # Where the definition exists, an operator may run, which would submit the demo's decisions to real pipelines.
+  existing=$(kubectl get --ignore-not-found --output name "crd/$crd" "namespace/$namespace")
+  if [[ -n $existing ]]; then
+    echo "The cluster already has ${existing//$'\n'/ and }, which the demo would delete. Use another cluster, or delete what an" \
+      "earlier demo left." >&2
+    exit 1
+  fi
+elif [[ -z ${IN_CONTROL_PLANE:-} ]]; then
+  control_plane=$(crates/test-control-plane/build.sh control-plane --find)
+  if [[ -n $control_plane ]]; then
+    echo "The demo builds $programs. $control_plane"
+  else
+    echo "The demo builds etcd, kube-apiserver and kubectl (about 5 minutes on two cores, once), and $programs." \
+      "DEMO_KUBECONFIG=FILE make demo uses a cluster instead."
+    crates/test-control-plane/build.sh control-plane
+  fi
+fi
 
 if [[ -z ${IN_CONTROL_PLANE:-} ]]; then
+  packages=(--package approval-operator --package local-codepipeline)
+  [[ -n ${DEMO_KUBECONFIG:-} ]] || packages+=(--package test-control-plane)
+  cargo build --quiet "${packages[@]}"
+fi
+PATH=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd):$PATH
+
+if [[ -z ${DEMO_KUBECONFIG:-}${IN_CONTROL_PLANE:-} ]]; then
   echo "Starting etcd and kube-apiserver (about 4 s)"
   exec test-control-plane run -- env IN_CONTROL_PLANE=yes "$PWD/hack/demo.sh"
 fi
-
-folder=$(mktemp --directory)
-trap 'kill $(jobs -p) 2>/dev/null; wait; rm -r "$folder"' EXIT
 
 bold='' plain=''
 if [[ -t 1 ]]; then bold=$'\e[1m' plain=$'\e[0m'; fi
@@ -41,18 +75,51 @@ start() { # pipeline, further arguments
   run local-codepipeline start-execution "$1" Prod Approve "${@:2}"
 }
 
-# Seeded, so that the tokens and the execution ID are those in the manifests.
-local-codepipeline serve --address 127.0.0.1:0 --lags none --id-seed 1 >"$folder/url" &
-until [[ -s $folder/url ]]; do kill -0 $! && sleep 0.05; done
-export AWS_ENDPOINT_URL AWS_REGION=eu-west-1 AWS_ACCESS_KEY_ID=approval-operator AWS_SECRET_ACCESS_KEY=secret
-AWS_ENDPOINT_URL=$(<"$folder/url")
+folder=$(mktemp --directory) created=()
+clean_up() {
+  local status=$? object
+  trap '' INT TERM
+  jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true
+  if [[ -n ${DEMO_KUBECONFIG:-} && ${#created[@]} -gt 0 ]]; then
+    say "Remove what the demo created"
+    for object in "${created[@]}"; do
+      run kubectl delete --ignore-not-found --timeout=60s "$object" || status=1
+    done
+  fi
+  rm -r "$folder"
+  exit "$status"
+}
+trap clean_up EXIT
 
-say "Install the CustomResourceDefinition and the operator's RBAC, and start the operator"
-run kubectl apply --server-side --filename crds/
-run kubectl apply --filename examples/operator-rbac.yaml
-kubectl wait --for=condition=Established crd/approvaldecisions.codepipeline.approvals.dev >/dev/null
-show approval-operator run --poll-interval=1s
-KUBECONFIG=$KUBECONFIG_OPERATOR approval-operator run --poll-interval=1s --http-address=127.0.0.1:0 2>"$folder/log" &
+# kubectl does not get these variables: its kubeconfig may name a program that needs real ones, as on EKS.
+local-codepipeline() { AWS_ENDPOINT_URL=$endpoint command local-codepipeline "$@"; }
+
+# Seeded, so that the tokens and the execution ID are those in the manifests.
+command local-codepipeline serve --address 127.0.0.1:0 --lags none --id-seed 1 >"$folder/url" &
+until [[ -s $folder/url ]]; do kill -0 $! && sleep 0.05; done
+endpoint=$(<"$folder/url")
+
+kubectl config view --raw --minify --flatten >"$folder/kubeconfig"
+export KUBECONFIG=$folder/kubeconfig
+kubectl config set-context --current --namespace "$namespace" >/dev/null
+
+say "Install the CustomResourceDefinition and, in a namespace, the operator's RBAC; start the operator there"
+run kubectl create --filename crds/
+created+=("crd/$crd")
+run kubectl create namespace "$namespace"
+created+=("namespace/$namespace")
+run kubectl create serviceaccount operator
+show "sed s/ClusterRole/Role/ examples/operator-rbac.yaml | kubectl create --filename -"
+sed s/ClusterRole/Role/ examples/operator-rbac.yaml | kubectl create --filename -
+run kubectl create rolebinding operator --role approval-operator --serviceaccount "$namespace:operator"
+kubectl wait --for=condition=Established "crd/$crd" >/dev/null
+cp "$folder/kubeconfig" "$folder/operator"
+kubectl config set-credentials operator --token "$(kubectl create token operator)" --kubeconfig "$folder/operator" >/dev/null
+kubectl config set-context --current --user operator --kubeconfig "$folder/operator" >/dev/null
+show approval-operator run "--namespace=$namespace" --poll-interval=1s
+KUBECONFIG=$folder/operator AWS_ENDPOINT_URL=$endpoint AWS_REGION=eu-west-1 AWS_ACCESS_KEY_ID=approval-operator \
+  AWS_SECRET_ACCESS_KEY=secret approval-operator run "--namespace=$namespace" --poll-interval=1s --http-address=127.0.0.1:0 \
+  2>"$folder/log" &
 
 say "Four executions wait for an approval; bob approves one of them in the console"
 open checkout examples/approve.yaml

@@ -2,9 +2,10 @@
 # Provides the binaries of a group in bin/: `control-plane` (etcd, kube-apiserver and kubectl), `node` (what runs pods beside them)
 # or `helm`. It builds them from their Go modules once, and again only after a change of a version or of this script. If they are
 # not built yet, it links the binaries of setup-envtest for the control plane instead. KUBEBUILDER_ASSETS takes precedence.
+# With `--find` it builds nothing: it says which control plane it uses, and prints nothing if it would have to build one.
 set -euo pipefail
 
-group=${1:-}
+group=${1:-} mode=${2:-}
 case $group in
   control-plane)
     binaries=(etcd kube-apiserver kubectl) modules=(etcd kubernetes)
@@ -19,7 +20,7 @@ case $group in
     purpose="The tests render and install the charts with helm" target="helm (about 2 minutes"
     ;;
   *)
-    echo "Usage: $0 control-plane|node|helm" >&2
+    echo "Usage: $0 control-plane|node|helm [--find]" >&2
     exit 2
     ;;
 esac
@@ -71,6 +72,8 @@ if [[ $group == control-plane ]] && folder=$(envtest_folder); then
   echo "Using the control plane in $folder (setup-envtest)"
   exit 0
 fi
+
+[[ $mode != --find ]] || exit 0
 
 command -v go >/dev/null || {
   echo "$purpose. This script builds it with Go 1.26 or later: install Go." >&2
