@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool image image-test image-reproduce
+.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -8,7 +8,7 @@ demo: ## Approve and reject with kubectl, in a real Kubernetes API server and a 
 	@hack/demo.sh
 
 # Most tests wait for servers and use little CPU, so more of them run at a time than there are cores.
-test: control-plane helm health-checks promtool ## Run all tests
+test: control-plane helm health-checks promtool aws-cli ## Run all tests
 	cargo test --workspace -- --test-threads=6
 
 faults: control-plane ## Search for crashes, races and inputs that break a guarantee (docs/reliability.md)
@@ -52,6 +52,9 @@ health-checks: ## Build the health check evaluators of Argo CD and Flux, once (a
 
 promtool: ## Fetch promtool from Debian's package, once (seconds)
 	@hack/promtool/fetch.sh
+
+aws-cli: ## Install the AWS CLI, with which the tests run the commands of the documentation, once (about 30 s)
+	@hack/aws-cli/fetch.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (about 5 min on two cores)
 	@crates/test-control-plane/build.sh control-plane
