@@ -4,7 +4,7 @@
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: ## Approve and reject with kubectl, in a real Kubernetes API server and a local CodePipeline; DEMO_KUBECONFIG names a cluster to use
+demo: ## Approve and reject with kubectl, in a real Kubernetes API server or the cluster of DEMO_KUBECONFIG, and a local CodePipeline
 	@hack/demo.sh
 
 # Most tests wait for servers and use little CPU, so more of them run at a time than there are cores.

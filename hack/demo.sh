@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 namespace=approval-operator-demo crd=approvaldecisions.codepipeline.approvals.dev
-programs="the operator and a local CodePipeline (about 4 minutes on two cores the first time, seconds after that)"
+programs="the operator and a local CodePipeline (about 5 minutes on two cores the first time, seconds after that)"
 
 if [[ -n ${DEMO_KUBECONFIG:-} ]]; then
   command -v kubectl >/dev/null || {

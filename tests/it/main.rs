@@ -14,6 +14,7 @@ mod bindings;
 mod check;
 mod clock_skew;
 mod crash;
+mod documentation;
 mod faults;
 mod fuzz;
 mod generated;
