@@ -42,21 +42,21 @@ dry_run <"$folder/root" && fail "The API server accepts pods that run as root."
 grep --quiet 'restricted' "$folder/output" || fail "The API server rejects pods that run as root for another reason: $(<"$folder/output")"
 echo "The API server rejects pods that run as root"
 
-# The commands of NOTES.txt with the placeholders replaced: step 3 grants the permission, step 4 uses it.
+# The commands of NOTES.txt with the placeholders replaced: step 4 grants the permission, step 5 uses it.
 "$helm" install ao $chart --namespace approvals >"$folder/notes"
-sed --quiet --expression 's/USER/alice/' --expression 's/EXECUTION-ID/1c073e3d-9846-5018-a425-c09afedb3421/' \
-  --expression '/^3\./,/^4\./ { s/^     //w '"$folder/grant" \
-  --expression '}' --expression '/^4\./,$ s/^     //w '"$folder/use" "$folder/notes"
-bash -euo pipefail "$folder/grant" >/dev/null || fail "The commands of step 3 of NOTES.txt fail."
+sed --quiet --expression 's/USER/alice/' --expression 's/NAMESPACE/team-a/' --expression 's/EXECUTION-ID/1c073e3d-9846-5018-a425-c09afedb3421/' \
+  --expression '/^4\./,/^5\./ { s/^     //w '"$folder/grant" \
+  --expression '}' --expression '/^5\./,$ s/^     //w '"$folder/use" "$folder/notes"
+bash -euo pipefail "$folder/grant" >/dev/null || fail "The commands of step 4 of NOTES.txt fail."
 (
   # shellcheck disable=SC2317 # called by the sourced commands
   kubectl() { command kubectl --as alice "$@"; }
   # shellcheck source=/dev/null
   source "$folder/use"
-) >/dev/null || fail "The commands of step 4 of NOTES.txt fail for the user of step 3."
+) >/dev/null || fail "The commands of step 5 of NOTES.txt fail for the user of step 4."
 echo "The commands of NOTES.txt work"
 
 "$helm" uninstall ao --namespace approvals >/dev/null
 "$helm" uninstall approval-operator-crds >/dev/null
-kubectl --namespace approvals get approvaldecision approve-checkout >/dev/null || fail "helm uninstall deleted decisions."
+kubectl --namespace team-a get approvaldecision approve-checkout >/dev/null || fail "helm uninstall deleted decisions."
 echo "Uninstalling the charts keeps the CRD and the decisions"

@@ -23,13 +23,19 @@ starts with the name of this chart.
 {{- .Values.serviceAccount.name | default (include "approval-operator.fullname" .) -}}
 {{- end -}}
 
-{{- define "approval-operator.labels" -}}
+{{- define "approval-operator.standardLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/name: {{ include "approval-operator.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: approval-operator
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- /* The standard labels and commonLabels, without the component, which some templates add. */ -}}
+{{- define "approval-operator.labels" -}}
+{{- $common := omit .Values.commonLabels "app.kubernetes.io/component" -}}
+{{- merge (include "approval-operator.standardLabels" . | fromYaml) $common | toYaml -}}
 {{- end -}}
 
 {{- /* The component separates the operator's pods from the pod of `helm test`, which has the same name and instance. */ -}}
@@ -39,13 +45,30 @@ app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" | quote
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{- /* global.imageRegistry replaces the registry of the repository: a first part with a dot or a port. */ -}}
 {{- define "approval-operator.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with (.Values.global | default dict).imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
+{{- end -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
-{{- printf "%s@%s" .repository .digest -}}
+{{- printf "%s@%s" $repository .digest -}}
 {{- else -}}
-{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) -}}
+{{- printf "%s:%s" $repository (.tag | default $.Chart.AppVersion) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Parent charts list the names of Secrets in global.imagePullSecrets, as strings or as objects. */ -}}
+{{- define "approval-operator.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with uniq $secrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
 {{- end -}}
 {{- end -}}
 
