@@ -20,6 +20,7 @@ mod fuzz;
 mod generated;
 mod gitops;
 mod identity;
+mod installation;
 mod layers;
 mod lifecycle;
 mod observability;

@@ -9,11 +9,17 @@ use test_control_plane::User;
 
 /// Renders some templates of the chart with these values, and returns their objects.
 pub fn render_chart(namespace: &str, templates: &[&str], values: &[&str]) -> Vec<Value> {
+    let templates = templates.iter().map(|template| format!("--show-only=templates/{template}.yaml"));
+    let arguments: Vec<_> = templates.chain(values.iter().map(|value| format!("--set={value}"))).collect();
+    render_chart_with("approval-operator", namespace, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Renders a chart with these arguments of helm, as a release with the name of the chart, and returns its objects.
+pub fn render_chart_with(chart: &str, namespace: &str, arguments: &[&str]) -> Vec<Value> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let output = Command::new(root.join("crates/test-control-plane/bin/helm"))
-        .args(["template", "approval-operator", "charts/approval-operator", "--namespace", namespace])
-        .args(templates.iter().map(|template| format!("--show-only=templates/{template}.yaml")))
-        .args(values.iter().map(|value| format!("--set={value}")))
+        .args(["template", chart, &format!("charts/{chart}"), "--namespace", namespace])
+        .args(arguments)
         .current_dir(root)
         .output()
         .unwrap_or_else(|error| panic!("cannot run helm, build it with `make helm`: {error}"));
