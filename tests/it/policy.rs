@@ -61,7 +61,7 @@ fn group(name: &str) -> Value {
 }
 
 /// A decision to approve web/Prod/Approve, with a token that belongs to no request.
-fn decision(namespace: &str, name: &str) -> Value {
+pub fn decision(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "codepipeline.approvals.dev/v1alpha1",
         "kind": "ApprovalDecision",

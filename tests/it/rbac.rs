@@ -1,5 +1,7 @@
 //! The permissions that the chart gives the operator are sufficient, and each of them is needed: without it, the log names it.
 
+mod users;
+
 use crate::policy::cluster_with_policy;
 use approval_operator::api::v1alpha1::Reason;
 use futures::future::join_all;
