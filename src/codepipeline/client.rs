@@ -5,7 +5,7 @@ use super::call_metrics::{CallMetrics, outcome};
 use super::clock_skew::AwsClock;
 use super::credentials::PrefetchedCredentials;
 use super::error::{CallError, RetryCause, classify};
-use super::identity::{CallerIdentity, IdentityError, identify};
+use super::identity::{CallerIdentity, Identified, IdentityError, identify};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
 use super::send_guard::SendGuard;
@@ -72,6 +72,7 @@ enum CachedClient {
 struct SdkClient {
     client: sdk::Client,
     identity: CallerIdentity,
+    caller_arn: Option<String>,
     clock: AwsClock,
     loaded_at: Instant,
 }
@@ -242,8 +243,14 @@ impl Client {
     fn cache_entry(&self, result: &Result<SdkClient, CallError>) -> CachedClient {
         let loaded = result.as_ref().ok();
         let identity = loaded.map(|loaded| loaded.identity.clone());
-        *self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        let previous = {
+            let mut known = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *known, identity)
+        };
         if let Some(loaded) = loaded {
+            if previous.as_ref() != Some(&loaded.identity) {
+                log_identity(loaded);
+            }
             self.shared.metrics.set_clock_skew(loaded.clock.skew());
         }
         match result {
@@ -251,6 +258,17 @@ impl Client {
             Err(error) => CachedClient::Failed { error: error.clone(), failed_at: Instant::now() },
         }
     }
+}
+
+/// Says on whose behalf the operator submits results: once at the start, and after that when it changes or is known again.
+fn log_identity(SdkClient { identity, caller_arn, .. }: &SdkClient) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        account = identity.account_id,
+        region = identity.region,
+        caller = caller_arn,
+        "AWS accepted the operator's credentials"
+    );
 }
 
 /// AWS refuses the signatures of a clock that is minutes wrong as it refuses wrong credentials.
@@ -296,13 +314,14 @@ async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<SdkCli
         Ok(found) => found?,
         Err(_) => return Err(format!("no AWS credentials found within {operation_timeout:?}")),
     };
-    let (identity, aws_time) = match timeout_at(deadline, identify(&config, credentials)).await {
-        Ok(identified) => identified,
-        Err(_) => Err(IdentityError::timeout(operation_timeout)),
-    }
-    .map_err(|error| error.to_string())?;
+    let Identified { identity, caller_arn, aws_time } =
+        match timeout_at(deadline, identify(&config, credentials)).await {
+            Ok(identified) => identified,
+            Err(_) => Err(IdentityError::timeout(operation_timeout)),
+        }
+        .map_err(|error| error.to_string())?;
     let client = sdk::Client::from_conf(client_config(&config, provider, operation_timeout));
-    Ok(SdkClient { client, identity, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
+    Ok(SdkClient { client, identity, caller_arn, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
 }
 
 async fn find_credentials(

@@ -33,6 +33,15 @@ pub struct CallerIdentity {
     pub region: String,
 }
 
+/// What STS says about credentials.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) identity: CallerIdentity,
+    /// The ARN of the user or the role session, for the log.
+    pub(super) caller_arn: Option<String>,
+    pub(super) aws_time: AwsTime,
+}
+
 /// Why the identity is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IdentityError {
@@ -55,10 +64,7 @@ impl IdentityError {
 }
 
 /// Asks STS who these credentials belong to, with the region and the endpoint of this configuration.
-pub(super) async fn identify(
-    config: &SdkConfig,
-    credentials: Credentials,
-) -> Result<(CallerIdentity, AwsTime), IdentityError> {
+pub(super) async fn identify(config: &SdkConfig, credentials: Credentials) -> Result<Identified, IdentityError> {
     let client = sts::config::Builder::from(config)
         .credentials_provider(credentials)
         // STS refuses a signature that is minutes old or early. Its response must show that the clock is the cause.
@@ -75,7 +81,7 @@ pub(super) async fn identify(
         IdentityError::Unreachable(format!("{problem}; a proxy may have removed it"))
     })?;
     let region = config.region().map(ToString::to_string).unwrap_or_default();
-    Ok((CallerIdentity { account_id, region }, aws_time))
+    Ok(Identified { identity: CallerIdentity { account_id, region }, caller_arn: output.arn, aws_time })
 }
 
 fn is_account_id(text: &str) -> bool {
