@@ -104,6 +104,17 @@ pub fn election(client: kube::Client, settings: &cli::LeaderElection, namespace:
         .with_retry_period(RETRY_PERIOD)
 }
 
+/// A name for this operator: the same for all replicas with the same Lease, and another for each process without leader election.
+/// `namespace` is the default namespace of the Lease.
+#[must_use]
+pub fn operator_name(settings: &cli::LeaderElection, namespace: &str) -> String {
+    if settings.enabled {
+        format!("{}/{}", settings.namespace.as_deref().unwrap_or(namespace), settings.lease)
+    } else {
+        unique_identity()
+    }
+}
+
 fn unique_identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_default();
     // The keys of a RandomState are random, so no two processes get the same hash.

@@ -3,12 +3,14 @@
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
-use crate::controller::{Context, DecisionStore, ReconcileSlots, RejectionIndex, WATCH_SECONDS, Watch, Watches};
+use crate::controller::{
+    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_SECONDS, Watch, Watches,
+};
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
 use crate::http::{Health, router};
 use crate::kube_client;
-use crate::leader_election::{CALL_TIMEOUT, LeaderState, election, run_election};
+use crate::leader_election::{CALL_TIMEOUT, LeaderState, election, operator_name, run_election};
 use crate::metrics::Metrics;
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
@@ -73,6 +75,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     cluster.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS)) + CONNECT_TIMEOUT);
     let api_server = cluster.cluster_url.to_string();
     let kubernetes = kube_client::client(cluster.clone())?;
+    let writer = StatusWriter::new(&operator_name(&args.leader_election, &cluster.default_namespace));
     let election = if args.leader_election.enabled {
         let namespace = cluster.default_namespace.clone();
         let timeout = Some(CALL_TIMEOUT);
@@ -111,6 +114,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         wake,
         settings,
         metrics: metrics.clone(),
+        writer: writer.clone(),
         events: events.clone(),
         slots: slots.clone(),
         leader: leader.clone(),

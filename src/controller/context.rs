@@ -2,6 +2,7 @@
 
 use super::reconcile_slots::ReconcileSlots;
 use super::rejection_index::RejectionIndex;
+use super::status_writer::StatusWriter;
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::{Client, PipelinePoller, Subscriber};
 use crate::decision::Settings;
@@ -37,6 +38,8 @@ pub struct Context {
     pub settings: Settings,
     /// Counts reconciles and changes of reason.
     pub metrics: Metrics,
+    /// As whom the operator writes statuses.
+    pub writer: StatusWriter,
     /// Records Events.
     pub events: EventRecorder,
     /// Limits concurrent reconciles, in all watched namespaces together.

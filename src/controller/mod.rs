@@ -6,12 +6,14 @@ mod predicate;
 mod reconcile;
 mod reconcile_slots;
 mod rejection_index;
+mod status_writer;
 mod store;
 
 pub use context::{Context, Watches};
 pub use reconcile::{Error, error_policy, reconcile};
 pub use reconcile_slots::ReconcileSlots;
 pub use rejection_index::RejectionIndex;
+pub use status_writer::StatusWriter;
 pub use store::{DecisionStore, WatchState};
 
 use crate::api::GROUP;

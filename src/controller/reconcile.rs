@@ -9,7 +9,6 @@ use crate::decision::{Announcement, Effect, Reconciliation, Requeue, WriteResult
 use crate::error_chain::display_chain;
 use crate::telemetry::SPAN_TARGET;
 use jiff::Timestamp;
-use kube::api::PostParams;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
@@ -172,7 +171,7 @@ impl<'a> Performer<'a> {
     async fn replace_status(&self, status: ApprovalDecisionStatus) -> Result<WriteResult, Error> {
         let decision = self.reconciliation.decision();
         let object = WireDecision(ApprovalDecision { status: Some(status), ..decision.clone() });
-        let (name, parameters) = (decision.name_any(), PostParams::default());
+        let (name, parameters) = (decision.name_any(), self.context.writer.parameters());
         match with_timeout(self.api.replace_status(&name, &parameters, &object)).await {
             Ok(WireDecision(written)) => Ok(WriteResult::Written(Box::new(written))),
             Err(Error::Kubernetes(error)) if code(&error) == Some(409) => self.read_after_conflict(error).await,
@@ -190,7 +189,13 @@ impl<'a> Performer<'a> {
             Some(WireDecision(live)) if live.resource_version() == known.resource_version() => {
                 Err(Error::Kubernetes(conflict))
             }
-            Some(WireDecision(live)) => Ok(WriteResult::Conflict(Box::new(live))),
+            Some(WireDecision(live)) => {
+                if live.status != known.status {
+                    let namespace = known.metadata.namespace.as_deref();
+                    self.context.writer.search_for_another(&self.api, namespace, &known.name_any());
+                }
+                Ok(WriteResult::Conflict(Box::new(live)))
+            }
             None => Ok(WriteResult::Gone),
         }
     }

@@ -3,7 +3,7 @@
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
 use approval_operator::controller::{
-    Context, DecisionStore, ReconcileSlots, RejectionIndex, Watch, WatchState, Watches,
+    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, Watch, WatchState, Watches,
 };
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
@@ -119,6 +119,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
         wake,
         settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
         metrics,
+        writer: StatusWriter::new("test"),
         events,
         slots: ReconcileSlots::new(8),
         leader,
