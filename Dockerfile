@@ -6,7 +6,10 @@
 FROM rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target hack/image/root.sh /out
+# A label of the metric approval_operator_build_info.
+ARG REVISION
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    SOURCE_REVISION="$REVISION" hack/image/root.sh /out
 
 FROM scratch
 COPY --from=build /out /

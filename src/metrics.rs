@@ -14,12 +14,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The prefix of every name.
 const PREFIX: &str = "approval_operator";
+
+/// The commit that the program was built from, if the build knows it.
+const REVISION: Option<&str> = option_env!("SOURCE_REVISION");
 
 /// The metrics of the operator. Clones share the same counters.
 #[derive(Clone, Debug)]
@@ -57,6 +61,12 @@ impl Metrics {
         for reason in Reason::ALL {
             let _ = metrics.outcomes.get_or_create(&ReasonLabel { reason: reason.as_str() });
         }
+        let revision = REVISION.filter(|revision| !revision.is_empty()).map(|revision| ("revision", revision));
+        registry.register(
+            "build",
+            "The version of the program, and the commit that it was built from, if the build knows it; always 1",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))].into_iter().chain(revision).collect::<Vec<_>>()),
+        );
         registry.register(
             "leader",
             "Whether this replica is the leader: 1 if it is, 0 if it is a standby or is shutting down",

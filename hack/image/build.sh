@@ -21,7 +21,8 @@ version=$(cargo pkgid --package approval-operator)
 version=${version##*[@#]}
 
 echo "Building the operator's image (about 6 min on two cores the first time)"
-hack/image/root.sh "$folder/build/out"
+# The program reports it as a label of the metric approval_operator_build_info.
+SOURCE_REVISION=$revision hack/image/root.sh "$folder/build/out"
 hack/image/archive.sh "approval-operator:$version" "$folder/approval-operator.tar" \
   --build-context "build=$folder/build" \
   --build-arg "VERSION=$version" \

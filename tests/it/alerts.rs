@@ -4,6 +4,7 @@
 
 mod promtool;
 mod releases;
+mod rules;
 
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ReadyClass, Reason, UserTime};
 use futures::future::join_all;
@@ -15,9 +16,9 @@ use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use promtool::{Expectation, Scrape};
 use releases::{Release, Scenario};
+use rules::{file, rendered_rules, rules, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use test_control_plane::User;
 use test_support::{Cluster, Operator, TestEnv, for_execution, pipeline_with_build, spec};
 
@@ -66,7 +67,7 @@ async fn healthy() -> Scenario {
     wait_for_metric(&operator, &decisions(Reason::Suspended), 1.0).await;
     wait_for_metric(&operator, &decisions(Reason::Delivered), 1.0).await;
     let now = wait_for_metric(&operator, &decisions(Reason::Waiting), 1.0).await;
-    Scenario { name: "healthy", before, now, alerts: vec![] }
+    Scenario { namespace: env.namespace.clone(), name: "healthy", before, now, alerts: vec![] }
 }
 
 /// Every call to CodePipeline fails with these faults.
@@ -77,7 +78,7 @@ async fn failing(name: &'static str, faults: Vec<Fault>, reason: Reason, alert: 
     env.open_and_approve("web").await;
     // No counter grows after this, so the alert is caused by the decision.
     let now = wait_for_metric(&operator, &decisions(reason), 1.0).await;
-    Scenario { name, before: now.clone(), now, alerts: vec![(alert, None)] }
+    Scenario { namespace: env.namespace.clone(), name, before: now.clone(), now, alerts: vec![(alert, None)] }
 }
 
 async fn stalled() -> Scenario {
@@ -86,7 +87,7 @@ async fn stalled() -> Scenario {
     env.create("web", spec("none", &env.open_approval("web"))).await;
     let now = wait_for_metric(&operator, &decisions(Reason::PipelineNotFound), 1.0).await;
     let alerts = vec![("ApprovalDecisionStalled", Some(Reason::PipelineNotFound))];
-    Scenario { name: "stalled", before: now.clone(), now, alerts }
+    Scenario { namespace: env.namespace.clone(), name: "stalled", before: now.clone(), now, alerts }
 }
 
 /// A decision that expires before its execution reaches the approval.
@@ -100,7 +101,13 @@ async fn expiring() -> Scenario {
     env.create("soon", spec).await;
     env.create("later", by_execution).await;
     let now = wait_for_metric(&operator, &decisions(Reason::Waiting), 2.0).await;
-    Scenario { name: "expiring", before: now.clone(), now, alerts: vec![("ApprovalDecisionExpiresSoon", None)] }
+    Scenario {
+        namespace: env.namespace.clone(),
+        name: "expiring",
+        before: now.clone(),
+        now,
+        alerts: vec![("ApprovalDecisionExpiresSoon", None)],
+    }
 }
 
 /// Reads are throttled for less than a minute, so no decision reports it.
@@ -114,7 +121,13 @@ async fn reads_throttled() -> Scenario {
     let throttled = r#"approval_operator_aws_requests_total{operation="GetPipelineState",outcome="Throttled"}"#;
     let now = wait_for_metric(&operator, throttled, 2.0).await;
     assert_eq!(now.value(&decisions(Reason::Waiting)), 1.0, "the decision already reports it");
-    Scenario { name: "reads-throttled", before, now, alerts: vec![("ApprovalOperatorThrottledByAWS", None)] }
+    Scenario {
+        namespace: env.namespace.clone(),
+        name: "reads-throttled",
+        before,
+        now,
+        alerts: vec![("ApprovalOperatorThrottledByAWS", None)],
+    }
 }
 
 async fn without_credentials() -> Scenario {
@@ -126,7 +139,7 @@ async fn without_credentials() -> Scenario {
     env.open_and_approve("web").await;
     let now = wait_for_metric(&operator, &decisions(Reason::CredentialsUnavailable), 1.0).await;
     let alerts = vec![("ApprovalOperatorCredentialsUnavailable", None)];
-    Scenario { name: "without-credentials", before: now.clone(), now, alerts }
+    Scenario { namespace: env.namespace.clone(), name: "without-credentials", before: now.clone(), now, alerts }
 }
 
 async fn with_a_wrong_clock() -> Scenario {
@@ -135,7 +148,13 @@ async fn with_a_wrong_clock() -> Scenario {
     let operator = env.operator().start();
     env.open_and_approve("web").await;
     let now = wait_for_metric(&operator, &decisions(Reason::ClockSkew), 1.0).await;
-    Scenario { name: "wrong-clock", before: now.clone(), now, alerts: vec![("ApprovalOperatorClockSkew", None)] }
+    Scenario {
+        namespace: env.namespace.clone(),
+        name: "wrong-clock",
+        before: now.clone(),
+        now,
+        alerts: vec![("ApprovalOperatorClockSkew", None)],
+    }
 }
 
 /// The operator may read decisions, but not write their status.
@@ -161,7 +180,7 @@ async fn read_only() -> Scenario {
     let before = wait_for_metric(&operator, errors, 1.0).await;
     let now = wait_for_metric(&operator, errors, 2.0).await;
     let alerts = vec![("ApprovalOperatorReconcileErrors", None), ("ApprovalDecisionNotTakenUp", None)];
-    Scenario { name: "read-only", before, now, alerts }
+    Scenario { namespace: env.namespace.clone(), name: "read-only", before, now, alerts }
 }
 
 /// The operator may not read decisions.
@@ -171,7 +190,13 @@ async fn cannot_watch() -> Scenario {
     let errors = "approval_operator_watch_errors_total";
     let before = wait_for_metric(&operator, errors, 1.0).await;
     let now = wait_for_metric(&operator, errors, 3.0).await;
-    Scenario { name: "cannot-watch", before, now, alerts: vec![("ApprovalOperatorWatchErrors", None)] }
+    Scenario {
+        namespace: env.namespace.clone(),
+        name: "cannot-watch",
+        before,
+        now,
+        alerts: vec![("ApprovalOperatorWatchErrors", None)],
+    }
 }
 
 /// Prometheus does not scrape the leader, and no other replica takes over.
@@ -183,7 +208,13 @@ async fn leaderless() -> Scenario {
     standby.wait_until_ready().await;
     let now = wait_for_metric(&standby, &decisions(Reason::Waiting), 0.0).await;
     assert_eq!(now.value("approval_operator_leader"), 0.0);
-    Scenario { name: "leaderless", before: now.clone(), now, alerts: vec![("ApprovalOperatorNoLeader", None)] }
+    Scenario {
+        namespace: env.namespace.clone(),
+        name: "leaderless",
+        before: now.clone(),
+        now,
+        alerts: vec![("ApprovalOperatorNoLeader", None)],
+    }
 }
 
 fn as_developer(env: &TestEnv) -> Operator {
@@ -215,10 +246,6 @@ async fn scenarios() -> Vec<Scenario> {
         Box::pin(leaderless()),
     ])
     .await
-}
-
-fn file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/approval-operator/files").join(path)
 }
 
 /// The queries of the dashboard, with values for Grafana's variables.
@@ -280,7 +307,8 @@ fn panels(scenarios: &[Scenario]) -> Vec<Expectation> {
 fn alerts(expected: impl Iterator<Item = String>) -> Vec<Expectation> {
     let samples: Vec<_> = expected.map(|labels| (labels, 1.0)).collect();
     let firing = r#"ALERTS{alertstate="firing"}"#;
-    let expression = |alerts: &str| format!("group by (alertname, job, reason) ({alerts})");
+    let expression =
+        |alerts: &str| format!("group by (alertname, job, namespace, operator_namespace, reason) ({alerts})");
     let now = Expectation { expression: expression(firing), samples: samples.clone() };
     [now, Expectation { expression: expression(&format!("present_over_time({firing}[30m])")), samples }].into()
 }
@@ -293,6 +321,7 @@ fn scraped(releases: &[Release]) -> (Vec<Value>, Vec<Expectation>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_problem_fires_its_alerts_while_it_lasts_and_panels_show_it() {
     promtool::check(&file("alerts.yaml"));
+    promtool::check(rendered_rules().path());
     let mut scenarios = scenarios().await;
     // So that panels that count decisions must add two releases.
     let read_only = scenarios.iter().find(|scenario| scenario.name == "read-only").unwrap();
@@ -323,32 +352,4 @@ async fn each_problem_fires_its_alerts_while_it_lasts_and_panels_show_it() {
     let fired = scenarios.iter().flat_map(|scenario| scenario.alerts.iter().map(|(alert, _)| *alert));
     let fired: BTreeSet<_> = fired.chain(["ApprovalOperatorDown"]).map(str::to_owned).collect();
     assert_eq!(fired, rules().into_iter().map(|rule| text(&rule["alert"])).collect(), "alerts without a scenario");
-}
-
-fn rules() -> Vec<Value> {
-    let rules: Value = serde_saphyr::from_str(&std::fs::read_to_string(file("alerts.yaml")).unwrap()).unwrap();
-    let groups = rules["groups"].as_array().unwrap().iter();
-    groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
-
-#[test]
-fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
-    let runbooks = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.md")).unwrap();
-    let sections: Vec<_> = runbooks.lines().filter_map(|line| line.strip_prefix("## Approval")).collect();
-    let mut alerts = Vec::new();
-    for rule in rules() {
-        let alert = text(&rule["alert"]);
-        let anchor = format!("docs/alerts.md#{}", alert.to_lowercase());
-        assert_eq!(text(&rule["annotations"]["runbook"]), anchor);
-        for annotation in ["summary", "description"] {
-            assert!(text(&rule["annotations"][annotation]).ends_with('.'), "{alert}: {annotation}");
-        }
-        assert!(["warning", "critical"].contains(&text(&rule["labels"]["severity"]).as_str()), "{alert}");
-        alerts.push(alert);
-    }
-    assert_eq!(sections.iter().map(|name| format!("Approval{name}")).collect::<Vec<_>>(), alerts);
 }

@@ -1,9 +1,10 @@
 //! The metrics and the log of a running operator.
 
-use approval_operator::api::v1alpha1::Reason;
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, Reason, UserTime};
+use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::faults::Fault;
 use serde_json::Value;
-use test_support::{TestEnv, spec};
+use test_support::{Operator, TestEnv, for_revision, pipeline_with_build, spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_decisions_calls_and_durations() {
@@ -20,6 +21,7 @@ async fn metrics_count_decisions_calls_and_durations() {
         env.wait_for_reason(name, reason).await;
     }
     let metric = async |name: &str| operator.metric(&format!("approval_operator_{name}")).await;
+    assert_eq!(metric(concat!(r#"build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#)).await, 1.0);
     // The operator's cache may see a status slightly later than this test.
     let is_cached = async || {
         metric(r#"decisions{reason="Delivered"}"#).await >= 2.0
@@ -39,6 +41,66 @@ async fn metrics_count_decisions_calls_and_durations() {
         "the operator's own status writes start no reconcile"
     );
     assert_eq!(metric("reconcile_errors_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_times_of_decisions_have_their_namespace() {
+    let (one, other) = (TestEnv::new().await, TestEnv::new().await);
+    let operator = one.operator().namespace(&other.namespace).start();
+    for env in [&one, &other] {
+        env.create("stalled", spec("none", &env.open_approval("any"))).await;
+        env.put_pipeline(pipeline_with_build("later"));
+        let expires = UserTime((Timestamp::now() + SignedDuration::from_hours(1)).to_string());
+        let waiting = ApprovalDecisionSpec { not_after: Some(expires), ..for_revision("later", "r1") };
+        env.create("waiting", waiting).await;
+        env.wait_for_reason("stalled", Reason::PipelineNotFound).await;
+        let time = async |name: &str, reason: &str| {
+            let labels = format!(r#"decision_namespace="{}"{reason}"#, env.namespace);
+            operator.metric(&format!("approval_operator_decision_{name}_timestamp_seconds{{{labels}}}")).await
+        };
+        let are_counted =
+            async || time("stalled", r#",reason="PipelineNotFound""#).await > 0.0 && time("expiry", "").await > 0.0;
+        operator.eventually("the metrics show the times of the namespace", are_counted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_once_on_whose_behalf_the_operator_calls_aws() {
+    let env = TestEnv::new().await;
+    let operator = env.operator().arg("--log-format=json").start();
+    env.open_and_approve("web").await;
+    env.wait_for_reason("web", Reason::Delivered).await;
+    let log = operator.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let identities: Vec<_> = lines.filter(|line| line["caller"].is_string()).collect();
+    let [identity] = identities.as_slice() else { panic!("{log}") };
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&identity["level"], &identity["version"]), (&"INFO".into(), &version.into()));
+    let (account, region) = (identity["account"].as_str().unwrap(), identity["region"].as_str().unwrap());
+    let caller = identity["caller"].as_str().unwrap();
+    assert!(caller.starts_with("arn:aws:") && caller.contains(account) && !region.is_empty(), "{identity}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_that_compete_for_decisions_name_each_other() {
+    let env = TestEnv::new().await;
+    let one = env.operator().replica("one", &env.namespace).start();
+    let other = env.operator().replica("other", &env.namespace).arg("--leader-elect-lease=other").start();
+    one.wait_until_ready().await;
+    other.wait_until_ready().await;
+    let names = ["approval-operator", "other"].map(|lease| format!("approval-operator/{}/{lease}", env.namespace));
+    let is_warned = |operator: &Operator, name: &str| {
+        let log = operator.log();
+        log.lines().any(|line| line.contains("another operator acts on the same decisions") && line.contains(name))
+    };
+    let mut count = 0;
+    let compete = async || {
+        count += 1;
+        env.open_and_approve(&format!("p{count}")).await;
+        env.wait_for_reason(&format!("p{count}"), Reason::Delivered).await;
+        is_warned(&one, &format!("other={}", names[1])) || is_warned(&other, &format!("other={}", names[0]))
+    };
+    one.eventually("one of two operators is warned of the other", compete).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

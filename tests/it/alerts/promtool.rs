@@ -10,6 +10,9 @@ use std::process::Command;
 /// The length of the series of a replica that does not stop, in minutes.
 pub const MINUTES: u32 = 60;
 
+/// The namespace of the pods that Prometheus scrapes.
+pub const OPERATOR_NAMESPACE: &str = "approvals";
+
 /// The metrics of an operator at one time. The name of a sample includes its labels, in the format of Prometheus.
 #[derive(Clone)]
 pub struct Scrape {
@@ -109,7 +112,10 @@ pub fn series(phases: &[Phase], job: &str, instance: &str) -> Vec<Value> {
     let samples: BTreeSet<&String> = phases.iter().flat_map(|phase| phase.now.samples.keys()).collect();
     let one_series = |sample: &String| {
         let labels = sample.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
-        let series = format!(r#"{}{{namespace="approvals",job="{job}",instance="{instance}",{labels}}}"#, name(sample));
+        let series = format!(
+            r#"{}{{namespace="{OPERATOR_NAMESPACE}",job="{job}",instance="{instance}",{labels}}}"#,
+            name(sample)
+        );
         let is_counter = phases.iter().any(|phase| phase.now.is_counter(sample));
         let mut value = phases[0].now.value(sample);
         let values = |phase: &Phase| if is_counter { phase.counter(sample, &mut value) } else { phase.gauge(sample) };
