@@ -173,7 +173,11 @@ fn every_flag_field_and_metric_is_documented() {
         match words.as_slice() {
             ["#", "HELP", _, meaning] => help = meaning,
             ["#", "TYPE", name, kind] => {
-                let suffix = if *kind == "counter" { "_total" } else { "" };
+                let suffix = match *kind {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
                 writeln!(page, "| `{name}{suffix}` | {kind} | {} |", help.trim_end_matches('.')).unwrap();
             }
             _ => {}
