@@ -1,5 +1,6 @@
 //! The generated files are up to date. `make generate` writes them.
 
+use approval_operator::api::conditions::ConditionStatus;
 use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason, crds};
 use approval_operator::cli::Cli;
 use approval_operator::codepipeline::CallMetrics;
@@ -167,6 +168,9 @@ fn every_flag_field_and_metric_is_documented() {
     let text = Metrics::new(&CallMetrics::default())
         .encode(example_decisions().into_iter(), &settings, LeaderState::Leader)
         .unwrap();
+    for time in ["stalled", "unconfirmed", "expiry"] {
+        assert!(text.contains(&format!("approval_operator_decision_{time}_timestamp_seconds{{")), "{time}: {text}");
+    }
     let mut help = "";
     for line in text.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();
@@ -189,9 +193,9 @@ fn every_flag_field_and_metric_is_documented() {
 /// Decisions that cause every metric about decisions to appear.
 fn example_decisions() -> Vec<Arc<ApprovalDecision>> {
     let decision = |reason: Reason, secondary_condition: &str| {
-        let condition = |kind: &str| {
+        let condition = |kind: &str, status: ConditionStatus| {
             json!({
-                "type": kind, "status": "True", "reason": reason.as_str(), "message": "",
+                "type": kind, "status": status, "reason": reason.as_str(), "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             })
         };
@@ -208,10 +212,14 @@ fn example_decisions() -> Vec<Arc<ApprovalDecision>> {
             "spec": {
                 "pipelineName": "web", "stageName": "Prod", "actionName": "Approve",
                 "result": { "status": "Approved", "summary": "" },
+                "token": "0a1b2c3d-0000-4000-8000-00000000000a",
             },
             "status": {
                 "observedGeneration": 1, "submission": submission,
-                "conditions": [condition("Ready"), condition(secondary_condition)],
+                "conditions": [
+                    condition("Ready", reason.ready_class().ready()),
+                    condition(secondary_condition, ConditionStatus::True),
+                ],
             },
         });
         Arc::new(serde_json::from_value(decision).unwrap())
