@@ -37,10 +37,11 @@ async fn authors_and_viewers_see_the_events_of_a_decision() {
     let env = TestEnv::in_cluster(cluster_with_policy()).await;
     let namespace = env.namespace.as_str();
     apply(cluster_with_policy(), &render_chart("approvals", &["users"], &[]));
-    let _operator = env.operator().start();
+    let operator = env.operator().start();
     env.open_and_approve("web").await;
     env.wait_for_reason("web", Reason::Delivered).await;
-    env.wait_for_events("web", &["Delivered"]).await;
+    let is_recorded = async || run(&["--namespace", namespace, "get", "events"]).contains("Delivered");
+    operator.eventually("the Event is recorded", is_recorded).await;
     for role in ["author", "viewer"] {
         let user = format!("{namespace}-{role}");
         bind(namespace, &format!("approval-operator-{role}"), &user);
