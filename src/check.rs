@@ -5,6 +5,7 @@ use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, ApprovalResul
 use crate::cli::CheckArgs;
 use crate::error_chain::display_chain;
 use crate::kube_client;
+use crate::proxy::{InvalidProxy, ProxySettings};
 use axum::body::Bytes;
 use axum::http::Uri;
 use http_body_util::{BodyExt, Empty};
@@ -30,6 +31,9 @@ pub enum Error {
     /// The configuration of the Kubernetes client.
     #[error("no Kubernetes cluster is configured: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubernetes(String),
+    /// A proxy in the environment.
+    #[error(transparent)]
+    Proxy(#[from] InvalidProxy),
     /// The API server refuses the decision.
     #[error("an ApprovalDecision cannot be created in namespace {namespace}: {message}")]
     NotAdmitted {
@@ -70,7 +74,9 @@ async fn check(args: &CheckArgs) -> Result<(), Error> {
 }
 
 async fn create_in_dry_run(namespace: &str) -> Result<(), Error> {
-    let config = kube::Config::infer().await.map_err(|error| Error::Kubernetes(display_chain(&error)))?;
+    let config = kube_client::config(&ProxySettings::from_env()?)
+        .await
+        .map_err(|error| Error::Kubernetes(display_chain(&error)))?;
     let client = kube_client::client(config).map_err(|error| Error::Kubernetes(display_chain(&error)))?;
     let result = ApprovalResult { status: ApprovalStatus::Approved, summary: String::new() };
     let token = Some(Token("00000000-0000-4000-8000-000000000000".to_owned()));

@@ -23,7 +23,8 @@ pub enum Command {
     ///
     /// The operator finds the Kubernetes API through KUBECONFIG or the ServiceAccount of its pod. It finds AWS through the
     /// standard chain: AWS_REGION, AWS_ACCESS_KEY_ID and so on, the shared configuration and credentials files, a web identity
-    /// (IRSA), EKS Pod Identity, and instance metadata. AWS_ENDPOINT_URL sets another endpoint. RUST_LOG sets the log filter.
+    /// (IRSA), EKS Pod Identity, and instance metadata. AWS_ENDPOINT_URL_CODEPIPELINE and AWS_ENDPOINT_URL_STS set other
+    /// endpoints. HTTPS_PROXY, HTTP_PROXY and NO_PROXY apply to both. RUST_LOG sets the log filter.
     Run(Box<RunArgs>),
     /// Check that decisions can be created in a namespace (with a server-side dry run) and that the operator is ready
     Check(CheckArgs),
@@ -65,12 +66,17 @@ pub struct RunArgs {
     /// Timeout of each AWS call. A shutdown waits this long for submissions in flight
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
+    /// Region whose STS the operator calls for its credentials and to learn its account. The default is the region of the
+    /// pipelines. Set it if the operator reaches only the STS of its own region, for example through a VPC endpoint
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_STS_REGION", value_name = "REGION", value_parser = region)]
+    pub aws_sts_region: Option<String>,
     /// How long a decision without spec.notAfter may wait, counted from its status.waitingSince; after that, it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
     pub waiting_limit: SignedDuration,
-    /// Address that serves /healthz, /readyz and /metrics
-    #[arg(long, env = "APPROVAL_OPERATOR_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
-    pub http_address: SocketAddr,
+    /// Address that serves /healthz, /readyz and /metrics. The default is [::]:8080, which accepts IPv4 too, and 0.0.0.0:8080 on a
+    /// node without IPv6
+    #[arg(long, env = "APPROVAL_OPERATOR_HTTP_ADDRESS", value_name = "ADDRESS")]
+    pub http_address: Option<SocketAddr>,
     /// Format of log lines
     #[arg(long, env = "APPROVAL_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -148,6 +154,11 @@ fn requests_per_second(text: &str) -> Result<f64, String> {
     let advice = "use a number from 0.1 to 1000";
     let found: f64 = text.parse().map_err(|error| format!("{error}; {advice}"))?;
     if (0.1..=1000.0).contains(&found) { Ok(found) } else { Err(advice.to_owned()) }
+}
+
+/// The name of a region. It becomes a part of a host name.
+fn region(text: &str) -> Result<String, String> {
+    namespace(text).map_err(|_| "use the name of a region, such as eu-west-1".to_owned())
 }
 
 fn otlp_endpoint(text: &str) -> Result<Uri, String> {

@@ -1,8 +1,11 @@
 //! The client for the Kubernetes API.
 
 use crate::backoff::{API_REQUEST, API_REQUEST_RETRIES};
+use crate::proxy::ProxySettings;
+use axum::http::Uri;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
+use kube::config::{InferConfigError, Kubeconfig};
 use kube::{Client, Config};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
@@ -15,8 +18,8 @@ const QUEUE_CAPACITY: usize = 1024;
 pub enum Error {
     /// The scheme of the proxy. The URL itself may contain a password.
     #[error(
-        "the proxy to the Kubernetes API has the scheme {0:?}, which is not supported; set proxy-url in the kubeconfig, or \
-         HTTPS_PROXY, to an http:// or https:// URL"
+        "the proxy to the Kubernetes API has the scheme {0:?}, which is not supported; set proxy-url in the kubeconfig to an \
+         http:// or https:// URL"
     )]
     ProxyScheme(String),
     /// Certificates, credentials and the like.
@@ -34,6 +37,25 @@ impl From<kube::Error> for Error {
             other => Self::Configuration(Box::new(other)),
         }
     }
+}
+
+/// The cluster of the kubeconfig, or the one that this pod runs in, with the proxy to it.
+///
+/// # Errors
+/// When there is neither.
+pub async fn config(proxies: &ProxySettings) -> Result<Config, InferConfigError> {
+    let mut config = Config::infer().await?;
+    config.proxy_url = kubeconfig_proxy().or_else(|| proxies.proxy_for(&config.cluster_url).cloned());
+    Ok(config)
+}
+
+/// The `proxy-url` of the current context. It is for this cluster, so NO_PROXY does not apply to it.
+fn kubeconfig_proxy() -> Option<Uri> {
+    let file = Kubeconfig::read().ok()?;
+    let context = file.contexts.into_iter().find(|context| Some(&context.name) == file.current_context.as_ref())?;
+    let cluster_name = context.context?.cluster;
+    let cluster = file.clusters.into_iter().find(|cluster| cluster.name == cluster_name)?;
+    cluster.cluster?.proxy_url.filter(|url| !url.is_empty())?.parse().ok()
 }
 
 /// A client that retries when the API server is overloaded or unavailable.

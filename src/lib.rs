@@ -14,4 +14,5 @@ pub mod kube_client;
 pub mod leader_election;
 pub mod metrics;
 pub mod operator;
+pub mod proxy;
 pub mod telemetry;

@@ -2,21 +2,21 @@
 
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
-use crate::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
+use crate::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use crate::controller::{
     Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_SECONDS, Watch, Watches,
 };
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
-use crate::http::{Health, router};
+use crate::http::{self, Health, router};
 use crate::kube_client;
 use crate::leader_election::{CALL_TIMEOUT, LeaderState, election, operator_name, run_election};
 use crate::metrics::Metrics;
+use crate::proxy::{InvalidProxy, ProxySettings};
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -38,13 +38,11 @@ pub enum Error {
     #[error("no CA certificates found{0}; set SSL_CERT_FILE to a CA bundle")]
     RootCertificates(String),
     /// The address of the HTTP server.
-    #[error("cannot listen on --http-address {address}: {source}")]
-    HttpAddress {
-        /// The address.
-        address: SocketAddr,
-        /// The error.
-        source: std::io::Error,
-    },
+    #[error("cannot listen on --http-address {0}")]
+    HttpAddress(#[from] http::ListenError),
+    /// A proxy in the environment.
+    #[error(transparent)]
+    Proxy(#[from] InvalidProxy),
     /// The configuration of the Kubernetes client.
     #[error("no Kubernetes cluster is configured: {0}. Set KUBECONFIG, or run in a pod with a ServiceAccount")]
     Kubeconfig(#[source] Box<kube::config::InferConfigError>),
@@ -63,13 +61,13 @@ pub fn run(args: RunArgs) -> Result<(), Error> {
 
 async fn serve(args: RunArgs) -> Result<(), Error> {
     let stop = stop_signal()?.shared();
-    let http_error = |source| Error::HttpAddress { address: args.http_address, source };
     check_root_certificates()?;
-    let listener = tokio::net::TcpListener::bind(args.http_address).await.map_err(http_error)?;
+    let listener = http::listen(args.http_address)?;
     // Port 0 means any free port.
     let http_address = listener.local_addr()?;
 
-    let mut cluster = kube::Config::infer().await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
+    let proxies = ProxySettings::from_env()?;
+    let mut cluster = kube_client::config(&proxies).await.map_err(|error| Error::Kubeconfig(Box::new(error)))?;
     cluster.connect_timeout = Some(CONNECT_TIMEOUT);
     // Longer than a watch may be silent.
     cluster.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS)) + CONNECT_TIMEOUT);
@@ -88,7 +86,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
     let aws_timeout = args.aws_timeout.unsigned_abs();
-    let codepipeline = Client::new(aws_timeout, RateLimiter::new(args.aws_requests_per_second), calls);
+    let client_settings = ClientSettings { timeout: aws_timeout, sts_region: args.aws_sts_region, proxies };
+    let codepipeline = Client::new(client_settings, RateLimiter::new(args.aws_requests_per_second), calls);
     tokio::spawn(warm_up(codepipeline.clone()));
     let (stop_events, events_stop) = oneshot::channel();
     let (events, write_events) = EventRecorder::new(kubernetes.clone(), events_stop);

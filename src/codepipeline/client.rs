@@ -5,6 +5,7 @@ use super::call_metrics::{CallMetrics, outcome};
 use super::clock_skew::AwsClock;
 use super::credentials::PrefetchedCredentials;
 use super::error::{CallError, RetryCause, classify};
+use super::http_client::http_client;
 use super::identity::{CallerIdentity, Identified, IdentityError, identify};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
@@ -13,9 +14,10 @@ use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalStatus, Submission};
 use crate::backoff;
 use crate::error_chain::display_chain;
+use crate::proxy::ProxySettings;
 use crate::telemetry::SPAN_TARGET;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::config::IdentityCache;
@@ -44,6 +46,17 @@ pub struct Response<T> {
     pub request_id: Option<String>,
 }
 
+/// How a client reaches AWS.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// The timeout of each call.
+    pub timeout: Duration,
+    /// The region of STS, if it is not that of the pipelines.
+    pub sts_region: Option<String>,
+    /// The proxies.
+    pub proxies: ProxySettings,
+}
+
 /// A client for one account and region. Clones share the SDK client, the rate limiter and the metrics.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -52,7 +65,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    timeout: Duration,
+    settings: ClientSettings,
     rate_limiter: RateLimiter,
     metrics: CallMetrics,
     cached: Mutex<CachedClient>,
@@ -78,11 +91,11 @@ struct SdkClient {
 }
 
 impl Client {
-    /// A client with this timeout for each call. It does not load anything yet.
+    /// A client that has not loaded anything yet.
     #[must_use]
-    pub fn new(timeout: Duration, rate_limiter: RateLimiter, metrics: CallMetrics) -> Self {
+    pub fn new(settings: ClientSettings, rate_limiter: RateLimiter, metrics: CallMetrics) -> Self {
         let (cached, identity) = (Mutex::new(CachedClient::Empty), std::sync::Mutex::default());
-        Self { shared: Arc::new(Shared { timeout, rate_limiter, metrics, cached, identity }) }
+        Self { shared: Arc::new(Shared { settings, rate_limiter, metrics, cached, identity }) }
     }
 
     /// Finds a region and credentials through the standard AWS provider chain, unless the client already has them, and checks the
@@ -229,8 +242,10 @@ impl Client {
             }
             CachedClient::Failed { .. } | CachedClient::Empty => {}
         }
-        let chain = aws_config::defaults(BehaviorVersion::latest());
-        let result = load(chain, self.shared.timeout).await.map_err(|detail| CallError::NotApplied {
+        let settings = &self.shared.settings;
+        let http_client = http_client(&settings.proxies);
+        let chain = || aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+        let result = load(chain, settings).await.map_err(|detail| CallError::NotApplied {
             cause: RetryCause::CredentialsUnavailable,
             exception: None,
             detail,
@@ -307,40 +322,56 @@ fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
     }
 }
 
+/// What loading a client finds.
+struct Found {
+    /// The configuration for CodePipeline.
+    config: SdkConfig,
+    /// The configuration for STS. It differs in the region at most.
+    sts: SdkConfig,
+    region: Region,
+    credentials: Credentials,
+    provider: PrefetchedCredentials,
+}
+
 /// Loads a client within the timeout: finds credentials, and asks STS who they belong to.
-async fn load(chain: ConfigLoader, operation_timeout: Duration) -> Result<SdkClient, String> {
-    let deadline = tokio::time::Instant::now() + operation_timeout;
-    let (config, credentials, provider) = match timeout_at(deadline, find_credentials(chain, operation_timeout)).await {
+async fn load(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Result<SdkClient, String> {
+    let timeout = settings.timeout;
+    let deadline = tokio::time::Instant::now() + timeout;
+    let found = match timeout_at(deadline, find_credentials(chain, settings)).await {
         Ok(found) => found?,
-        Err(_) => return Err(format!("no AWS credentials found within {operation_timeout:?}")),
+        Err(_) => return Err(format!("no AWS credentials found within {timeout:?}")),
     };
+    let Found { config, sts, region, credentials, provider } = found;
     let Identified { identity, caller_arn, aws_time } =
-        match timeout_at(deadline, identify(&config, credentials)).await {
+        match timeout_at(deadline, identify(&sts, credentials, &region)).await {
             Ok(identified) => identified,
-            Err(_) => Err(IdentityError::timeout(operation_timeout)),
+            Err(_) => Err(IdentityError::timeout(timeout)),
         }
         .map_err(|error| error.to_string())?;
-    let client = sdk::Client::from_conf(client_config(&config, provider, operation_timeout));
+    let client = sdk::Client::from_conf(client_config(&config, provider, timeout));
     Ok(SdkClient { client, identity, caller_arn, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
 }
 
-async fn find_credentials(
-    chain: ConfigLoader,
-    operation_timeout: Duration,
-) -> Result<(SdkConfig, Credentials, PrefetchedCredentials), String> {
+async fn find_credentials(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Result<Found, String> {
     // The credential chain and the client of STS keep the SDK's retries. Their three attempts to connect, and the two delays between
     // them, fit into the default timeout, so that the error says what cannot be reached.
-    let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 5);
-    let config = chain.timeout_config(TimeoutConfig::builder().connect_timeout(connect_timeout).build()).load().await;
-    if config.region().is_none() {
+    let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout / 5);
+    let timeouts = TimeoutConfig::builder().connect_timeout(connect_timeout).build();
+    let config = chain().timeout_config(timeouts.clone()).load().await;
+    let Some(region) = config.region().cloned() else {
         return Err("no AWS region found in AWS_REGION, the shared configuration or the instance metadata".to_owned());
-    }
-    let Some(provider) = config.credentials_provider() else {
+    };
+    // The SDK has no setting for the region of STS. An endpoint alone is not enough, because the region is a part of the signature.
+    let sts = match &settings.sts_region {
+        Some(region) => chain().timeout_config(timeouts).region(Region::new(region.clone())).load().await,
+        None => config.clone(),
+    };
+    let Some(provider) = sts.credentials_provider() else {
         return Err("no AWS credentials provider is configured".to_owned());
     };
     let (credentials, provider) =
         PrefetchedCredentials::fetch(provider).await.map_err(|error| display_chain(&error))?;
-    Ok((config, credentials, provider))
+    Ok(Found { config, sts, region, credentials, provider })
 }
 
 fn client_config(config: &SdkConfig, provider: PrefetchedCredentials, operation_timeout: Duration) -> sdk::Config {

@@ -4,7 +4,7 @@
 use super::clock_skew::{AwsTime, ClockProbe};
 use super::response::limit_body;
 use crate::error_chain::display_chain;
-use aws_config::SdkConfig;
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_sts as sts;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -50,8 +50,8 @@ pub(super) enum IdentityError {
     Refused(String),
     /// STS cannot be reached, or another server responded.
     #[error(
-        "the AWS identity could not be verified with STS: {0}; the operator must reach the STS endpoint of its region at port 443, \
-         and a VPC without internet access needs a VPC endpoint for STS"
+        "the AWS identity could not be verified with STS: {0}; the operator must reach STS in the region of the pipelines, or in that \
+         of --aws-sts-region, at port 443, and a VPC without internet access needs a VPC endpoint for STS"
     )]
     Unreachable(String),
 }
@@ -63,8 +63,13 @@ impl IdentityError {
     }
 }
 
-/// Asks STS who these credentials belong to, with the region and the endpoint of this configuration.
-pub(super) async fn identify(config: &SdkConfig, credentials: Credentials) -> Result<Identified, IdentityError> {
+/// Asks STS who these credentials belong to, with the region and the endpoint of this configuration. CodePipeline may be in another
+/// region.
+pub(super) async fn identify(
+    config: &SdkConfig,
+    credentials: Credentials,
+    region: &Region,
+) -> Result<Identified, IdentityError> {
     let client = sts::config::Builder::from(config)
         .credentials_provider(credentials)
         // STS refuses a signature that is minutes old or early. Its response must show that the clock is the cause.
@@ -80,8 +85,8 @@ pub(super) async fn identify(config: &SdkConfig, credentials: Credentials) -> Re
         let problem = "the response has no usable Date header, with which the operator checks its clock";
         IdentityError::Unreachable(format!("{problem}; a proxy may have removed it"))
     })?;
-    let region = config.region().map(ToString::to_string).unwrap_or_default();
-    Ok(Identified { identity: CallerIdentity { account_id, region }, caller_arn: output.arn, aws_time })
+    let identity = CallerIdentity { account_id, region: region.to_string() };
+    Ok(Identified { identity, caller_arn: output.arn, aws_time })
 }
 
 fn is_account_id(text: &str) -> bool {

@@ -7,6 +7,7 @@ mod client;
 mod clock_skew;
 mod credentials;
 mod error;
+mod http_client;
 mod identity;
 mod operation;
 mod pipeline;
@@ -20,7 +21,7 @@ mod snapshot;
 
 pub use approval_record::{ApprovalRecord, CompletedApproval, RecordQuery};
 pub use call_metrics::CallMetrics;
-pub use client::{Client, Response};
+pub use client::{Client, ClientSettings, Response};
 pub use clock_skew::CLOCK_SKEW;
 pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
 pub use identity::CallerIdentity;

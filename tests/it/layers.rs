@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of the crate, from the lowest layer to the highest. `main.rs` is above them.
 const LAYERS: &[&[&str]] = &[
-    &["error_chain"],
+    &["error_chain", "proxy"],
     &["backoff"],
     &["telemetry"],
     &["api"],

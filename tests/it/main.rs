@@ -26,6 +26,7 @@ mod lifecycle;
 mod observability;
 mod outcomes;
 mod policy;
+mod proxies;
 mod random_operations;
 mod rbac;
 mod rejections;

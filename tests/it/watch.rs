@@ -1,7 +1,7 @@
 //! The initial list and a watch that restarts: every decision is reconciled, on whatever page of the list it is.
 
 use approval_operator::api::v1alpha1::WireDecision;
-use approval_operator::codepipeline::{CallMetrics, Client, PipelinePoller, RateLimiter};
+use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use approval_operator::controller::{
     Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, Watch, WatchState, Watches,
 };
@@ -9,6 +9,7 @@ use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
 use approval_operator::leader_election::LeaderState;
 use approval_operator::metrics::Metrics;
+use approval_operator::proxy::ProxySettings;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use jiff::SignedDuration;
@@ -103,7 +104,12 @@ fn hanging(written: mpsc::UnboundedSender<String>) -> Kubernetes {
 fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
-    let codepipeline = Client::new(Duration::from_secs(1), RateLimiter::new(5.0), calls);
+    let settings = ClientSettings {
+        timeout: Duration::from_secs(1),
+        sts_region: None,
+        proxies: ProxySettings::from_env().unwrap(),
+    };
+    let codepipeline = Client::new(settings, RateLimiter::new(5.0), calls);
     let (leader_sender, leader) = watch::channel(LeaderState::Leader);
     let second = SignedDuration::from_secs(1);
     let (stop_events, events_stop) = oneshot::channel();

@@ -12,6 +12,7 @@
 
 pub mod chart;
 mod cluster;
+mod connect_proxy;
 mod invariants;
 mod operator;
 mod partition;
@@ -22,6 +23,7 @@ mod test_env;
 pub mod watch_stream;
 
 pub use cluster::{Cluster, install_crds};
+pub use connect_proxy::{ConnectProxy, Upstream};
 pub use invariants::{ensure, is_settled};
 pub use operator::{Operator, OperatorCommand, operator_binary};
 pub use partition::Partition;

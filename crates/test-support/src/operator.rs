@@ -71,7 +71,7 @@ impl OperatorCommand {
             .arg(&format!("--leader-elect-namespace={namespace}"))
     }
 
-    fn remove_env(mut self, name: &'static str) -> Self {
+    pub fn remove_env(mut self, name: &'static str) -> Self {
         self.environment.remove(name);
         self
     }

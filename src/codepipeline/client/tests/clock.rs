@@ -127,7 +127,7 @@ async fn the_client_knows_the_account_and_the_region() {
     let expected = CallerIdentity { account_id: "123456789012".to_owned(), region: "eu-west-1".to_owned() };
     assert_eq!(client.identity(), Some(expected.clone()));
     assert_eq!(client.ensure_credentials().await, Ok(expected));
-    let unloaded = Client::new(TIMEOUT, RateLimiter::new(1.0), CallMetrics::default());
+    let unloaded = Client::new(endpoint::settings(TIMEOUT), RateLimiter::new(1.0), CallMetrics::default());
     assert_eq!(unloaded.identity(), None);
 }
 

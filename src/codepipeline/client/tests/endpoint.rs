@@ -1,11 +1,12 @@
 //! A local server that replies to a request with any given bytes, and a real client that uses it as CodePipeline and as STS.
 
-use super::super::{Client, load};
+use super::super::{Client, ClientSettings, load};
 use super::raw_response::RawResponse;
 use crate::codepipeline::{CallMetrics, Operation, RateLimiter};
+use crate::proxy::ProxySettings;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
@@ -56,6 +57,11 @@ pub(super) fn identity() -> RawResponse {
         "<GetCallerIdentityResponse><GetCallerIdentityResult>{result}</GetCallerIdentityResult></GetCallerIdentityResponse>"
     );
     RawResponse::plain(200, body.as_bytes())
+}
+
+/// Settings with this timeout.
+pub(super) fn settings(timeout: Duration) -> ClientSettings {
+    ClientSettings { timeout, sts_region: None, proxies: ProxySettings::from_env().unwrap() }
 }
 
 impl Endpoint {
@@ -118,12 +124,16 @@ impl Endpoint {
         credentials: impl ProvideCredentials + 'static,
         timeout: Duration,
     ) -> Result<Client, String> {
-        let chain = aws_config::defaults(BehaviorVersion::latest())
-            .endpoint_url(&self.url)
-            .region(Region::new("eu-west-1"))
-            .credentials_provider(credentials);
-        let loaded = load(chain, timeout).await?;
-        let client = Client::new(timeout, RateLimiter::new(1e6), CallMetrics::default());
+        let credentials = SharedCredentialsProvider::new(credentials);
+        let chain = || {
+            aws_config::defaults(BehaviorVersion::latest())
+                .endpoint_url(&self.url)
+                .region(Region::new("eu-west-1"))
+                .credentials_provider(credentials.clone())
+        };
+        let settings = settings(timeout);
+        let loaded = load(chain, &settings).await?;
+        let client = Client::new(settings, RateLimiter::new(1e6), CallMetrics::default());
         let cached = client.cache_entry(&Ok(loaded));
         *client.shared.cached.lock().await = cached;
         Ok(client)
