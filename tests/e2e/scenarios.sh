@@ -11,7 +11,7 @@ values=(
   --set config.pollInterval=1s --set config.awsTimeout=2s
   --set aws.region=eu-west-1 --set aws.endpointURL="http://local-codepipeline.$codepipeline.svc:4580"
   --set aws.credentialsSecretName=aws
-  --set "extraEnv[0].name=AWS_ENDPOINT_URL_STS" --set "extraEnv[0].value=http://local-codepipeline.$codepipeline.svc:4580"
+  --set "aws.stsEndpointURL=http://local-codepipeline.$codepipeline.svc:4580"
 )
 if [[ -n $image ]]; then
   # HOST:PORT/PATH:TAG@DIGEST, where everything except the path is optional.

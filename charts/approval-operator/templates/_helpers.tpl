@@ -72,11 +72,14 @@ imagePullSecrets:
 {{- end -}}
 {{- end -}}
 
-{{- /* The restricted Pod Security Standard. Not configurable, so that no value can weaken it. */ -}}
+{{- /* The restricted Pod Security Standard. Only the IDs are configurable, so that no value can weaken it. */ -}}
 {{- define "approval-operator.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with get $.Values.podSecurityContext $key }}
+{{ $key }}: {{ int . }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -88,10 +91,36 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{- /* The ports that the operator connects to: HTTPS for AWS, the API server, and custom endpoints. */ -}}
+{{- /* What the pods reach without a proxy, if there is one. The kubelet inserts the address of the API server. */ -}}
+{{- define "approval-operator.noProxy" -}}
+{{- $variables := list -}}
+{{- range .Values.extraEnv -}}
+{{- $variables = append $variables (upper .name) -}}
+{{- end -}}
+{{- $hasProxy := or .Values.proxy.httpsProxy .Values.proxy.httpProxy (has "HTTPS_PROXY" $variables) (has "HTTP_PROXY" $variables) -}}
+{{- if and $hasProxy (not (has "NO_PROXY" $variables)) -}}
+{{- compact (list "$(KUBERNETES_SERVICE_HOST)" .Values.proxy.noProxy) | join "," -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* To any address: the resolver may be a pod, the node or part of the VPC. The resolver of OpenShift listens on 5353. */ -}}
+{{- define "approval-operator.dnsPorts" -}}
+{{- range $port := list 53 5353 }}
+- protocol: UDP
+  port: {{ $port }}
+- protocol: TCP
+  port: {{ $port }}
+{{- end }}
+{{- end -}}
+
+{{- /* The ports that the operator connects to: HTTPS for AWS, the API server, custom endpoints and proxies. */ -}}
 {{- define "approval-operator.egressPorts" -}}
 {{- $ports := concat (list 443) .Values.networkPolicy.apiServerPorts -}}
-{{- range $url := compact (list .Values.aws.endpointURL .Values.tracing.otlpEndpoint) -}}
+{{- with .Values.networkPolicy.proxyPort -}}
+{{- $ports = append $ports . -}}
+{{- end -}}
+{{- $urls := list .Values.aws.endpointURL .Values.aws.stsEndpointURL .Values.proxy.httpsProxy .Values.proxy.httpProxy .Values.tracing.otlpEndpoint -}}
+{{- range $url := compact $urls -}}
 {{- $parts := urlParse $url -}}
 {{- $own := regexFind ":[0-9]+$" $parts.host | trimPrefix ":" -}}
 {{- $ports = append $ports ($own | default (ternary 443 80 (eq $parts.scheme "https"))) -}}
@@ -120,7 +149,7 @@ capabilities:
 {{- end -}}
 {{- end -}}
 {{- /* A flag that bypasses its value would contradict the other templates that use the value. */ -}}
-{{- $values := dict "namespace" "watchNamespaces" "leader-elect" "leaderElection.enabled" "aws-timeout" "config.awsTimeout" "otlp-endpoint" "tracing.otlpEndpoint" -}}
+{{- $values := dict "namespace" "watchNamespaces" "leader-elect" "leaderElection.enabled" "aws-timeout" "config.awsTimeout" "aws-sts-region" "aws.stsRegion" "otlp-endpoint" "tracing.otlpEndpoint" -}}
 {{- range $flag, $value := $values -}}
 {{- range $.Values.extraArgs -}}
 {{- if hasPrefix (printf "--%s" $flag) . -}}
@@ -133,15 +162,15 @@ capabilities:
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- /* Pods with IPv6 only may need another address. Another port would break the probes and the Service. */ -}}
+{{- /* Another port would break the probes and the Service. */ -}}
 {{- range .Values.extraArgs -}}
 {{- if and (hasPrefix "--http-address" .) (not (hasSuffix ":8080" .)) -}}
-{{- fail (printf "extraArgs has %s: the probes, the Service and the NetworkPolicy are for port 8080. Keep the port, as in --http-address=[::]:8080." .) -}}
+{{- fail (printf "extraArgs has %s: the probes, the Service and the NetworkPolicy are for port 8080. Keep the port, as in --http-address=0.0.0.0:8080." .) -}}
 {{- end -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if eq .name "APPROVAL_OPERATOR_HTTP_ADDRESS" -}}
-{{- fail "extraEnv has APPROVAL_OPERATOR_HTTP_ADDRESS: the probes, the Service and the NetworkPolicy are for port 8080. Set extraArgs with the same port instead, as in --http-address=[::]:8080." -}}
+{{- fail "extraEnv has APPROVAL_OPERATOR_HTTP_ADDRESS: the probes, the Service and the NetworkPolicy are for port 8080. Set extraArgs with the same port instead, as in --http-address=0.0.0.0:8080." -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}
