@@ -10,6 +10,7 @@
 
 mod admission;
 mod alerts;
+mod arns;
 mod bindings;
 mod check;
 mod clock_skew;

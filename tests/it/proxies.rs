@@ -154,14 +154,23 @@ async fn the_proxy_of_a_kubeconfig_is_for_the_api_server_alone_and_no_proxy_does
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_partition_has_its_endpoints() {
-    for (region, codepipeline, sts) in [
-        ("us-gov-west-1", "codepipeline.us-gov-west-1.amazonaws.com", "sts.us-gov-west-1.amazonaws.com"),
-        ("cn-north-1", "codepipeline.cn-north-1.amazonaws.com.cn", "sts.cn-north-1.amazonaws.com.cn"),
+async fn each_partition_and_each_kind_of_endpoint_has_its_hosts() {
+    let (fips, dual_stack) = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT");
+    for (region, kind, codepipeline, sts) in [
+        ("us-gov-west-1", None, "codepipeline.us-gov-west-1.amazonaws.com", "sts.us-gov-west-1.amazonaws.com"),
+        (
+            "us-gov-west-1",
+            Some(fips),
+            "codepipeline-fips.us-gov-west-1.amazonaws.com",
+            "sts.us-gov-west-1.amazonaws.com",
+        ),
+        ("cn-north-1", None, "codepipeline.cn-north-1.amazonaws.com.cn", "sts.cn-north-1.amazonaws.com.cn"),
+        ("eu-west-1", Some(dual_stack), "codepipeline.eu-west-1.api.aws", "sts.eu-west-1.api.aws"),
     ] {
         let env = TestEnv::new().await;
         let proxy = start_proxy(&env, &[codepipeline, sts]).await;
         let command = operator(&env, &env.kubeconfig, &proxy).env("AWS_REGION", region);
+        let command = kind.into_iter().fold(command, |command, kind| command.env(kind, "true"));
         let operator = command.env("HTTPS_PROXY", &proxy.url()).start();
         env.open_and_approve("web").await;
         env.wait_for_reason("web", Reason::Delivered).await;
