@@ -85,8 +85,9 @@ async fn the_operator_gets_its_role_from_eks_pod_identity() {
     };
     let agent = serve(FirstRequest::Succeeds, Router::new().route("/v1/credentials", get(credentials))).await;
     let uri = format!("http://{agent}/v1/credentials");
-    let sts = LocalCodePipeline::start(Settings::default()).await.unwrap().url();
-    let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()), ("AWS_ENDPOINT_URL_STS", &sts)];
+    let sts = LocalCodePipeline::start(Settings::default()).await.unwrap();
+    let sts_url = sts.url();
+    let environment = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()), ("AWS_ENDPOINT_URL_STS", &sts_url)];
     check_caller(&environment, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "PODIDENTITY").await;
 }
 

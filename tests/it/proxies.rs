@@ -41,7 +41,7 @@ fn operator(env: &TestEnv, kubeconfig: &Path, proxy: &ConnectProxy) -> OperatorC
     env.operator_via(kubeconfig)
         .remove_env("AWS_ENDPOINT_URL")
         .env("SSL_CERT_FILE", proxy.certificate().to_str().unwrap())
-        .arg("--aws-timeout=10s")
+        .env("APPROVAL_OPERATOR_AWS_TIMEOUT", "10s")
 }
 
 fn aws_hosts(proxy: &ConnectProxy) -> BTreeSet<String> {
