@@ -1,7 +1,7 @@
 //! The HTTP server: liveness, readiness and metrics. By default it serves IPv4 and IPv6, because probes, Prometheus and `helm test`
 //! use the family of the cluster.
 
-use crate::controller::DecisionStore;
+use crate::controller::{DecisionStore, Readiness};
 use crate::decision::Settings;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
@@ -91,13 +91,16 @@ pub fn router(health: Health) -> Router {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if DecisionStore::have_synced(&health.stores) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
+    match DecisionStore::readiness(&health.stores) {
+        Readiness::Ready => (StatusCode::OK, "ok\n"),
+        Readiness::NotSynced => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the watch on ApprovalDecisions has not synced yet; see the log for the reason\n",
-        )
+        ),
+        Readiness::WatchBroken => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the watch on ApprovalDecisions has failed for more than two minutes; see the log for the reason\n",
+        ),
     }
 }
 

@@ -4,7 +4,8 @@ use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use crate::controller::{
-    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_SECONDS, Watch, Watches,
+    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch,
+    Watches,
 };
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
@@ -125,7 +126,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
                 Some(namespace) => Api::namespaced(kubernetes.clone(), namespace),
                 None => Api::all(kubernetes.clone()),
             };
-            let watch = Watch { api, namespace: namespace.cloned(), api_server: api_server.clone() };
+            let (namespace, api_server) = (namespace.cloned(), api_server.clone());
+            let watch = Watch { api, namespace, api_server, broken_after: WATCH_BROKEN_AFTER };
             watch.run(context, stop.clone())
         })
         .unzip();

@@ -3,12 +3,14 @@
 use super::reconcile_slots::ReconcileSlots;
 use super::rejection_index::RejectionIndex;
 use super::status_writer::StatusWriter;
+use super::watch_health::{BrokenWatch, WatchHealth};
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::{Client, PipelinePoller, Subscriber};
-use crate::decision::Settings;
+use crate::decision::{Rejections, Settings};
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
+use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -59,21 +61,38 @@ struct WokenWatch {
     /// Its namespace, if it has only one.
     namespace: Option<String>,
     wake: Wake,
+    health: WatchHealth,
+}
+
+impl WokenWatch {
+    fn covers(&self, namespace: Option<&str>) -> bool {
+        self.namespace.is_none() || self.namespace.as_deref() == namespace
+    }
 }
 
 impl Watches {
-    pub(super) fn add(&self, namespace: Option<String>, wake: Wake) {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(WokenWatch { namespace, wake });
+    pub(super) fn add(&self, namespace: Option<String>, wake: Wake, health: WatchHealth) {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(WokenWatch { namespace, wake, health });
     }
 
     /// Wakes a decision in the watch that has it.
     pub(super) fn wake(&self, decision: &ObjectRef<ApprovalDecision>) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_it = |watch: &&WokenWatch| watch.namespace.is_none() || watch.namespace == decision.namespace;
-        for watch in watches.iter().filter(has_it) {
+        for watch in watches.iter().filter(|watch| watch.covers(decision.namespace.as_deref())) {
             // There is no receiver during shutdown.
             let _ = watch.wake.send(decision.clone());
         }
+    }
+
+    /// Whether rejections may exist that the operator does not see, because a watch is broken. A namespace that the operator may
+    /// not watch hides its rejections only from its own decisions.
+    fn may_hide_rejections(&self, namespace: Option<&str>) -> bool {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.iter().any(|watch| match watch.health.broken() {
+            None => false,
+            Some(BrokenWatch::Unavailable) => true,
+            Some(BrokenWatch::Refused) => watch.covers(namespace),
+        })
     }
 }
 
@@ -85,6 +104,25 @@ impl Context {
     /// How to wake a decision of this watch.
     pub(super) fn subscriber(&self, decision: &ApprovalDecision) -> Subscriber<ObjectRef<ApprovalDecision>> {
         Subscriber { key: ObjectRef::from_obj(decision), wake: self.wake.clone() }
+    }
+
+    /// The rejections of the action that a decision approves. While a watch is broken, the decision waits until it has recovered.
+    pub(super) fn rejections_for(&self, decision: &ApprovalDecision) -> Rejections {
+        let namespace = decision.namespace();
+        let are_hidden = || self.watches.may_hide_rejections(namespace.as_deref());
+        if are_hidden() {
+            self.rejections.hold(decision);
+            // If the watch has recovered since, nothing else would wake the decision.
+            if are_hidden() {
+                return Rejections::NotListed;
+            }
+        }
+        self.rejections.rejections_for(decision)
+    }
+
+    /// Wakes the approvals that waited for a broken watch.
+    pub(super) fn on_watch_recovered(&self) {
+        self.rejections.watch_recovered().iter().for_each(|decision| self.watches.wake(decision));
     }
 
     pub(super) fn wake(&self, decision: ObjectRef<ApprovalDecision>) {

@@ -8,13 +8,15 @@ mod reconcile_slots;
 mod rejection_index;
 mod status_writer;
 mod store;
+mod watch_health;
 
 pub use context::{Context, Watches};
 pub use reconcile::{Error, error_policy, reconcile};
 pub use reconcile_slots::ReconcileSlots;
 pub use rejection_index::RejectionIndex;
 pub use status_writer::StatusWriter;
-pub use store::{DecisionStore, WatchState};
+pub use store::{DecisionStore, Readiness, WatchState};
+pub use watch_health::{BrokenWatch, WatchHealth};
 
 use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};
@@ -35,10 +37,15 @@ use std::time::{Duration, Instant};
 use store::StoreWriter;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
+use tower::service_fn;
+use watch_health::Change;
 
 /// How long one watch request lasts, in seconds, before the next one resumes it. A connection that was lost silently is noticed
 /// no sooner: until then, the operator does not see new decisions.
 pub const WATCH_SECONDS: u32 = 30;
+
+/// How long a watch may fail before it counts as broken. A restart of the API server takes less.
+pub const WATCH_BROKEN_AFTER: Duration = Duration::from_secs(120);
 
 /// How long an unchanged error of the watch is not logged again.
 const REPEAT_LOG_AFTER: Duration = Duration::from_secs(60);
@@ -51,6 +58,8 @@ pub struct Watch {
     pub namespace: Option<String>,
     /// The API server's URL, for the log.
     pub api_server: String,
+    /// How long the watch may fail before it counts as broken: [`WATCH_BROKEN_AFTER`].
+    pub broken_after: Duration,
 }
 
 impl Watch {
@@ -64,10 +73,13 @@ impl Watch {
         let (state_sender, state) = watch::channel(WatchState::NotListed);
         let (wake, mut woken) = unbounded_channel();
         let context = context(decisions.clone(), wake);
-        context.watches.add(self.namespace.clone(), context.wake.clone());
+        let health = WatchHealth::new(self.broken_after);
+        context.watches.add(self.namespace.clone(), context.wake.clone(), health.clone());
         let config = watcher::Config { timeout: Some(WATCH_SECONDS), ..watcher::Config::default() };
-        let events = watch_events(self.api.clone(), config).backoff(ConstantBackoff(FAILED_WATCH));
-        let mut writer = StoreWriter::new(writer, context.clone(), self.namespace.clone(), state_sender);
+        let api = self.observed_api(health.clone(), context.clone());
+        let events = watch_events(api, config).backoff(ConstantBackoff(FAILED_WATCH));
+        let mut writer =
+            StoreWriter::new(writer, context.clone(), self.namespace.clone(), state_sender, health.clone());
         let errors = events.filter_map(move |event| {
             ready(match event {
                 Ok(event) => {
@@ -87,7 +99,25 @@ impl Watch {
             .reconcile_all_on(unfold(context.leader.clone(), became_leader))
             .graceful_shutdown_on(stop)
             .run(reconcile, error_policy, Arc::new(context.clone()));
-        (self.log_errors(results, context.metrics), DecisionStore { decisions, state })
+        (self.log_errors(results, context.metrics), DecisionStore { decisions, state, health })
+    }
+
+    /// The API with a client that reports each request.
+    fn observed_api(&self, health: WatchHealth, context: Context) -> Api<WireDecision> {
+        let client = self.api.clone().into_client();
+        let default_namespace = client.default_namespace().to_owned();
+        let observed = service_fn(move |request| {
+            if health.on_request() == Change::Recovered {
+                context.on_watch_recovered();
+            }
+            let client = client.clone();
+            async move { client.send(request).await }
+        });
+        let client = kube::Client::new(observed, default_namespace);
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
     }
 
     /// Logs the errors of the watch, which the stream of reconciles carries too. [`error_policy`] reports failed reconciles.

@@ -107,7 +107,7 @@ impl<'a> Performer<'a> {
                     self.reconciliation.on_snapshot(newest);
                 }
                 Effect::ListRejections => {
-                    let rejections = self.context.rejections.rejections_for(self.reconciliation.decision());
+                    let rejections = self.context.rejections_for(self.reconciliation.decision());
                     self.reconciliation.on_rejections(rejections);
                 }
                 Effect::EnsureCredentials => {

@@ -110,6 +110,17 @@ impl RejectionIndex {
         gone.iter().flat_map(|key| self.remove(key)).collect()
     }
 
+    /// The decision waits until [`Self::watch_recovered`].
+    pub(super) fn hold(&self, decision: &ApprovalDecision) {
+        self.lock().held.insert(ObjectRef::from_obj(decision));
+    }
+
+    /// A broken watch works again. Returns the approvals that waited for it.
+    #[must_use]
+    pub(super) fn watch_recovered(&self) -> Vec<Key> {
+        self.lock().held.drain().collect()
+    }
+
     /// Another watch has listed its decisions, or is not allowed to. Returns the approvals that waited for the last one.
     #[must_use]
     pub fn watch_listed(&self) -> Vec<Key> {

@@ -3,6 +3,7 @@
 
 use super::context::Context;
 use super::predicate::needs_reconcile;
+use super::watch_health::{BrokenWatch, Change, WatchHealth};
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};
 use crate::decision::trim_if_delivered;
 use crate::error_chain::api_status;
@@ -19,6 +20,7 @@ pub struct DecisionStore {
     pub decisions: Store<ApprovalDecision>,
     /// Whether it was listed. The store's own signal reaches only the last of those who wait for it.
     pub(super) state: watch::Receiver<WatchState>,
+    pub(super) health: WatchHealth,
 }
 
 /// Whether a watch has listed its decisions.
@@ -30,6 +32,17 @@ pub enum WatchState {
     Refused,
     /// It has.
     Listed,
+}
+
+/// Whether the operator can reconcile decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// The watches have not synced yet.
+    NotSynced,
+    /// A watch has failed for too long.
+    WatchBroken,
 }
 
 impl DecisionStore {
@@ -57,11 +70,21 @@ impl DecisionStore {
         }
     }
 
-    /// Whether the operator can reconcile the decisions of these watches: see [`Self::wait_until_synced`].
+    /// Whether the operator can reconcile the decisions of these watches: see [`Self::wait_until_synced`]. A namespace that it may
+    /// no longer watch must not stop the others either.
     #[must_use]
-    pub fn have_synced(stores: &[Self]) -> bool {
-        let states = || stores.iter().map(Self::state);
-        states().all(|state| state != WatchState::NotListed) && states().any(|state| state == WatchState::Listed)
+    pub fn readiness(stores: &[Self]) -> Readiness {
+        let listed = || stores.iter().filter(|store| store.state() == WatchState::Listed);
+        let broken = || listed().map(|store| store.health.broken());
+        if stores.iter().any(|store| store.state() == WatchState::NotListed) || listed().next().is_none() {
+            Readiness::NotSynced
+        } else if broken().any(|broken| broken == Some(BrokenWatch::Unavailable))
+            || broken().all(|broken| broken.is_some())
+        {
+            Readiness::WatchBroken
+        } else {
+            Readiness::Ready
+        }
     }
 }
 
@@ -72,6 +95,7 @@ pub(super) struct StoreWriter {
     /// The only namespace of the watch, if it has one.
     namespace: Option<String>,
     state: watch::Sender<WatchState>,
+    health: WatchHealth,
     initial: InitialList,
 }
 
@@ -88,14 +112,19 @@ impl StoreWriter {
         context: Context,
         namespace: Option<String>,
         state: watch::Sender<WatchState>,
+        health: WatchHealth,
     ) -> Self {
-        Self { writer, context, namespace, state, initial: InitialList::NotStarted }
+        Self { writer, context, namespace, state, health, initial: InitialList::NotStarted }
     }
 
     /// The watch failed.
     pub(super) fn on_error(&mut self, error: &watcher::Error) {
-        let is_refused = matches!(api_status(error), Some(403 | 404));
-        if is_refused && *self.state.borrow() == WatchState::NotListed {
+        let cause = match api_status(error) {
+            Some(403 | 404) => BrokenWatch::Refused,
+            _ => BrokenWatch::Unavailable,
+        };
+        self.health.on_error(cause);
+        if cause == BrokenWatch::Refused && *self.state.borrow() == WatchState::NotListed {
             self.set_state(WatchState::Refused);
         }
     }
@@ -117,6 +146,15 @@ impl StoreWriter {
     }
 
     pub(super) fn handle(&mut self, event: Event<WireDecision>) {
+        // The watcher reports the start of a list before it sends the request.
+        let shows_success = !matches!(event, Event::Init);
+        self.apply_event(event);
+        if shows_success && self.health.on_event() == Change::Recovered {
+            self.context.on_watch_recovered();
+        }
+    }
+
+    fn apply_event(&mut self, event: Event<WireDecision>) {
         match (event, &self.initial) {
             // The store counts as complete from now on, so that decisions of the initial list are reconciled as its pages arrive: the first
             // submission does not wait for the last page.

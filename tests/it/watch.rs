@@ -3,7 +3,8 @@
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use approval_operator::controller::{
-    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, Watch, WatchState, Watches,
+    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, Watch, WatchState,
+    Watches,
 };
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
@@ -131,7 +132,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
         leader,
     };
     let api: Api<WireDecision> = Api::all(kubernetes);
-    let watch = Watch { api, namespace: None, api_server: String::new() };
+    let watch = Watch { api, namespace: None, api_server: String::new(), broken_after: WATCH_BROKEN_AFTER };
     let (reconciles, store) = watch.run(context, std::future::pending());
     tokio::spawn(async move {
         // Dropping these would stop the controller.
