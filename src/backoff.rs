@@ -54,6 +54,9 @@ pub const FAILED_WATCH: Duration = Duration::from_secs(1);
 /// respond, and a call to AWS where it does.
 pub const AWS_CONFIG: Duration = Duration::from_secs(1);
 
+/// Between two loads of the AWS credentials after AWS denied access, which a load rarely fixes.
+pub const AWS_RELOAD: Duration = Duration::from_secs(60);
+
 impl ExponentialBackoff {
     /// The delay after this many consecutive failures, the first being 1.
     #[must_use]

@@ -6,6 +6,7 @@ use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Responds to AWS CodePipeline manual approvals from Kubernetes resources.
 #[derive(Debug, Parser)]
@@ -70,6 +71,10 @@ pub struct RunArgs {
     /// pipelines. Set it if the operator reaches only the STS of its own region, for example through a VPC endpoint
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_STS_REGION", value_name = "REGION", value_parser = region)]
     pub aws_sts_region: Option<String>,
+    /// Directory with the files AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN, such as a mounted Secret.
+    /// They replace the credentials of the standard chain, and are read again when AWS refuses them
+    #[arg(long, env = "APPROVAL_OPERATOR_AWS_CREDENTIALS_DIR", value_name = "PATH")]
+    pub aws_credentials_dir: Option<PathBuf>,
     /// How long a decision without spec.notAfter may wait, counted from its status.waitingSince; after that, it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
     pub waiting_limit: SignedDuration,

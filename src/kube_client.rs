@@ -5,8 +5,9 @@ use crate::proxy::ProxySettings;
 use axum::http::Uri;
 use kube::client::ClientBuilder;
 use kube::client::retry::RetryPolicy;
-use kube::config::{InferConfigError, Kubeconfig};
+use kube::config::{Cluster, InferConfigError, Kubeconfig};
 use kube::{Client, Config};
+use std::path::PathBuf;
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
@@ -39,23 +40,42 @@ impl From<kube::Error> for Error {
     }
 }
 
-/// The cluster of the kubeconfig, or the one that this pod runs in, with the proxy to it.
+/// The cluster of the kubeconfig, or the one that this pod runs in, with the proxy to it. The client reads the CA certificates again
+/// every minute, as it does the token, so that neither needs a restart when it is rotated.
 ///
 /// # Errors
-/// When there is neither.
+/// When there is neither a kubeconfig nor a ServiceAccount.
 pub async fn config(proxies: &ProxySettings) -> Result<Config, InferConfigError> {
     let mut config = Config::infer().await?;
-    config.proxy_url = kubeconfig_proxy().or_else(|| proxies.proxy_for(&config.cluster_url).cloned());
+    let cluster = Kubeconfig::read().ok().and_then(current_cluster);
+    let proxy_url = cluster.as_ref().and_then(kubeconfig_proxy);
+    config.proxy_url = proxy_url.or_else(|| proxies.proxy_for(&config.cluster_url).cloned());
+    // In a pod, kube sets it.
+    if config.root_cert_file.is_none() {
+        config.root_cert_file = cluster.and_then(certificate_authority);
+    }
     Ok(config)
 }
 
-/// The `proxy-url` of the current context. It is for this cluster, so NO_PROXY does not apply to it.
-fn kubeconfig_proxy() -> Option<Uri> {
-    let file = Kubeconfig::read().ok()?;
-    let context = file.contexts.into_iter().find(|context| Some(&context.name) == file.current_context.as_ref())?;
-    let cluster_name = context.context?.cluster;
-    let cluster = file.clusters.into_iter().find(|cluster| cluster.name == cluster_name)?;
-    cluster.cluster?.proxy_url.filter(|url| !url.is_empty())?.parse().ok()
+fn current_cluster(kubeconfig: Kubeconfig) -> Option<Cluster> {
+    let current = kubeconfig.current_context?;
+    let context = kubeconfig.contexts.into_iter().find(|context| context.name == current)?.context?;
+    kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context.cluster)?.cluster
+}
+
+/// The `proxy-url` of the cluster. It is for this cluster, so NO_PROXY does not apply to it.
+fn kubeconfig_proxy(cluster: &Cluster) -> Option<Uri> {
+    cluster.proxy_url.as_ref().filter(|url| !url.is_empty())?.parse().ok()
+}
+
+/// The file with the CA certificates of the cluster, if there is one.
+fn certificate_authority(cluster: Cluster) -> Option<PathBuf> {
+    match cluster {
+        Cluster { certificate_authority_data: None, certificate_authority, .. } => {
+            certificate_authority.map(PathBuf::from)
+        }
+        Cluster { certificate_authority_data: Some(_), .. } => None,
+    }
 }
 
 /// A client that retries when the API server is overloaded or unavailable.

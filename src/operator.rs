@@ -87,7 +87,12 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
     let aws_timeout = args.aws_timeout.unsigned_abs();
-    let client_settings = ClientSettings { timeout: aws_timeout, sts_region: args.aws_sts_region, proxies };
+    let client_settings = ClientSettings {
+        timeout: aws_timeout,
+        credentials_dir: args.aws_credentials_dir,
+        sts_region: args.aws_sts_region,
+        proxies,
+    };
     let codepipeline = Client::new(client_settings, RateLimiter::new(args.aws_requests_per_second), calls);
     tokio::spawn(warm_up(codepipeline.clone()));
     let (stop_events, events_stop) = oneshot::channel();

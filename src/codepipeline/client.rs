@@ -1,9 +1,9 @@
-//! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid or while the
-//! operator's clock is wrong. It times and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
+//! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid, after AWS denied access,
+//! or while the operator's clock is wrong. It times and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
 
 use super::call_metrics::{CallMetrics, outcome};
 use super::clock_skew::AwsClock;
-use super::credentials::PrefetchedCredentials;
+use super::credentials::{PrefetchedCredentials, read_credentials};
 use super::error::{CallError, RetryCause, classify};
 use super::http_client::http_client;
 use super::identity::{CallerIdentity, Identified, IdentityError, identify};
@@ -27,12 +27,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
+
+mod reload;
 
 /// The maximum time to open a connection, including the DNS lookup. It is the SDK's default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -51,6 +54,8 @@ pub struct Response<T> {
 pub struct ClientSettings {
     /// The timeout of each call.
     pub timeout: Duration,
+    /// Where the credentials are, in place of the standard chain.
+    pub credentials_dir: Option<PathBuf>,
     /// The region of STS, if it is not that of the pipelines.
     pub sts_region: Option<String>,
     /// The proxies.
@@ -211,11 +216,10 @@ impl Client {
         let result = result.map_err(|error| blame_clock(error, &clock));
         self.shared.metrics.record(operation, result.as_ref().err(), started_at.elapsed());
         end_call(&span, result.as_ref().err(), request_id.as_deref());
-        if let Err(CallError::NotApplied {
-            cause: RetryCause::CredentialsUnavailable | RetryCause::ClockSkew, ..
-        }) = &result
-        {
-            self.discard(loaded_at).await;
+        match result.as_ref().err().map(CallError::cause) {
+            Some(RetryCause::CredentialsUnavailable | RetryCause::ClockSkew) => self.discard(loaded_at).await,
+            Some(RetryCause::AccessDenied) => self.reload(loaded_at),
+            Some(RetryCause::Throttled | RetryCause::ServiceUnavailable) | None => {}
         }
         Response { result, request_id }
     }
@@ -242,16 +246,27 @@ impl Client {
             }
             CachedClient::Failed { .. } | CachedClient::Empty => {}
         }
-        let settings = &self.shared.settings;
-        let http_client = http_client(&settings.proxies);
-        let chain = || aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
-        let result = load(chain, settings).await.map_err(|detail| CallError::NotApplied {
+        let result = self.load_client().await.map_err(|detail| CallError::NotApplied {
             cause: RetryCause::CredentialsUnavailable,
             exception: None,
             detail,
         });
         *cached = self.cache_entry(&result);
         result
+    }
+
+    async fn load_client(&self) -> Result<SdkClient, String> {
+        let settings = &self.shared.settings;
+        let credentials = settings.credentials_dir.as_deref().map(read_credentials).transpose()?;
+        let http_client = http_client(&settings.proxies);
+        let chain = || {
+            let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+            match &credentials {
+                Some(credentials) => chain.credentials_provider(credentials.clone()),
+                None => chain,
+            }
+        };
+        load(chain, settings).await
     }
 
     /// What to keep of a client that was loaded or failed to load.

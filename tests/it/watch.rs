@@ -106,6 +106,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
     let settings = ClientSettings {
+        credentials_dir: None,
         timeout: Duration::from_secs(1),
         sts_region: None,
         proxies: ProxySettings::from_env().unwrap(),

@@ -113,6 +113,11 @@ impl LocalCodePipeline {
         self.shared.lock().date_offset = by;
     }
 
+    /// Refuses the requests that this access key signs, as AWS does after the key was deleted.
+    pub fn refuse_access_key(&self, access_key: impl Into<String>) {
+        self.shared.lock().refused_access_keys.insert(access_key.into());
+    }
+
     /// Reads or changes the service, with the current time of the endpoint.
     pub fn with_service<T>(&self, call: impl FnOnce(&mut Service, Timestamp) -> T) -> T {
         let mut state = self.shared.lock();

@@ -137,6 +137,29 @@ impl ControlPlane {
         }
     }
 
+    /// Restarts the API server with another CA and certificate, and returns when it is ready. The kubeconfig files are written
+    /// again. The tokens of ServiceAccounts become invalid, because the key of the certificate signs them.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`ControlPlane::start_api_server`].
+    pub fn rotate_certificates(&mut self) -> Result<(), Error> {
+        self.stop_api_server();
+        let removed = fs::remove_dir_all(self.folder.path().join("certificates"));
+        removed.map_err(Error::io("cannot remove the certificates of the API server"))?;
+        self.start_api_server()
+    }
+
+    /// The CA certificate of the API server, in PEM format.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn ca_certificate(&self) -> io::Result<String> {
+        let certificates = fs::read_to_string(self.folder.path().join("certificates/apiserver.crt"))?;
+        Ok(ca_certificate(&certificates).to_owned())
+    }
+
     fn wait_until_ready(&mut self, server: &mut Server) -> Result<(), Error> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {

@@ -64,6 +64,9 @@ pub(super) async fn handle(
     let pipeline = pipeline_of(operation, &body);
     let (call, fault) = {
         let mut state = shared.lock();
+        if state.refused_access_keys.contains(&access_key) {
+            return error_response(&signature::unknown_access_key());
+        }
         let fault = state.faults.take(operation, pipeline.as_deref());
         state.requests.add(operation, pipeline);
         let caller = state.service.account().user(&access_key);

@@ -2,7 +2,7 @@
 //! that is never held across an await. Releasing the lock wakes the tasks in `wait_until`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -31,6 +31,8 @@ pub(super) struct State {
     clock_offset: SignedDuration,
     /// How far the `Date` header is ahead of the clock of the machine.
     pub(super) date_offset: SignedDuration,
+    /// The access keys that AWS does not know, such as deleted ones.
+    pub(super) refused_access_keys: BTreeSet<String>,
 }
 
 impl State {
@@ -64,6 +66,7 @@ impl Shared {
             requests: RequestCounts::default(),
             clock_offset: SignedDuration::ZERO,
             date_offset: SignedDuration::ZERO,
+            refused_access_keys: BTreeSet::new(),
         };
         Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }

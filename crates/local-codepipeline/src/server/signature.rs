@@ -48,6 +48,11 @@ pub(super) fn access_key(headers: &HeaderMap, expected: AwsService) -> Result<St
     Ok(key.to_owned())
 }
 
+/// The response to an access key that AWS does not know.
+pub(super) fn unknown_access_key() -> ErrorResponse {
+    ErrorResponse::new(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 //! the body of `POST /`, and XML in the response. Only GetCallerIdentity is implemented, and injected faults do not
 //! affect it.
 
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, body::Incoming};
@@ -27,8 +29,10 @@ pub(super) async fn handle(request: Request<Incoming>, shared: &Shared) -> Respo
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         return ResponseAction::Close;
     };
-    let account = shared.lock().service.account().clone();
-    let result = respond(&head.headers, &body.to_bytes(), &account);
+    let result = {
+        let state = shared.lock();
+        respond(&head.headers, &body.to_bytes(), state.service.account(), &state.refused_access_keys)
+    };
     let (status, body) = match result {
         Ok(body) => (200, body),
         Err(error) => (error.status, error_body(&error)),
@@ -36,13 +40,21 @@ pub(super) async fn handle(request: Request<Incoming>, shared: &Shared) -> Respo
     response(status, "text/xml", body)
 }
 
-fn respond(headers: &HeaderMap, form: &[u8], account: &Account) -> Result<String, ErrorResponse> {
+fn respond(
+    headers: &HeaderMap,
+    form: &[u8],
+    account: &Account,
+    refused_access_keys: &BTreeSet<String>,
+) -> Result<String, ErrorResponse> {
     let form = String::from_utf8_lossy(form);
     let has = |field: &str| form.split('&').any(|found| found == field);
     if !has("Action=GetCallerIdentity") || !has("Version=2011-06-15") {
         return Err(ErrorResponse::new(400, "InvalidAction", "This endpoint implements only GetCallerIdentity."));
     }
     let access_key = signature::access_key(headers, AwsService::Sts).map_err(in_query_protocol)?;
+    if refused_access_keys.contains(&access_key) {
+        return Err(in_query_protocol(signature::unknown_access_key()));
+    }
     let arn = account.user(&access_key);
     Ok(format!(
         "<GetCallerIdentityResponse xmlns=\"{XMLNS}\"><GetCallerIdentityResult><Arn>{}</Arn><UserId>{}</UserId>\
@@ -58,7 +70,11 @@ fn respond(headers: &HeaderMap, form: &[u8], account: &Account) -> Result<String
 /// Errors of the query protocol have status 403 and no `Exception` in their names.
 fn in_query_protocol(error: ErrorResponse) -> ErrorResponse {
     let kind = error.kind.strip_suffix("Exception").unwrap_or(&error.kind);
-    let kind = if kind == "InvalidSignature" { "SignatureDoesNotMatch" } else { kind };
+    let kind = match kind {
+        "InvalidSignature" => "SignatureDoesNotMatch",
+        "UnrecognizedClient" => "InvalidClientTokenId",
+        other => other,
+    };
     ErrorResponse::new(403, kind, error.message)
 }
 
@@ -80,10 +96,15 @@ mod tests {
     use super::*;
 
     fn identity(service: &str, form: &str) -> Result<String, String> {
-        let credential = format!("A<B/20260101/us-east-1/{service}/aws4_request");
+        identity_of("A<B", service, form)
+    }
+
+    fn identity_of(access_key: &str, service: &str, form: &str) -> Result<String, String> {
+        let credential = format!("{access_key}/20260101/us-east-1/{service}/aws4_request");
         let signed = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0");
         let headers = HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, signed.parse().unwrap())]);
-        respond(&headers, form.as_bytes(), &Account::default()).map_err(|error| error.kind)
+        let refused = BTreeSet::from(["DELETED".to_owned()]);
+        respond(&headers, form.as_bytes(), &Account::default(), &refused).map_err(|error| error.kind)
     }
 
     #[test]
@@ -94,5 +115,6 @@ mod tests {
         assert!(body.contains("<Arn>arn:aws:iam::123456789012:user/A&lt;B</Arn>"), "{body}");
         assert_eq!(identity("codepipeline", form), Err("SignatureDoesNotMatch".to_owned()));
         assert_eq!(identity("sts", "Action=AssumeRole&Version=2011-06-15"), Err("InvalidAction".to_owned()));
+        assert_eq!(identity_of("DELETED", "sts", form), Err("InvalidClientTokenId".to_owned()));
     }
 }

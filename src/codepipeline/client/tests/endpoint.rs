@@ -61,7 +61,7 @@ pub(super) fn identity() -> RawResponse {
 
 /// Settings with this timeout.
 pub(super) fn settings(timeout: Duration) -> ClientSettings {
-    ClientSettings { timeout, sts_region: None, proxies: ProxySettings::from_env().unwrap() }
+    ClientSettings { credentials_dir: None, timeout, sts_region: None, proxies: ProxySettings::from_env().unwrap() }
 }
 
 impl Endpoint {
