@@ -130,3 +130,37 @@ impl Context {
         let _ = self.wake.send(decision);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    fn watches(broken: [Option<BrokenWatch>; 2]) -> Watches {
+        let watches = Watches::default();
+        for (namespace, broken) in ["one", "two"].into_iter().zip(broken) {
+            let health = WatchHealth::new(Duration::ZERO);
+            if let Some(cause) = broken {
+                health.on_error(cause);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            watches.add(Some(namespace.to_owned()), unbounded_channel().0, health);
+        }
+        watches
+    }
+
+    #[test]
+    fn a_broken_watch_hides_rejections_and_a_refused_one_only_those_of_its_namespace() {
+        for (broken, expected) in [
+            ([None, None], [false, false]),
+            ([Some(BrokenWatch::Unavailable), None], [true, true]),
+            ([Some(BrokenWatch::Refused), None], [true, false]),
+            ([None, Some(BrokenWatch::Refused)], [false, true]),
+        ] {
+            let watches = watches(broken);
+            let found = ["one", "two"].map(|namespace| watches.may_hide_rejections(Some(namespace)));
+            assert_eq!(found, expected, "{broken:?}");
+        }
+    }
+}

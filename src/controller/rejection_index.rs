@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn an_approval_that_waits_for_a_broken_watch_is_woken_once() {
+        let (index, go) = (RejectionIndex::new(0), approval("Approve"));
+        index.hold(&go);
+        assert_eq!(index.watch_recovered(), keys(&[&go]));
+        assert_eq!(index.watch_recovered(), []);
+    }
+
+    #[test]
     fn an_approval_is_held_until_every_watch_has_listed_its_decisions() {
         let (index, go) = (RejectionIndex::new(2), approval("Approve"));
         assert_eq!(index.rejections_for(&go), Rejections::NotListed);

@@ -220,3 +220,44 @@ fn trim(WireDecision(mut decision): WireDecision) -> ApprovalDecision {
     trim_if_delivered(&mut decision);
     decision
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::runtime::reflector::store;
+    use std::time::Duration;
+
+    /// A watch in this state that is broken, if it is.
+    fn watch_in(state: WatchState, broken: Option<BrokenWatch>) -> DecisionStore {
+        let health = WatchHealth::new(Duration::ZERO);
+        if let Some(cause) = broken {
+            health.on_error(cause);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        DecisionStore { decisions: store().0, state: watch::channel(state).1, health }
+    }
+
+    #[test]
+    fn a_namespace_that_the_operator_may_not_watch_does_not_make_the_others_unready() {
+        use BrokenWatch::{Refused, Unavailable};
+        use WatchState::{Listed, NotListed};
+        let never_listed = (WatchState::Refused, Some(Refused));
+        for (watches, expected) in [
+            (vec![(Listed, None)], Readiness::Ready),
+            (vec![(NotListed, None)], Readiness::NotSynced),
+            (vec![(NotListed, Some(Unavailable))], Readiness::NotSynced),
+            (vec![never_listed], Readiness::NotSynced),
+            (vec![never_listed, (Listed, None)], Readiness::Ready),
+            (vec![(Listed, None), (NotListed, None)], Readiness::NotSynced),
+            (vec![(Listed, Some(Refused))], Readiness::WatchBroken),
+            (vec![(Listed, Some(Unavailable))], Readiness::WatchBroken),
+            (vec![(Listed, Some(Refused)), (Listed, None)], Readiness::Ready),
+            (vec![(Listed, Some(Unavailable)), (Listed, None)], Readiness::WatchBroken),
+            (vec![(Listed, Some(Refused)), never_listed], Readiness::WatchBroken),
+            (vec![], Readiness::NotSynced),
+        ] {
+            let stores: Vec<_> = watches.iter().map(|(state, broken)| watch_in(*state, *broken)).collect();
+            assert_eq!(DecisionStore::readiness(&stores), expected, "{watches:?}");
+        }
+    }
+}

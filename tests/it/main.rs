@@ -34,6 +34,7 @@ mod rejections;
 mod replicas;
 mod requests;
 mod responses;
+mod rotation;
 mod start;
 mod traces;
 mod waiting;

@@ -1,4 +1,5 @@
-//! The initial list and a watch that restarts: every decision is reconciled, on whatever page of the list it is.
+//! The initial list and a watch that restarts: every decision is reconciled, on whatever page of the list it is. A watch that fails for
+//! too long makes the operator unready.
 
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
@@ -8,6 +9,7 @@ use approval_operator::controller::{
 };
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
+use approval_operator::http::{Health, router};
 use approval_operator::leader_election::LeaderState;
 use approval_operator::metrics::Metrics;
 use approval_operator::proxy::ProxySettings;
@@ -20,8 +22,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use test_control_plane::User;
+use test_support::chart::{apply, kubectl};
+use test_support::{Cluster, TestEnv};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -101,8 +107,8 @@ fn hanging(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     })
 }
 
-/// Starts the watch and the reconciles.
-fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
+/// Starts the watch of one namespace or of all, and the reconciles.
+fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_after: Duration) -> DecisionStore {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
     let settings = ClientSettings {
@@ -132,8 +138,12 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
         slots: ReconcileSlots::new(8),
         leader,
     };
-    let api: Api<WireDecision> = Api::all(kubernetes);
-    let watch = Watch { api, namespace: None, api_server: String::new(), broken_after: WATCH_BROKEN_AFTER };
+    let api: Api<WireDecision> = match namespace {
+        Some(namespace) => Api::namespaced(kubernetes, namespace),
+        None => Api::all(kubernetes),
+    };
+    let namespace = namespace.map(str::to_owned);
+    let watch = Watch { api, namespace, api_server: String::new(), broken_after };
     let (reconciles, store) = watch.run(context, std::future::pending());
     tokio::spawn(async move {
         // Dropping these would stop the controller.
@@ -146,7 +156,7 @@ fn start_controller(kubernetes: Kubernetes) -> DecisionStore {
 #[tokio::test]
 async fn decisions_on_every_page_of_a_new_list_are_reconciled() {
     let (written, mut writes) = mpsc::unbounded_channel();
-    DecisionStore::wait_until_synced(vec![start_controller(expiring(written))]).await;
+    DecisionStore::wait_until_synced(vec![start_controller(expiring(written), None, WATCH_BROKEN_AFTER)]).await;
     let mut reconciled = std::collections::BTreeSet::new();
     while reconciled.len() < 2 {
         let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
@@ -157,8 +167,52 @@ async fn decisions_on_every_page_of_a_new_list_are_reconciled() {
 #[tokio::test]
 async fn a_decision_on_the_first_page_is_reconciled_before_the_last_page_arrives() {
     let (written, mut writes) = mpsc::unbounded_channel();
-    let store = start_controller(hanging(written));
+    let store = start_controller(hanging(written), None, WATCH_BROKEN_AFTER);
     let write = timeout(WRITE_TIMEOUT, writes.recv()).await;
     assert_eq!(write.expect("no decision was reconciled").unwrap(), "first");
     assert_eq!(store.state(), WatchState::NotListed);
+}
+
+/// The status of `/readyz` with one watch.
+async fn readyz(store: &DecisionStore) -> u16 {
+    let second = SignedDuration::from_secs(1);
+    let health = Health {
+        stores: vec![store.clone()],
+        leader: watch::channel(LeaderState::Standby).1,
+        settings: Settings { aws_timeout: second, waiting_limit: second, poll_interval: second },
+        metrics: Metrics::new(&CallMetrics::default()),
+    };
+    router(health).oneshot(Request::get("/readyz").body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+}
+
+async fn wait_for_readyz(store: &DecisionStore, expected: u16) {
+    let polling = async {
+        while readyz(store).await != expected {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // A watch lasts 30 s before the API server checks the rights again.
+    assert!(timeout(Duration::from_secs(100), polling).await.is_ok(), "/readyz never returned {expected}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readyz_fails_while_a_watch_is_broken_and_heals_without_an_event() {
+    let env = TestEnv::new().await;
+    let cluster = Cluster::shared();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": "operator", "namespace": env.namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approval-operator" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "developer" }],
+    });
+    apply(cluster, std::slice::from_ref(&binding));
+    let client = cluster.client(User::Developer).await;
+    let store = start_controller(client, Some(&env.namespace), Duration::from_secs(3));
+    wait_for_readyz(&store, 200).await;
+    kubectl(cluster, User::Admin, &["delete", "--filename=-"], &binding).expect_success();
+    wait_for_readyz(&store, 503).await;
+    assert_eq!(store.state(), WatchState::Listed, "the decisions are still known");
+    apply(cluster, &[binding]);
+    wait_for_readyz(&store, 200).await;
 }

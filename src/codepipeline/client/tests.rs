@@ -6,6 +6,7 @@ mod details;
 mod endpoint;
 mod json;
 mod raw_response;
+mod reload;
 
 use super::*;
 use crate::api::v1alpha1::{ApprovalResult, PipelineExecutionId, SourceRevision, Token};

@@ -1,0 +1,167 @@
+//! What is rotated or revoked while the operator runs: the CA and the token of the API server, AWS keys in a mounted Secret, and the
+//! operator's rights. The same process continues when the new files or the rights are there.
+
+use approval_operator::api::v1alpha1::Reason;
+use kube::Api;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use test_control_plane::User;
+use test_support::chart::{apply, kubectl};
+use test_support::{Cluster, Operator, TestEnv, install_crds, reason};
+
+/// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
+struct PodFiles(TempDir);
+
+impl PodFiles {
+    fn new(url: &str, ca: &str, token: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.set("ca.crt", ca);
+        files.set("token", token);
+        let kubeconfig = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "pod", "cluster": { "server": url, "certificate-authority": files.path("ca.crt") } }],
+            "users": [{ "name": "pod", "user": { "tokenFile": files.path("token") } }],
+            "contexts": [{ "name": "pod", "context": { "cluster": "pod", "user": "pod" } }],
+            "current-context": "pod",
+        });
+        files.set("kubeconfig", &kubeconfig.to_string());
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn set(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+}
+
+/// The token in a kubeconfig file.
+fn token(kubeconfig: &Path) -> String {
+    let text = fs::read_to_string(kubeconfig).unwrap();
+    let (_, rest) = text.split_once("token: \"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+async fn deliver(env: &TestEnv, pipeline: &str) {
+    env.open_and_approve(pipeline).await;
+    wait_until_delivered(env, pipeline).await;
+}
+
+async fn wait_until_delivered(env: &TestEnv, pipeline: &str) {
+    env.wait_for_reason(pipeline, Reason::Delivered).await;
+    assert_eq!(env.accepted_count(pipeline), 1, "{pipeline}");
+}
+
+/// One process did everything.
+async fn assert_not_restarted(operator: &Operator) {
+    assert_eq!(operator.log().matches("started").count(), 1, "{}", operator.log());
+    assert_eq!(operator.get("/healthz").await.map(|(status, _)| status), Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_ca_of_the_api_server_heals_without_a_restart() {
+    let mut cluster = tokio::task::spawn_blocking(Cluster::start_empty).await.unwrap();
+    install_crds(&cluster.control_plane);
+    let mut env = TestEnv::in_cluster(&cluster).await;
+    let control_plane = &mut cluster.control_plane;
+    let ca = control_plane.ca_certificate().unwrap();
+    let files = PodFiles::new(&control_plane.url(), &ca, &token(&control_plane.kubeconfig(User::Operator)));
+    let operator = env.operator_via(&files.path("kubeconfig")).start();
+    deliver(&env, "before").await;
+    control_plane.rotate_certificates().unwrap();
+    let rotated = control_plane.ca_certificate().unwrap();
+    assert_ne!(rotated, ca);
+    // Liveness does not depend on the API server: a restart of every operator would not help.
+    operator.wait_for_log("waiting for the API server").await;
+    assert_eq!(operator.get("/healthz").await.map(|(status, _)| status), Some(200));
+    files.set("ca.crt", &rotated);
+    env.client = cluster.client(User::Admin).await;
+    env.decisions = Api::namespaced(env.client.clone(), &env.namespace);
+    deliver(&env, "after").await;
+    assert_not_restarted(&operator).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_token_is_read_again_after_the_old_one_was_revoked() {
+    let env = TestEnv::new().await;
+    let cluster = Cluster::shared();
+    let namespace = format!("--namespace={}", env.namespace);
+    let run = |arguments: &[&str]| {
+        kubectl(cluster, User::Admin, &[arguments, &[&namespace]].concat(), &Value::Null).expect_success()
+    };
+    // A token is revoked when the object that it is bound to is deleted.
+    let bound_token = |secret: &str| {
+        run(&["create", "secret", "generic", secret]);
+        let bound_to = format!("--bound-object-name={secret}");
+        run(&["create", "token", "pod", "--bound-object-kind=Secret", &bound_to]).trim().to_owned()
+    };
+    run(&["create", "serviceaccount", "pod"]);
+    let account = format!("--serviceaccount={}:pod", env.namespace);
+    run(&["create", "rolebinding", "pod", "--clusterrole=approval-operator", &account]);
+    let control_plane = &cluster.control_plane;
+    let files = PodFiles::new(&control_plane.url(), &control_plane.ca_certificate().unwrap(), &bound_token("first"));
+    let operator = env.operator_via(&files.path("kubeconfig")).start();
+    deliver(&env, "before").await;
+    run(&["delete", "secret", "first"]);
+    operator.wait_for_log("does not accept the operator's credentials").await;
+    files.set("token", &bound_token("second"));
+    deliver(&env, "after").await;
+    assert_not_restarted(&operator).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotated_aws_keys_in_a_mounted_secret_are_read_again() {
+    let env = TestEnv::new().await;
+    let secret = tempfile::tempdir().unwrap();
+    let set = |name: &str, text: &str| fs::write(secret.path().join(name), text).unwrap();
+    set("AWS_ACCESS_KEY_ID", "FIRST\n");
+    set("AWS_SECRET_ACCESS_KEY", "secret\n");
+    let operator = env.operator().arg(&format!("--aws-credentials-dir={}", secret.path().display())).start();
+    let caller = |pipeline: &str| env.codepipeline.ledger_for(pipeline)[0].caller.clone();
+    deliver(&env, "before").await;
+    assert!(caller("before").ends_with("/FIRST"), "{}", caller("before"));
+    env.codepipeline.refuse_access_key("FIRST");
+    env.open_and_approve("after").await;
+    env.wait_for_reason("after", Reason::CredentialsUnavailable).await;
+    set("AWS_ACCESS_KEY_ID", "SECOND");
+    wait_until_delivered(&env, "after").await;
+    assert!(caller("after").ends_with("/SECOND"), "{}", caller("after"));
+    assert_not_restarted(&operator).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_back() {
+    let env = TestEnv::new().await;
+    let cluster = Cluster::shared();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": "operator", "namespace": env.namespace },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approval-operator" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "developer" }],
+    });
+    apply(cluster, std::slice::from_ref(&binding));
+    let operator = env.operator_via(&cluster.control_plane.kubeconfig(User::Developer)).start();
+    deliver(&env, "before").await;
+    kubectl(cluster, User::Admin, &["delete", "--filename=-"], &binding).expect_success();
+    operator.wait_for_log("not allowed to list and watch").await;
+    env.open_and_approve("after").await;
+    env.open_and_approve("edited").await;
+    env.patch("edited", json!({ "spec": { "suspend": true } })).await.unwrap();
+    let (taken_away_at, lines) = (Instant::now(), "not allowed to list and watch");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(reason(&env.decisions.get("after").await.unwrap()), None);
+    let logged = operator.log().matches(lines).count();
+    assert!(logged == 1 || taken_away_at.elapsed() > Duration::from_secs(50), "{}", operator.log());
+    apply(cluster, &[binding]);
+    wait_until_delivered(&env, "after").await;
+    env.wait_for_reason("edited", Reason::Suspended).await;
+    assert_eq!(env.codepipeline.ledger_for("edited").len(), 0);
+    assert_not_restarted(&operator).await;
+}
