@@ -1,7 +1,8 @@
 //! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid, after AWS denied access,
 //! or while the operator's clock is wrong. It times and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
 
-use super::call_metrics::{CallMetrics, outcome};
+use super::call_metrics::CallMetrics;
+use super::call_span::{call_span, end_call};
 use super::clock_skew::AwsClock;
 use super::credentials::{PrefetchedCredentials, read_credentials};
 use super::error::{CallError, RetryCause, classify};
@@ -15,7 +16,6 @@ use crate::api::v1alpha1::{ApprovalStatus, Submission};
 use crate::backoff;
 use crate::error_chain::display_chain;
 use crate::proxy::ProxySettings;
-use crate::telemetry::SPAN_TARGET;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -32,10 +32,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
-use tracing::field::Empty;
-use tracing::{Instrument, Span, info_span};
-
-mod reload;
+use tracing::Instrument;
 
 /// The maximum time to open a connection, including the DNS lookup. It is the SDK's default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
@@ -235,6 +232,44 @@ impl Client {
         }
     }
 
+    /// Starts to load another client in place of the one that was loaded at this time, unless that was recently: AWS denies a revoked
+    /// session, and a user who lost a policy, as it denies a missing permission, and newer credentials may be available. Most often
+    /// there are none, so the current client stays in use until another one is loaded.
+    fn reload(&self, loaded_at: Instant) {
+        if loaded_at.elapsed() >= backoff::AWS_RELOAD {
+            let client = self.clone();
+            tokio::spawn(async move {
+                if let Some(claimed_at) = client.claim(loaded_at).await {
+                    client.replace(claimed_at, client.load_client().await).await;
+                }
+            });
+        }
+    }
+
+    /// Marks the client that was loaded at this time as loaded now, so that it is reloaded once. None if another one is in use.
+    async fn claim(&self, loaded_at: Instant) -> Option<Instant> {
+        match &mut *self.shared.cached.lock().await {
+            CachedClient::Loaded(current) if current.loaded_at == loaded_at => {
+                current.loaded_at = Instant::now();
+                Some(current.loaded_at)
+            }
+            CachedClient::Loaded(_) | CachedClient::Failed { .. } | CachedClient::Empty => None,
+        }
+    }
+
+    /// Replaces the claimed client, unless loading another one failed.
+    async fn replace(&self, claimed_at: Instant, loaded: Result<SdkClient, String>) {
+        match loaded {
+            Ok(loaded) => {
+                let mut cached = self.shared.cached.lock().await;
+                if matches!(&*cached, CachedClient::Loaded(current) if current.loaded_at == claimed_at) {
+                    *cached = self.cache_entry(&Ok(loaded));
+                }
+            }
+            Err(detail) => tracing::warn!("could not load AWS credentials again after AWS denied access: {detail}"),
+        }
+    }
+
     /// Returns the cached client, or loads one. Every caller shares the outcome, and a failure is cached for
     /// [`backoff::AWS_CONFIG`].
     async fn sdk_client(&self) -> Result<SdkClient, CallError> {
@@ -308,32 +343,6 @@ fn blame_clock(error: CallError, clock: &AwsClock) -> CallError {
             CallError::NotApplied { cause: RetryCause::ClockSkew, exception, detail: format!("{skew}; {detail}") }
         }
         (error, _) => error,
-    }
-}
-
-/// The span of a call, with the attribute names of the OpenTelemetry semantic conventions.
-fn call_span(operation: Operation) -> Span {
-    info_span!(
-        target: SPAN_TARGET,
-        "call",
-        otel.name = %format_args!("CodePipeline/{}", operation.as_str()),
-        otel.kind = "client",
-        rpc.system = "aws-api",
-        rpc.service = "CodePipeline",
-        rpc.method = operation.as_str(),
-        outcome = Empty,
-        aws.request_id = Empty,
-        otel.status_code = Empty,
-    )
-}
-
-fn end_call(span: &Span, error: Option<&CallError>, request_id: Option<&str>) {
-    span.record("outcome", outcome(error));
-    if let Some(id) = request_id {
-        span.record("aws.request_id", id);
-    }
-    if error.is_some() {
-        span.record("otel.status_code", "ERROR");
     }
 }
 

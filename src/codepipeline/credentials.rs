@@ -1,5 +1,6 @@
-//! Credentials from the files of a mounted Secret, and credentials that are fetched while the client is loaded, to ask STS who the operator is. The first request to CodePipeline uses
-//! them too: fetching them again from an STS endpoint or a program would take seconds.
+//! Credentials from the files of a mounted Secret, and credentials that are fetched while the client is loaded, to ask STS who the
+//! operator is. The first request to CodePipeline uses them too: fetching them again from an STS endpoint or a program would take
+//! seconds.
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{

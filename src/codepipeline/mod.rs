@@ -3,6 +3,7 @@
 
 mod approval_record;
 mod call_metrics;
+mod call_span;
 mod client;
 mod clock_skew;
 mod credentials;

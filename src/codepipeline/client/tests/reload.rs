@@ -1,7 +1,6 @@
 //! The client is loaded again after AWS denied access, and stays in use until that has succeeded.
 
 use super::*;
-use crate::codepipeline::client::CachedClient;
 use crate::codepipeline::rate_limiter::WaitTime;
 use aws_credential_types::Credentials;
 
