@@ -1,41 +1,32 @@
 //! The CodePipeline client. It is loaded when it is first needed, and again after its credentials became invalid, after AWS denied access,
-//! or while the operator's clock is wrong. It times and counts its calls, disables the SDK's own retries of them, and limits the rate of its reads.
+//! or while the operator's clock is wrong. It times and counts its calls, and limits the rate of its reads.
 
 use super::call_metrics::CallMetrics;
 use super::call_span::{call_span, end_call};
 use super::clock_skew::AwsClock;
-use super::credentials::{PrefetchedCredentials, read_credentials};
+use super::credentials::read_credentials;
 use super::error::{CallError, RetryCause, classify};
 use super::http_client::http_client;
 use super::identity::{CallerIdentity, Identified, IdentityError, identify};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
+use super::sdk_config::{ClientSettings, Found, client_config, find_credentials};
 use super::send_guard::SendGuard;
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalStatus, Submission};
 use crate::backoff;
-use crate::error_chain::display_chain;
-use crate::proxy::ProxySettings;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_credential_types::Credentials;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_codepipeline as sdk;
-use aws_sdk_codepipeline::config::IdentityCache;
-use aws_sdk_codepipeline::config::retry::RetryConfig;
 use aws_sdk_codepipeline::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::Mutex;
 use tokio::time::timeout_at;
 use tracing::Instrument;
-
-/// The maximum time to open a connection, including the DNS lookup. It is the SDK's default.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 /// The response to a call.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,19 +35,6 @@ pub struct Response<T> {
     pub result: Result<T, CallError>,
     /// The ID by which AWS Support finds the request.
     pub request_id: Option<String>,
-}
-
-/// How a client reaches AWS.
-#[derive(Clone, Debug)]
-pub struct ClientSettings {
-    /// The timeout of each call.
-    pub timeout: Duration,
-    /// Where the credentials are, in place of the standard chain.
-    pub credentials_dir: Option<PathBuf>,
-    /// The region of STS, if it is not that of the pipelines.
-    pub sts_region: Option<String>,
-    /// The proxies.
-    pub proxies: ProxySettings,
 }
 
 /// A client for one account and region. Clones share the SDK client, the rate limiter and the metrics.
@@ -346,17 +324,6 @@ fn blame_clock(error: CallError, clock: &AwsClock) -> CallError {
     }
 }
 
-/// What loading a client finds.
-struct Found {
-    /// The configuration for CodePipeline.
-    config: SdkConfig,
-    /// The configuration for STS. It differs in the region at most.
-    sts: SdkConfig,
-    region: Region,
-    credentials: Credentials,
-    provider: PrefetchedCredentials,
-}
-
 /// Loads a client within the timeout: finds credentials, and asks STS who they belong to.
 async fn load(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Result<SdkClient, String> {
     let timeout = settings.timeout;
@@ -374,47 +341,6 @@ async fn load(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Re
         .map_err(|error| error.to_string())?;
     let client = sdk::Client::from_conf(client_config(&config, provider, timeout));
     Ok(SdkClient { client, identity, caller_arn, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
-}
-
-async fn find_credentials(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Result<Found, String> {
-    // The credential chain and the client of STS keep the SDK's retries. Their three attempts to connect, and the two delays between
-    // them, fit into the default timeout, so that the error says what cannot be reached.
-    let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout / 5);
-    let timeouts = TimeoutConfig::builder().connect_timeout(connect_timeout).build();
-    let config = chain().timeout_config(timeouts.clone()).load().await;
-    let Some(region) = config.region().cloned() else {
-        return Err("no AWS region found in AWS_REGION, the shared configuration or the instance metadata".to_owned());
-    };
-    // The SDK has no setting for the region of STS. An endpoint alone is not enough, because the region is a part of the signature.
-    let sts = match &settings.sts_region {
-        Some(region) => chain().timeout_config(timeouts).region(Region::new(region.clone())).load().await,
-        None => config.clone(),
-    };
-    let Some(provider) = sts.credentials_provider() else {
-        return Err("no AWS credentials provider is configured".to_owned());
-    };
-    let (credentials, provider) =
-        PrefetchedCredentials::fetch(provider).await.map_err(|error| display_chain(&error))?;
-    Ok(Found { config, sts, region, credentials, provider })
-}
-
-fn client_config(config: &SdkConfig, provider: PrefetchedCredentials, operation_timeout: Duration) -> sdk::Config {
-    // A connection attempt must fail before the call does: only then is it certain that the request was not sent.
-    let connect_timeout = CONNECT_TIMEOUT.min(operation_timeout / 2);
-    let timeouts =
-        TimeoutConfig::builder().operation_timeout(operation_timeout).connect_timeout(connect_timeout).build();
-    // The SDK derives this limit from the retries of the client, and so would end those of the credential chain. The timeout of
-    // the call is the limit instead.
-    let identity_cache = IdentityCache::lazy().load_timeout(operation_timeout * 2).build();
-    sdk::config::Builder::from(config)
-        .timeout_config(timeouts)
-        // A second POST could hide the outcome of the first, and the SDK's retries of reads would bypass the rate limiter.
-        .retry_config(RetryConfig::disabled())
-        // It would hide a wrong clock from AWS, but the operator's deadlines depend on that clock.
-        .disable_clock_skew_correction(true)
-        .identity_cache(identity_cache)
-        .credentials_provider(provider)
-        .build()
 }
 
 /// Converts a CodePipeline time; none if it is outside the calendar.
