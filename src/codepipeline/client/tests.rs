@@ -23,6 +23,7 @@ use raw_response::{RawResponse, corrupted_bytes, raw_responses};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 use test_support::scale;
 use tokio::runtime::Runtime;
 

@@ -4,6 +4,7 @@ use super::endpoint::{date, identity};
 use super::*;
 use aws_credential_types::Credentials;
 use jiff::SignedDuration;
+use std::time::Duration;
 
 fn credentials() -> Credentials {
     Credentials::new("OPERATOR", "secret", None, None, "a test")

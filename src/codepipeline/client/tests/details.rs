@@ -4,7 +4,7 @@ use super::*;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, future::ProvideCredentials as Provided};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const PAGE: &str = "<html><body><h1>502 Bad Gateway</h1></body></html>";
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::codepipeline::rate_limiter::WaitTime;
 use aws_credential_types::Credentials;
+use std::time::Duration;
 
 /// When the client in use was loaded.
 async fn loaded_at(client: &Client) -> Option<Instant> {
