@@ -4,6 +4,8 @@
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::Operation;
 use crate::decision::Announcement;
+use crate::error_chain::{api_status, display_chain};
+use crate::telemetry::LogLimiter;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
@@ -31,8 +33,16 @@ const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Queues Events. Clones share one queue.
 #[derive(Clone)]
 pub struct EventRecorder {
-    client: kube::Client,
+    writer: Writer,
     queue: mpsc::Sender<QueuedEvent>,
+}
+
+/// Writes Events.
+#[derive(Clone)]
+struct Writer {
+    client: kube::Client,
+    /// Limits how often the log says that the permission is missing.
+    refusals: LogLimiter,
 }
 
 /// A serialized Event.
@@ -47,7 +57,8 @@ impl EventRecorder {
     /// A recorder, and the task that writes what it queues. After `stop`, the task drains the queue and ends.
     pub fn new(client: kube::Client, stop: oneshot::Receiver<()>) -> (Self, impl Future<Output = ()>) {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
-        (Self { client: client.clone(), queue }, write_all(client, queued, stop))
+        let writer = Writer { client, refusals: LogLimiter::default() };
+        (Self { writer: writer.clone(), queue }, write_all(writer, queued, stop))
     }
 
     /// Queues the Event of an announcement. This returns immediately unless the queue is full.
@@ -60,7 +71,7 @@ impl EventRecorder {
             }
         };
         if let Err(error) = self.queue.try_send(event) {
-            write(&self.client, error.into_inner()).await;
+            self.writer.write(error.into_inner()).await;
         }
     }
 
@@ -71,30 +82,35 @@ impl EventRecorder {
     }
 }
 
-async fn write_all(client: kube::Client, mut queued: mpsc::Receiver<QueuedEvent>, mut stop: oneshot::Receiver<()>) {
+async fn write_all(writer: Writer, mut queued: mpsc::Receiver<QueuedEvent>, mut stop: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             // A dropped sender means the same.
             _ = &mut stop => break,
-            Some(event) = queued.recv() => write(&client, event).await,
+            Some(event) = queued.recv() => writer.write(event).await,
             else => return,
         }
     }
     queued.close();
     let rest = futures::stream::poll_fn(move |task| queued.poll_recv(task));
-    rest.for_each_concurrent(DRAIN_CONCURRENCY, |event| write(&client, event)).await;
+    rest.for_each_concurrent(DRAIN_CONCURRENCY, |event| writer.write(event)).await;
 }
 
-/// Does not retry: a lost Event costs a line in `kubectl describe`, and must not cost more.
-async fn write(client: &kube::Client, QueuedEvent { decision, path, body }: QueuedEvent) {
-    let request = match Request::new(path).create(&PostParams::default(), body) {
-        Ok(request) => request,
-        Err(error) => return tracing::warn!(decision, %error, "could not write the Event"),
-    };
-    match timeout(API_TIMEOUT, client.request::<IgnoredAny>(request)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(decision, %error, "could not write the Event"),
-        Err(_) => tracing::warn!(decision, "could not write the Event within {API_TIMEOUT:?}"),
+impl Writer {
+    /// Does not retry: a lost Event costs a line in `kubectl describe`, and must not cost more.
+    async fn write(&self, QueuedEvent { decision, path, body }: QueuedEvent) {
+        let request = match Request::new(path).create(&PostParams::default(), body) {
+            Ok(request) => request,
+            Err(error) => return tracing::warn!(decision, %error, "could not write the Event"),
+        };
+        match timeout(API_TIMEOUT, self.client.request::<IgnoredAny>(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if api_status(&error) != Some(403) || self.refusals.is_due() => {
+                tracing::warn!(decision, "could not write the Event: {}", display_chain(&error));
+            }
+            Ok(Err(_)) => {}
+            Err(_) => tracing::warn!(decision, "could not write the Event within {API_TIMEOUT:?}"),
+        }
     }
 }
 

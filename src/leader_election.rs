@@ -3,11 +3,16 @@
 //! its Lease does not know that yet.
 
 use crate::cli;
+use crate::error_chain::display_chain;
+use crate::telemetry::LogLimiter;
+use axum::http::{Method, Request, Response, StatusCode};
 use k8s_controller::LeaderElection;
+use kube::client::Body;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tower::service_fn;
 
 /// How long after the last renewal another replica can acquire a Lease that was not released. Shorter than usual, because losing
 /// the Lease does not restart this operator.
@@ -98,7 +103,7 @@ async fn lead_until_lost(election: Option<&LeaderElection>, lead: impl Future<Ou
 pub fn election(client: kube::Client, settings: &cli::LeaderElection, namespace: &str) -> LeaderElection {
     let namespace = settings.namespace.as_deref().unwrap_or(namespace);
     let identity = settings.identity.clone().unwrap_or_else(unique_identity);
-    LeaderElection::new(client, namespace, &settings.lease, &identity)
+    LeaderElection::new(logging_failures(client, namespace), namespace, &settings.lease, &identity)
         .with_lease_duration(LEASE_DURATION)
         .with_renew_deadline(RENEW_DEADLINE)
         .with_retry_period(RETRY_PERIOD)
@@ -112,6 +117,54 @@ pub fn operator_name(settings: &cli::LeaderElection, namespace: &str) -> String 
         format!("{}/{}", settings.namespace.as_deref().unwrap_or(namespace), settings.lease)
     } else {
         unique_identity()
+    }
+}
+
+/// A client that logs failed requests once a minute. The election itself logs each one, every second, so the log omits its lines.
+fn logging_failures(client: kube::Client, namespace: &str) -> kube::Client {
+    let (limiter, in_namespace) = (LogLimiter::default(), namespace.to_owned());
+    let service = service_fn(move |request: Request<Body>| {
+        let (client, limiter, namespace) = (client.clone(), limiter.clone(), in_namespace.clone());
+        async move {
+            let verb = verb(request.method());
+            let response = client.send(request).await;
+            if let Some(failure) = describe_failure(&response, verb, &namespace)
+                && limiter.is_due()
+            {
+                tracing::warn!("{failure}");
+            }
+            response
+        }
+    });
+    kube::Client::new(service, namespace)
+}
+
+/// The name of a request in a Role.
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::POST => "create",
+        _ => "update",
+    }
+}
+
+/// What a failed request means; none if it is part of an election that a Lease does not exist, or that another replica has just written it.
+fn describe_failure(response: &Result<Response<Body>, kube::Error>, verb: &str, namespace: &str) -> Option<String> {
+    let status = match response {
+        Ok(response) => response.status(),
+        Err(error) => {
+            return Some(format!("could not {verb} the Lease of the leader election: {}", display_chain(error)));
+        }
+    };
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::CONFLICT => None,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(format!(
+            "the operator cannot {verb} resource \"leases\" in API group \"coordination.k8s.io\" in the namespace \"{namespace}\" \
+             (HTTP status {}); it needs the permissions to get, create and update the Lease, and reconciles nothing without them",
+            status.as_u16()
+        )),
+        status if status.is_success() => None,
+        status => Some(format!("could not {verb} the Lease of the leader election: HTTP status {}", status.as_u16())),
     }
 }
 

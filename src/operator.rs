@@ -14,6 +14,7 @@ use crate::kube_client;
 use crate::leader_election::{CALL_TIMEOUT, LeaderState, election, operator_name, run_election};
 use crate::metrics::Metrics;
 use crate::proxy::{InvalidProxy, ProxySettings};
+use crate::telemetry::LogLimiter;
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
@@ -109,6 +110,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let namespaces: BTreeSet<&String> = args.namespaces.iter().collect();
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
     let (rejections, watches) = (RejectionIndex::new(scopes.len()), Watches::default());
+    let refusals = LogLimiter::default();
     let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
         codepipeline: codepipeline.clone(),
@@ -121,6 +123,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         metrics: metrics.clone(),
         writer: writer.clone(),
         events: events.clone(),
+        refusals: refusals.clone(),
         slots: slots.clone(),
         leader: leader.clone(),
     };

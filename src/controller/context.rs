@@ -10,6 +10,7 @@ use crate::decision::{Rejections, Settings};
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
+use crate::telemetry::LogLimiter;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,8 @@ pub struct Context {
     pub writer: StatusWriter,
     /// Records Events.
     pub events: EventRecorder,
+    /// Limits how often the log says that a permission for decisions is missing.
+    pub refusals: LogLimiter,
     /// Limits concurrent reconciles, in all watched namespaces together.
     pub slots: ReconcileSlots,
     /// Whether this replica is the leader. A new leader reconciles every decision.

@@ -24,6 +24,7 @@ use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::{api_status, display_chain};
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
+use crate::telemetry::REPEAT_LOG_AFTER;
 use futures::future::ready;
 use futures::stream::{poll_fn, unfold};
 use futures::{Stream, StreamExt};
@@ -46,9 +47,6 @@ pub const WATCH_SECONDS: u32 = 30;
 
 /// How long a watch may fail before it counts as broken. A restart of the API server takes less.
 pub const WATCH_BROKEN_AFTER: Duration = Duration::from_secs(120);
-
-/// How long an unchanged error of the watch is not logged again.
-const REPEAT_LOG_AFTER: Duration = Duration::from_secs(60);
 
 /// The watch on the decisions of one namespace, or of all.
 pub struct Watch {
@@ -125,19 +123,19 @@ impl Watch {
     where
         Q: std::error::Error + 'static,
     {
-        let mut logged: Option<(String, Instant)> = None;
+        let mut logged: Option<(Option<u16>, Instant)> = None;
         let mut results = std::pin::pin!(results);
         while let Some(result) = results.next().await {
             let Err(ControllerError::QueueError(error)) = result else {
                 continue;
             };
             metrics.watch_failed();
-            let line = self.describe(&error);
-            let is_repeated =
-                logged.as_ref().is_some_and(|(last, at)| *last == line && at.elapsed() < REPEAT_LOG_AFTER);
+            // The words differ between attempts to list and to watch.
+            let status = api_status(&error);
+            let is_repeated = logged.is_some_and(|(last, at)| last == status && at.elapsed() < REPEAT_LOG_AFTER);
             if !is_repeated {
-                tracing::warn!("{line}");
-                logged = Some((line, Instant::now()));
+                tracing::warn!("{}", self.describe(&error));
+                logged = Some((status, Instant::now()));
             }
         }
     }

@@ -5,8 +5,10 @@ use super::reconcile_slots::Slot;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
 use crate::backoff;
 use crate::codepipeline::{CallError, PipelineObservation, Query, WakeCondition};
-use crate::decision::{Announcement, Effect, Reconciliation, Requeue, WriteResult, subscription_generation, urgency};
-use crate::error_chain::display_chain;
+use crate::decision::{
+    Announcement, Attention, Effect, Reconciliation, Requeue, WriteResult, subscription_generation, urgency,
+};
+use crate::error_chain::{api_status, display_chain};
 use crate::telemetry::SPAN_TARGET;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::field::Empty;
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, Level, Span, info_span};
 
 /// The longest time that one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(30);
@@ -72,9 +74,16 @@ pub fn error_policy(decision: Arc<ApprovalDecision>, error: &Error, context: Arc
     let delay = backoff::FAILED_RECONCILE;
     if !matches!(error, Error::NotLeading) {
         context.metrics.reconcile_failed();
-        tracing::warn!(decision = %decision.qualified_name(), "{}; retrying in {delay:?}", display_chain(error));
+        if is_to_be_logged(error, &context) {
+            tracing::warn!(decision = %decision.qualified_name(), "{}; retrying in {delay:?}", display_chain(error));
+        }
     }
     Action::requeue(delay)
+}
+
+/// Whether to log a failure. A missing permission fails every decision, and again with each retry.
+fn is_to_be_logged(error: &Error, context: &Context) -> bool {
+    api_status(error) != Some(403) || context.refusals.is_due()
 }
 
 struct Performer<'a> {
@@ -201,8 +210,10 @@ impl<'a> Performer<'a> {
     }
 
     async fn delay_write(&self, error: &Error, delay: Duration) {
-        let decision = self.reconciliation.decision().qualified_name();
-        tracing::warn!(%decision, "could not write the outcome of a submission: {}; retrying", display_chain(error));
+        if is_to_be_logged(error, self.context) {
+            let decision = self.reconciliation.decision().qualified_name();
+            tracing::warn!(%decision, "could not write the outcome of a submission: {}; retrying", display_chain(error));
+        }
         sleep(delay).await;
     }
 
@@ -211,17 +222,28 @@ impl<'a> Performer<'a> {
         Span::current().record("reason", announcement.reason.as_str());
         let spec = &decision.spec;
         let execution = decision.status.as_ref().and_then(|status| status.pipeline_execution_id.as_deref());
-        tracing::info!(
-            decision = %decision.qualified_name(),
-            pipeline = spec.pipeline_name,
-            stage = spec.stage_name,
-            action = spec.action_name,
-            execution,
-            reason = announcement.reason.as_str(),
-            aws_request_id = self.request_id.take(),
-            "{}",
-            announcement.message
-        );
+        let request_id = self.request_id.take();
+        // The level of a line is a constant.
+        macro_rules! log {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    decision = %decision.qualified_name(),
+                    pipeline = spec.pipeline_name,
+                    stage = spec.stage_name,
+                    action = spec.action_name,
+                    execution,
+                    reason = announcement.reason.as_str(),
+                    aws_request_id = request_id,
+                    "{}",
+                    announcement.message
+                )
+            };
+        }
+        match announcement.attention() {
+            Attention::Needed => log!(Level::WARN),
+            Attention::NotNeeded => log!(Level::INFO),
+        }
         self.context.metrics.reason_changed(decision, announcement.reason);
         self.context.events.publish(decision, announcement).await;
     }

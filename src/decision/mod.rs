@@ -34,7 +34,7 @@ pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{
     Ambiguity, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution, resolve,
 };
-pub use status::{Announcement, Report, result_still_unrecorded, status, status_matches};
+pub use status::{Announcement, Attention, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject};
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};

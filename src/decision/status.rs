@@ -287,7 +287,28 @@ fn conditions(
     std::iter::once(condition("Ready", class.ready(), message)).chain(secondary).collect()
 }
 
+/// Whether a person has to do something about a reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attention {
+    /// Nothing else resolves it.
+    Needed,
+    /// There is nothing to do, or time resolves it.
+    NotNeeded,
+}
+
 impl Announcement {
+    /// Whether a person has to do something.
+    #[must_use]
+    pub fn attention(&self) -> Attention {
+        let is_needed = match self.class {
+            ReadyClass::Stalled => true,
+            ReadyClass::Retrying => self.reason != Reason::Throttled,
+            ReadyClass::Waiting => self.reason == Reason::ConflictingDecision,
+            ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::InFlight => false,
+        };
+        if is_needed { Attention::Needed } else { Attention::NotNeeded }
+    }
+
     /// Whether the Event is a Warning.
     #[must_use]
     pub const fn is_warning(&self) -> bool {

@@ -1,8 +1,10 @@
 //! Logs and traces. Log lines go to standard error, as text or JSON, filtered by `RUST_LOG`. Traces go to an OTLP collector, if
 //! one is configured.
 
+mod log_limiter;
 mod otlp;
 
+pub use log_limiter::{LogLimiter, REPEAT_LOG_AFTER};
 pub use otlp::{Error, Traces};
 
 use axum::http::Uri;
@@ -19,8 +21,10 @@ pub const SPAN_TARGET: &str = "approval_operator::spans";
 
 /// The filter when `RUST_LOG` is not set. kube-runtime wraps each reconcile in a span that repeats what the line says, aws-config
 /// logs twice per attempt what the reason of a decision says once, and kube's client logs each failed request, including those
-/// that are retried.
-const DEFAULT_FILTER: &str = "info,aws_config=error,kube_client::client::builder=off,kube_runtime=warn";
+/// that are retried. The watcher and the leader election log a missing permission with each attempt, in Rust's debug format; the
+/// operator logs it once a minute.
+const DEFAULT_FILTER: &str = "info,aws_config=error,kube_client::client::builder=off,kube_runtime=warn,kube_runtime::watcher=error,\
+                              k8s_controller=off";
 
 /// The parts of the AWS SDK that log whole requests and responses below INFO, including tokens.
 const TARGETS_WITH_TOKENS: &[&str] = &["aws_sdk_codepipeline", "aws_smithy"];

@@ -130,6 +130,10 @@ async fn the_log_has_a_line_for_each_change_of_reason_and_never_contains_a_token
     let changes: Vec<_> = lines.iter().filter(|line| line["decision"] == slow.as_str()).collect();
     let reasons: Vec<_> = changes.iter().filter_map(|line| line["reason"].as_str()).collect();
     assert_eq!(reasons, ["Throttled", "Delivered"]);
+    let level = |reason: &str| lines.iter().find(|line| line["reason"] == reason).map(|line| &line["level"]);
+    assert_eq!(level("Delivered"), Some(&"INFO".into()));
+    assert_eq!(level("Throttled"), Some(&"INFO".into()), "time resolves it");
+    assert_eq!(level("ValidationFailed"), Some(&"WARN".into()), "someone has to edit the decision");
     for change in changes {
         assert_eq!(
             (&change["pipeline"], &change["stage"], &change["action"]),

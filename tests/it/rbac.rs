@@ -1,4 +1,5 @@
-//! The permissions that the chart gives the operator are sufficient, and each of them is needed: without it, the log names it.
+//! The permissions that the chart gives the operator are sufficient, and each of them is needed: without it, the log names it, once a
+//! minute.
 
 mod users;
 
@@ -7,7 +8,7 @@ use approval_operator::api::v1alpha1::Reason;
 use futures::future::join_all;
 use local_codepipeline::faults::Fault;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use test_support::chart::{apply, create_service_account, render_chart};
 use test_support::{Operator, TestEnv, for_revision, pipeline_with_build, reason};
@@ -123,6 +124,7 @@ async fn without_any_one_of_its_permissions_the_operator_fails_and_names_it() {
 async fn fails_without(permission: &Permission, all: &[Permission]) {
     let env = TestEnv::in_cluster(cluster_with_policy()).await;
     let others: Vec<_> = all.iter().filter(|other| *other != permission).cloned().collect();
+    let started = Instant::now();
     let (operator, _folder) = operator_with(&env, &others);
     let Permission { resource, verb, .. } = permission;
     let error = match resource.as_str() {
@@ -135,9 +137,9 @@ async fn fails_without(permission: &Permission, all: &[Permission]) {
         // A decision of the initial list is delivered without a watch. This one comes after the list.
         operator.eventually(&error, is_logged).await;
         env.open_and_approve("web").await;
-        let refused = || operator.log().matches("watch initlist error").count();
-        let refused_before = refused();
-        operator.eventually("two more watches are refused", async || refused() >= refused_before + 2).await;
+        let refused = async || operator.metric("approval_operator_watch_errors_total").await;
+        let refused_before = refused().await;
+        operator.eventually("two more watches are refused", async || refused().await >= refused_before + 2.0).await;
     } else {
         tokio::select! {
             () = operator.eventually(&error, is_logged) => {}
@@ -158,4 +160,28 @@ async fn fails_without(permission: &Permission, all: &[Permission]) {
             );
         }
     }
+    let log = operator.log().replace('\\', "");
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(&error)).collect();
+    let minutes = started.elapsed().as_secs() / 60;
+    assert!(u64::try_from(lines.len()).unwrap() <= 1 + minutes, "in {minutes} minutes: {lines:#?}");
+    assert!(lines.iter().all(|line| line.contains("WARN") && !line.contains("Some(")), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_logged_once_however_many_decisions_need_it() {
+    let env = TestEnv::in_cluster(cluster_with_policy()).await;
+    let mut permissions = permissions(&roles(&env.namespace));
+    permissions.retain(|permission| permission.resource != "approvaldecisions/status");
+    for name in ["one", "two", "three"] {
+        env.open_and_approve(name).await;
+    }
+    let started = Instant::now();
+    let (operator, _folder) = operator_with(&env, &permissions);
+    let failed = async || operator.metric("approval_operator_reconcile_errors_total").await >= 5.0;
+    operator.eventually("decisions fail, and fail again", failed).await;
+    let log = operator.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("cannot update resource")).collect();
+    let minutes = started.elapsed().as_secs() / 60;
+    assert!((1..=1 + minutes).contains(&u64::try_from(lines.len()).unwrap()), "in {minutes} minutes: {log}");
+    assert!(lines.iter().all(|line| line.contains("WARN") && !line.contains("Some(")), "{lines:#?}");
 }

@@ -13,6 +13,7 @@ use approval_operator::http::{Health, router};
 use approval_operator::leader_election::LeaderState;
 use approval_operator::metrics::Metrics;
 use approval_operator::proxy::ProxySettings;
+use approval_operator::telemetry::LogLimiter;
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
 use jiff::SignedDuration;
@@ -124,6 +125,7 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
     let (events, write_events) = EventRecorder::new(kubernetes.clone(), events_stop);
     let client = kubernetes.clone();
     let context = move |decisions, wake| Context {
+        refusals: LogLimiter::default(),
         kubernetes: client,
         poller: PipelinePoller::new(codepipeline.clone(), Duration::from_secs(1)),
         codepipeline,
