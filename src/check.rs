@@ -91,14 +91,21 @@ async fn create_in_dry_run(namespace: &str) -> Result<(), Error> {
     let created = Api::namespaced(client, namespace).create(&dry_run, &decision).await;
     created.map(drop).map_err(|error| Error::NotAdmitted {
         namespace: namespace.to_owned(),
-        message: match error {
+        message: match &error {
+            kube::Error::Api(status) if status.code == 404 && kind(status) == Some("namespaces") => {
+                "the namespace does not exist; create it, or use --namespace with another one".to_owned()
+            }
             kube::Error::Api(status) if status.code == 404 => {
                 "its CustomResourceDefinition is not installed; install the chart approval-operator-crds".to_owned()
             }
-            kube::Error::Api(status) => status.message,
-            other => display_chain(&other),
+            error => display_chain(error),
         },
     })
+}
+
+/// The resource that the API server did not find, if it names one.
+fn kind(status: &kube::core::Status) -> Option<&str> {
+    status.details.as_ref().map(|details| details.kind.as_str())
 }
 
 async fn read(url: &Uri) -> Result<String, Error> {

@@ -4,8 +4,8 @@ use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use crate::controller::{
-    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch,
-    Watches,
+    AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER,
+    WATCH_SECONDS, Watch, Watches,
 };
 use crate::decision::Settings;
 use crate::event_recorder::EventRecorder;
@@ -109,7 +109,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     };
     let namespaces: BTreeSet<&String> = args.namespaces.iter().collect();
     let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
-    let (rejections, watches) = (RejectionIndex::new(scopes.len()), Watches::default());
+    let (rejections, accepted) = (RejectionIndex::new(scopes.len()), AcceptedIndex::default());
+    let watches = Watches::default();
     let refusals = LogLimiter::default();
     let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
@@ -117,6 +118,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         poller: poller.clone(),
         decisions,
         rejections: rejections.clone(),
+        accepted: accepted.clone(),
         watches: watches.clone(),
         wake,
         settings,

@@ -53,6 +53,8 @@ pub struct CompletedApproval {
     pub by: Option<String>,
     /// Its executions.
     pub ids: ExecutionIds,
+    /// The other decision of the namespace whose result it is, if there is one. Only who reports it looks for that.
+    pub decision: Option<String>,
 }
 
 impl CompletedApproval {
@@ -60,7 +62,7 @@ impl CompletedApproval {
     #[must_use]
     pub fn new(completion: &ActionCompletion, ids: ExecutionIds) -> Self {
         let ActionCompletion { summary, at, by, .. } = completion.clone();
-        Self { result: completion.result(), summary, at, by, ids }
+        Self { result: completion.result(), summary, at, by, ids, decision: None }
     }
 }
 

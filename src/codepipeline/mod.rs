@@ -39,4 +39,4 @@ pub use query::{ExecutionSelector, Query};
 pub use rate_limiter::RateLimiter;
 pub use reader::{AwsPipelineReader, PipelineReader};
 pub use sdk_config::ClientSettings;
-pub use snapshot::{HISTORY_LAG, PipelineSnapshot, UnknownExecution, read_snapshot};
+pub use snapshot::{HISTORY_LAG, PipelineSnapshot, SimilarRevision, UnknownExecution, read_snapshot};

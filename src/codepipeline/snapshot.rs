@@ -3,6 +3,7 @@
 //! fail a poll: what another call would have shown counts as unread.
 
 mod executions;
+mod hints;
 mod history;
 mod optional_calls;
 mod pipeline_snapshot;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use optional_calls::OptionalCalls;
 use std::collections::HashSet;
 
+pub use hints::SimilarRevision;
 pub use pipeline_snapshot::{HISTORY_LAG, PipelineSnapshot, UnknownExecution};
 
 /// Reads a snapshot, building on the previous one.

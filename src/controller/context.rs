@@ -1,5 +1,6 @@
 //! What all reconciles share: the clients, the poller, the decisions, and whether this replica is the leader.
 
+use super::accepted_index::AcceptedIndex;
 use super::reconcile_slots::ReconcileSlots;
 use super::rejection_index::RejectionIndex;
 use super::status_writer::StatusWriter;
@@ -33,6 +34,8 @@ pub struct Context {
     pub decisions: Store<ApprovalDecision>,
     /// The decisions that reject, of all watches.
     pub rejections: RejectionIndex,
+    /// The decisions whose results CodePipeline accepted, of all watches.
+    pub accepted: AcceptedIndex,
     /// Wakes decisions of other watches, which a rejection of this one may hold back.
     pub watches: Watches,
     /// Receives the names of decisions to reconcile.

@@ -1,6 +1,7 @@
 //! Where kube ends: the watch on decisions, their cache, and the reconciles. [`Watch::run`] connects them. Errors of the watch are
 //! logged here, once a minute.
 
+mod accepted_index;
 mod context;
 mod predicate;
 mod reconcile;
@@ -10,6 +11,7 @@ mod status_writer;
 mod store;
 mod watch_health;
 
+pub use accepted_index::AcceptedIndex;
 pub use context::{Context, Watches};
 pub use reconcile::{Error, error_policy, reconcile};
 pub use reconcile_slots::ReconcileSlots;

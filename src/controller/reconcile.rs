@@ -119,6 +119,10 @@ impl<'a> Performer<'a> {
                     let rejections = self.context.rejections_for(self.reconciliation.decision());
                     self.reconciliation.on_rejections(rejections);
                 }
+                Effect::FindAccepted { ids } => {
+                    let found = self.context.accepted.find(self.reconciliation.decision(), &ids);
+                    self.reconciliation.on_accepted(found);
+                }
                 Effect::EnsureCredentials => {
                     let result = self.context.codepipeline.ensure_credentials().await;
                     self.reconciliation.on_credentials(result);

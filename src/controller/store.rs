@@ -169,7 +169,7 @@ impl StoreWriter {
             }
             (Event::InitApply(decision), InitialList::InProgress) | (Event::Apply(decision), _) => self.apply(decision),
             (Event::InitApply(decision), InitialList::NotStarted | InitialList::Done) => {
-                self.wake(self.context.rejections.update(&decision.0));
+                self.index(&decision.0);
                 self.writer.apply_watcher_event(&Event::InitApply(trim(decision)));
             }
             (Event::InitDone, InitialList::InProgress) => {
@@ -181,15 +181,21 @@ impl StoreWriter {
                 let key = ObjectRef::from_obj(&decision);
                 self.context.poller.unsubscribe(&key);
                 self.wake(self.context.rejections.remove(&key));
+                self.context.accepted.remove(&decision);
                 self.writer.apply_watcher_event(&Event::Delete(decision));
                 self.context.slots.forget(&key);
             }
         }
     }
 
+    fn index(&self, decision: &ApprovalDecision) {
+        self.wake(self.context.rejections.update(decision));
+        self.context.accepted.update(decision);
+    }
+
     /// The store has the decision before its reconcile looks for it there.
     fn apply(&mut self, decision: WireDecision) {
-        self.wake(self.context.rejections.update(&decision.0));
+        self.index(&decision.0);
         let decision = trim(decision);
         let key = ObjectRef::from_obj(&decision);
         let cached = self.context.decisions.get(&key);
@@ -203,7 +209,7 @@ impl StoreWriter {
     /// What happened while there was no watch is unknown: every decision is reconciled.
     fn end_list(&mut self) {
         self.writer.apply_watcher_event(&Event::InitDone);
-        let Context { poller, decisions, rejections, slots, .. } = &self.context;
+        let Context { poller, decisions, rejections, accepted, slots, .. } = &self.context;
         let is_kept = |decision: &ObjectRef<ApprovalDecision>| {
             self.namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
                 || decisions.get(decision).is_some()
@@ -211,6 +217,7 @@ impl StoreWriter {
         poller.retain(is_kept);
         slots.retain(is_kept);
         self.wake(rejections.retain(is_kept));
+        accepted.retain(is_kept);
         decisions.state().iter().for_each(|decision| self.context.wake(ObjectRef::from_obj(&**decision)));
         self.set_state(WatchState::Listed);
     }

@@ -121,6 +121,7 @@ fn accepted_before(decision: &ApprovalDecision, token: &Token) -> Option<Outcome
         at,
         by: settled.and_then(|settled| settled.decided_by.clone()),
         ids: execution_ids(submission),
+        decision: None,
     };
     let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
     Some(Outcome::Refused { refusal, exception: None, record, open: None, caveat: None })

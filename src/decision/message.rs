@@ -1,16 +1,23 @@
-//! The wording of every message that a decision reports, in its conditions, Events and log lines: what happened, then what to do.
+//! The wording of every message that a decision reports, in its conditions, Events and log lines: what happened, then what to do, then
+//! details. A message is one line, and what happened is short, so that a tool that cuts it still shows what to do.
 
+mod details;
 mod executions;
+mod names;
+mod remedy;
 
 use super::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
-use super::resolve::{ExecutionWait, Missing};
+use super::resolve::ExecutionWait;
 use super::timing::Expiry;
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, Exception, InvalidSpec, Submission, SubmissionOutcome, Token, Unsupported,
 };
-use crate::codepipeline::{CallerIdentity, CompletedApproval, Refusal};
+use crate::codepipeline::{CompletedApproval, Refusal};
+use crate::error_chain::one_line;
+use details::{brief, cut, details, raised};
+use names::place;
 
 /// The message of an outcome. It is worded once, and cut to the limits of where it is shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +25,7 @@ pub struct Message {
     what_happened: String,
     addition: String,
     remedy: &'static str,
+    details: Option<String>,
 }
 
 impl Message {
@@ -27,8 +35,13 @@ impl Message {
         // CodePipeline may quote a token that it refuses, and more people can read messages than may respond to approvals.
         let tokens = [decision.spec.token.as_ref(), submission(decision).map(|submission| &submission.token)];
         let hide = |text: String, token: &Token| text.replace(&token.0, "…");
-        let what_happened = tokens.into_iter().flatten().fold(what_happened(decision, outcome), hide);
-        Self { what_happened, addition: addition(outcome), remedy: outcome.reason().remedy() }
+        let shown = |text: &str| tokens.into_iter().flatten().fold(one_line(text), hide);
+        Self {
+            what_happened: shown(&what_happened(decision, outcome)),
+            addition: addition(outcome).map(|text| one_line(&text)).unwrap_or_default(),
+            remedy: remedy::remedy(decision, outcome),
+            details: details(outcome).map(|text| shown(&text)),
+        }
     }
 
     /// The text, or the one that is shown already, if it says the same but for the newest execution. On a busy pipeline that would change
@@ -40,13 +53,17 @@ impl Message {
         shown.filter(is_same).map_or_else(|| self.within(bytes), str::to_owned)
     }
 
-    /// The text in at most this many bytes. CodePipeline's messages can be longer than that: they are cut, never an addition or what
-    /// to do.
+    /// The text in at most this many bytes. Details and what happened are cut, never an addition or what to do.
     #[must_use]
     pub fn within(&self, bytes: usize) -> String {
         let room = bytes.saturating_sub(self.addition.len() + ". ".len() + self.remedy.len());
-        let what_happened = self.what_happened.get(..self.what_happened.floor_char_boundary(room)).unwrap_or_default();
-        format!("{}{}. {}", what_happened.trim_end_matches('.'), self.addition, self.remedy)
+        let what_happened = cut(&self.what_happened, room);
+        let text = format!("{}{}. {}", what_happened.trim_end_matches('.'), self.addition, self.remedy);
+        let room = bytes.saturating_sub(text.len() + DETAILS.len());
+        match &self.details {
+            Some(details) if room > "…".len() => format!("{text}{DETAILS}{}", cut(details, room)),
+            Some(_) | None => text,
+        }
     }
 }
 
@@ -54,18 +71,23 @@ fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
     decision.status.as_ref()?.submission.as_ref()
 }
 
+/// Precedes the details.
+const DETAILS: &str = " Details: ";
+
 /// Precedes the source revisions of the newest execution.
 const NEWEST_EXECUTION: &str = "; the newest execution has ";
 
 /// What follows what happened.
-fn addition(outcome: &Outcome) -> String {
-    match outcome {
+fn addition(outcome: &Outcome) -> Option<String> {
+    Some(match outcome {
         Outcome::Refused { caveat: Some(caveat), .. } => {
             format!("; an earlier attempt may have been accepted: {}", self::caveat(caveat))
         }
         Outcome::AlreadyDecided { record, open: Some(open), .. }
         | Outcome::Refused { record: Some(record), open: Some(open), .. } => executions::open(record, open),
-        Outcome::Waiting { wait: Wait::Execution(ExecutionWait::NoExecution { newest }), .. } if !newest.is_empty() => {
+        Outcome::Waiting { wait: Wait::Execution(ExecutionWait::NoExecution { newest, hint: None }), .. }
+            if !newest.is_empty() =>
+        {
             format!("{NEWEST_EXECUTION}{}", executions::revisions(newest))
         }
         Outcome::Refused { caveat: None, .. }
@@ -83,8 +105,8 @@ fn addition(outcome: &Outcome) -> String {
         | Outcome::Unreadable { .. }
         | Outcome::Submitting(_)
         | Outcome::Unconfirmed { .. }
-        | Outcome::Retrying { .. } => String::new(),
-    }
+        | Outcome::Retrying { .. } => return None,
+    })
 }
 
 fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
@@ -100,6 +122,10 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
                 ),
             }
         }
+        Outcome::AlreadyDecided { record, .. } if is_own(decision, record) => {
+            let at = record.at.map(|at| format!(" at {at}")).unwrap_or_default();
+            format!("CodePipeline accepted the result {result} of this decision{at}, before its last edit")
+        }
         Outcome::AlreadyDecided { record, .. } => format!("The {}", already_completed(record)),
         Outcome::Refused { exception: None, record: Some(record), .. } if is_own(decision, record) => {
             let at = record.at.map(|at| format!(" at {at}")).unwrap_or_default();
@@ -112,14 +138,17 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
                 None => format!("CodePipeline did not accept the result {result} from this decision"),
             };
             match (record, submission(decision)) {
-                (Some(record), _) => format!("{}; the {}", refused.trim_end_matches('.'), already_completed(record)),
+                (Some(record), _) => format!("{refused}; the {}", already_completed(record)),
                 (None, Some(Submission { account_id, region, .. })) if *refusal == Refusal::PipelineNotFound => {
-                    format!("{}; the operator sent it to {}", refused.trim_end_matches('.'), place(account_id, region))
+                    format!("{refused}; the operator sent it to {}", place(account_id, region))
+                }
+                (None, _) if *refusal == Refusal::InvalidApprovalToken && spec.result.summary.is_empty() => {
+                    format!("{refused}; the action may require a summary, and spec.result.summary is empty")
                 }
                 (None, _) => refused,
             }
         }
-        Outcome::Missing { missing, .. } => self::missing(spec, missing),
+        Outcome::Missing { missing, .. } => names::missing(spec, missing),
         Outcome::ExecutionEnded { execution, end, .. } => executions::ended(execution, *end),
         Outcome::PipelineExecutionNotFound(exception) => raised(exception),
         Outcome::AmbiguousRevision(ambiguity) => executions::ambiguous(ambiguity),
@@ -134,14 +163,16 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             format!("{name} rejects the request that this decision approves; a rejection goes first")
         }
         Outcome::Unreadable { detail, since, .. } => {
-            format!("The operator has been unable to read the pipeline since {} ({detail})", to_second(*since))
+            let why = brief(detail);
+            format!("The operator has been unable to read the pipeline since {} ({why})", to_second(*since))
         }
         Outcome::Submitting(intent) => {
             format!("Attempt {} to submit {result} is in flight", intent.submission.attempts)
         }
         Outcome::Unconfirmed { cause, refused, .. } => unconfirmed(decision, cause, refused.as_ref()),
         Outcome::Retrying { submission, detail, .. } => {
-            format!("Attempt {} to submit {result} failed and was not applied ({detail})", submission.attempts)
+            let why = brief(detail);
+            format!("Attempt {} to submit {result} failed and was not applied ({why})", submission.attempts)
         }
     }
 }
@@ -155,38 +186,19 @@ fn is_own(decision: &ApprovalDecision, record: &CompletedApproval) -> bool {
     })
 }
 
-fn raised(Exception { r#type, message }: &Exception) -> String {
-    format!("CodePipeline raised {type}: {message}")
-}
-
-fn place(account_id: &str, region: &str) -> String {
-    format!("account {account_id}, region {region}")
-}
-
 fn already_completed(record: &CompletedApproval) -> String {
     let how = match record.result {
         Some(result) => format!("been {}", result.to_string().to_lowercase()),
         None => "ended without a response (it timed out or was canceled)".to_owned(),
     };
-    let by = record.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let by = match (&record.decision, &record.by) {
+        (Some(decision), Some(by)) => format!(" by decision {decision} of this namespace ({by})"),
+        (Some(decision), None) => format!(" by decision {decision} of this namespace"),
+        (None, Some(by)) => format!(" by {by}"),
+        (None, None) => String::new(),
+    };
     let at = record.at.map(|at| format!(" at {at}")).unwrap_or_default();
     format!("approval had already {how}{by}{at}")
-}
-
-fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
-    let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
-    let missing = match missing {
-        Missing::Pipeline { exception, identity: None } => raised(exception),
-        Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
-            format!("{}; the operator reads {}", raised(exception).trim_end_matches('.'), place(account_id, region))
-        }
-        Missing::Stage => format!("Pipeline {pipeline_name} has no stage {stage_name:?}"),
-        Missing::Action => format!("Stage {stage_name} of pipeline {pipeline_name} has no action {action_name:?}"),
-        Missing::NotAnApproval { category } => {
-            format!("Action {action_name} of pipeline {pipeline_name} is not an approval: its category is {category}")
-        }
-    };
-    format!("{missing}; the operator continues when that changes")
 }
 
 fn invalid(invalid: &InvalidSpec) -> String {
@@ -229,7 +241,7 @@ fn caveat(caveat: &Caveat) -> String {
     match caveat {
         Caveat::AttemptInDoubt => "its outcome is unknown".to_owned(),
         Caveat::HistoryUnreadable(detail) => {
-            format!("CodePipeline's history of the approval could not be read ({detail})")
+            format!("CodePipeline's history of the approval could not be read ({})", brief(detail))
         }
         Caveat::BeyondHistory => {
             "the part of CodePipeline's history that the operator reads does not show the approval".to_owned()
@@ -237,7 +249,7 @@ fn caveat(caveat: &Caveat) -> String {
         Caveat::OutcomeNotInHistory { execution } => {
             format!("CodePipeline's history does not show the outcome of the approval of execution {execution}")
         }
-        Caveat::PipelineUnreadable(detail) => format!("the pipeline could not be read ({detail})"),
+        Caveat::PipelineUnreadable(detail) => format!("the pipeline could not be read ({})", brief(detail)),
     }
 }
 
@@ -252,7 +264,7 @@ fn waiting(spec: &ApprovalDecisionSpec, wait: &Wait) -> String {
                               operator acts on the edit"
             .to_owned(),
         Wait::ReadablePipeline { detail, since } => {
-            format!("Could not read the pipeline at {} ({detail}); retrying", to_second(*since))
+            format!("Could not read the pipeline at {} ({}); retrying", to_second(*since), brief(detail))
         }
     }
 }
@@ -272,16 +284,16 @@ fn unconfirmed(
             exception.r#type
         ),
         Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)) => {
-            format!("{}; the operator reads how the request was completed", raised(exception).trim_end_matches('.'))
+            format!("{}; the operator reads how the request was completed", raised(exception))
         }
     };
     match cause {
-        UnconfirmedCause::ResponseLost(detail) => format!("{unknown}: the response was lost ({detail})"),
+        UnconfirmedCause::ResponseLost(detail) => format!("{unknown}: the response was lost ({})", brief(detail)),
         UnconfirmedCause::HistoryUnreadable(detail) => {
-            format!("{unknown}: CodePipeline's history could not be read ({detail})")
+            format!("{unknown}: CodePipeline's history could not be read ({})", brief(detail))
         }
         UnconfirmedCause::NotInHistory => format!("{unknown}: CodePipeline's history does not show it yet"),
-        UnconfirmedCause::RetryFailed(detail) => format!("{unknown}: the next attempt failed ({detail})"),
+        UnconfirmedCause::RetryFailed(detail) => format!("{unknown}: the next attempt failed ({})", brief(detail)),
         UnconfirmedCause::PipelineNotFound => format!("{unknown}: the pipeline does not exist now"),
         UnconfirmedCause::OtherAccount => {
             let place = submission.map(|submission| place(&submission.account_id, &submission.region));

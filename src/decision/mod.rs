@@ -32,7 +32,8 @@ pub use phase::{
 };
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{
-    Ambiguity, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution, resolve,
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution,
+    RevisionHint, resolve,
 };
 pub use status::{Announcement, Attention, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};

@@ -238,6 +238,23 @@ impl Outcome {
         }
     }
 
+    /// The response to the request that settles the decision, if it is not known to be ours.
+    pub(super) const fn response_mut(&mut self) -> Option<&mut CompletedApproval> {
+        let (Self::AlreadyDecided { record, .. } | Self::Refused { record: Some(record), .. }) = self else {
+            return None;
+        };
+        Some(record)
+    }
+
+    /// What the request of [`Self::response_mut`] may be known by.
+    pub(super) fn ids_of_response(&self, decision: &ApprovalDecision) -> Vec<String> {
+        let (Self::AlreadyDecided { record, .. } | Self::Refused { record: Some(record), .. }) = self else {
+            return Vec::new();
+        };
+        let token = decision.spec.token.as_ref().map(|token| token.0.clone());
+        record.result.into_iter().flat_map(|_| record.ids.action.clone().into_iter().chain(token.clone())).collect()
+    }
+
     /// The reason of the Ready condition.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -246,8 +263,10 @@ impl Outcome {
             Self::AlreadyDecided { .. } => Reason::AlreadyDecided,
             Self::Refused { refusal, .. } => (*refusal).into(),
             Self::Missing { missing: Missing::Pipeline { .. }, .. } => Reason::PipelineNotFound,
-            Self::Missing { missing: Missing::Stage, .. } => Reason::StageNotFound,
-            Self::Missing { missing: Missing::Action | Missing::NotAnApproval { .. }, .. } => Reason::ActionNotFound,
+            Self::Missing { missing: Missing::Stage { .. }, .. } => Reason::StageNotFound,
+            Self::Missing { missing: Missing::Action { .. } | Missing::NotAnApproval { .. }, .. } => {
+                Reason::ActionNotFound
+            }
             Self::ExecutionEnded { .. } => Reason::ExecutionEnded,
             Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
             Self::AmbiguousRevision(_) => Reason::AmbiguousRevision,

@@ -74,6 +74,12 @@ pub enum Effect {
     },
     /// List the decisions that reject requests of the same action: [`Reconciliation::on_rejections`].
     ListRejections,
+    /// Find another decision of the same namespace whose result CodePipeline accepted for the request with one of these ids:
+    /// [`Reconciliation::on_accepted`].
+    FindAccepted {
+        /// The token and the action execution, as far as they are known.
+        ids: Vec<String>,
+    },
     /// Ensure that the client has credentials: [`Reconciliation::on_credentials`].
     EnsureCredentials,
     /// Write the status with an intent, with the resourceVersion as precondition: [`Reconciliation::on_written`]. This fences
@@ -212,7 +218,11 @@ impl Reconciliation {
                 self.drop_observations();
                 return Some(Effect::Send { submission, send_deadline });
             }
-            Step::WriteStatus(outcome) => Stage::Report { outcome, failures: 0 },
+            Step::WriteStatus(outcome) => {
+                let ids = outcome.ids_of_response(&self.decision);
+                self.stage = Stage::Report { outcome, failures: 0 };
+                return (!ids.is_empty()).then_some(Effect::FindAccepted { ids });
+            }
         };
         None
     }
@@ -233,6 +243,15 @@ impl Reconciliation {
     /// The decisions that reject requests of the same action.
     pub fn on_rejections(&mut self, rejections: Rejections) {
         self.rejections = Some(rejections);
+    }
+
+    /// The decision whose result CodePipeline accepted for the request, if there is one. It is for the message alone.
+    pub fn on_accepted(&mut self, found: Option<String>) {
+        if let Stage::Report { outcome, .. } = &mut self.stage
+            && let Some(record) = outcome.response_mut()
+        {
+            record.decision = found;
+        }
     }
 
     /// Whether the client has credentials, and whose.

@@ -4,6 +4,7 @@
 //! Only history ties an action execution to its pipeline execution. So a request counts as pending only if both name it. What could
 //! hide a response holds everything back: [`Request::Hidden`].
 
+mod names;
 mod observed_action;
 mod request;
 mod resolution;
@@ -18,10 +19,10 @@ use request::Request;
 use std::ops::ControlFlow;
 
 pub use observed_action::Named;
-pub use resolution::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, OpenRequest, PendingRequest, Resolution};
-
-/// The category of approval actions in history.
-const APPROVAL: &str = "Approval";
+pub use resolution::{
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, PendingRequest, Resolution,
+    RevisionHint,
+};
 
 /// Resolves the request.
 #[must_use]
@@ -31,8 +32,8 @@ pub fn resolve(snapshot: &PipelineSnapshot, named: Named<'_>) -> Resolution {
     // In PARALLEL mode the state view can be empty, or that of an older definition.
     if snapshot.mode() != Some(ExecutionMode::Parallel) {
         match (stage, action) {
-            (None, _) => return Resolution::Missing(Missing::Stage),
-            (Some(_), None) => return Resolution::Missing(Missing::Action),
+            (None, _) => return Resolution::Missing(names::missing_stage(snapshot)),
+            (Some(stage), None) => return Resolution::Missing(names::missing_action(snapshot, stage, named)),
             (Some(_), Some(_)) => {}
         }
     }
@@ -40,8 +41,9 @@ pub fn resolve(snapshot: &PipelineSnapshot, named: Named<'_>) -> Resolution {
     let newest = entries.max_by_key(|entry| entry.started_at);
     // A pipeline can be edited: the newest entry says what the action is now.
     let category = newest.map(|entry| entry.category.as_str()).unwrap_or_default();
-    if !category.is_empty() && category != APPROVAL {
-        return Resolution::Missing(Missing::NotAnApproval { category: category.to_owned() });
+    if !category.is_empty() && category != names::APPROVAL {
+        let candidates = stage.map(|stage| names::candidates(snapshot, stage, named)).unwrap_or_default();
+        return Resolution::Missing(Missing::NotAnApproval { category: category.to_owned(), candidates });
     }
     let action = ObservedAction { snapshot, named, latest: action.and_then(|action| action.latest_execution.as_ref()) };
     match named.executions {
@@ -130,7 +132,8 @@ impl<'a> ObservedAction<'a> {
             [] => ControlFlow::Continue(match executions.first() {
                 Some(newest) => self.without_request(newest),
                 None => {
-                    let wait = ExecutionWait::NoExecution { newest: self.snapshot.newest_revisions.clone() };
+                    let hint = names::hint(self.snapshot, self.named);
+                    let wait = ExecutionWait::NoExecution { newest: self.snapshot.newest_revisions.clone(), hint };
                     Resolution::NotYet { wait, recheck_at: None }
                 }
             }),

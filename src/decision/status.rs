@@ -232,7 +232,10 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         Outcome::PipelineExecutionNotFound(exception)
         | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. } => exception,
         Outcome::Delivered { .. }
-        | Outcome::Missing { missing: Missing::Stage | Missing::Action | Missing::NotAnApproval { .. }, .. }
+        | Outcome::Missing {
+            missing: Missing::Stage { .. } | Missing::Action { .. } | Missing::NotAnApproval { .. },
+            ..
+        }
         | Outcome::ExecutionEnded { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)

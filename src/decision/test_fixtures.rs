@@ -249,6 +249,7 @@ pub fn completed_approval(result: impl Into<Option<ApprovalStatus>>, seconds: i6
         at: Some(at(seconds)),
         by: result.map(|_| ADA.to_owned()),
         ids: ids(),
+        decision: None,
     }
 }
 

@@ -8,8 +8,12 @@ use test_support::{Cluster, TestEnv};
 
 /// Runs the check. Returns whether it succeeded, and its output.
 fn check(env: &TestEnv, kubeconfig: &Path, health_url: &str) -> (bool, String) {
+    check_in(&env.namespace, kubeconfig, health_url)
+}
+
+fn check_in(namespace: &str, kubeconfig: &Path, health_url: &str) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator"))
-        .args(["check", "--namespace", &env.namespace, "--health-url", health_url])
+        .args(["check", "--namespace", namespace, "--health-url", health_url])
         .env_clear()
         .env("KUBECONFIG", kubeconfig)
         .output()
@@ -52,6 +56,12 @@ async fn a_check_that_fails_says_why() {
             && text.contains("Connection refused"),
         "{text}"
     );
+    let (succeeded, text) = check_in("nope", &administrator(), "http://127.0.0.1:1");
+    assert!(!succeeded && text.contains("in namespace nope: the namespace does not exist"), "{text}");
+    assert!(!text.contains("CustomResourceDefinition"), "{text}");
+    let empty = Cluster::start_empty();
+    let (succeeded, text) = check_in("default", &empty.control_plane.kubeconfig(User::Admin), "http://127.0.0.1:1");
+    assert!(!succeeded && text.contains("its CustomResourceDefinition is not installed"), "{text}");
     let (succeeded, text) = check(&env, &administrator(), "127.0.0.1:8080");
     assert!(!succeeded && text.contains("use the URL of the operator's --http-address, such as"), "{text}");
     // A developer is not allowed to watch decisions, so this operator never becomes ready.

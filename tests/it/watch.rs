@@ -4,8 +4,8 @@
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
 use approval_operator::controller::{
-    Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, Watch, WatchState,
-    Watches,
+    AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, Watch,
+    WatchState, Watches,
 };
 use approval_operator::decision::Settings;
 use approval_operator::event_recorder::EventRecorder;
@@ -126,6 +126,7 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
     let client = kubernetes.clone();
     let context = move |decisions, wake| Context {
         refusals: LogLimiter::default(),
+        accepted: AcceptedIndex::default(),
         kubernetes: client,
         poller: PipelinePoller::new(codepipeline.clone(), Duration::from_secs(1)),
         codepipeline,

@@ -95,7 +95,9 @@ pub enum Reason {
     ValidationFailed,
     /// `spec.notAfter` passed, or, without it, the operator's `--waiting-limit` counted from `status.waitingSince`, before
     /// CodePipeline accepted a result. Nothing is sent after that.
-    #[strum(message = "If the result is still wanted, set spec.notAfter to a later time.")]
+    #[strum(
+        message = "If the result is still wanted, set spec.notAfter to a later time; it replaces the waiting limit."
+    )]
     Expired,
     /// CodePipeline throttles requests. Nothing was applied, and the operator retries.
     #[strum(message = "No action needed; if this continues, request a higher CodePipeline quota for the account.")]

@@ -1,5 +1,6 @@
 //! What a snapshot knows: what this poll read, and what it kept of those before.
 
+use super::hints::Hints;
 use crate::api::time::later;
 use crate::api::v1alpha1::{Exception, Reason};
 use crate::codepipeline::approval_record::{ApprovalRecord, EntryIndex, RecordQuery, StateView};
@@ -29,6 +30,8 @@ pub struct PipelineSnapshot {
     pub executions: Vec<PipelineExecution>,
     /// The source revisions of the newest execution that has any, queried or not. They are for messages alone.
     pub newest_revisions: Vec<ExecutionRevision>,
+    /// What polls have seen besides. It is for messages alone.
+    pub hints: Hints,
     /// The history of the queried actions: newest first within each execution.
     pub actions: Vec<ActionExecution>,
     /// Executions that CodePipeline does not know.
@@ -113,6 +116,7 @@ impl PipelineSnapshot {
             && self.read_actions().eq(other.read_actions())
             && class(&self.history_failure) == class(&other.history_failure)
             && self.requests.iter().all(is_same_request)
+            && self.has_same_hints(other)
     }
 
     /// That CodePipeline still does not know an execution is nothing new.
@@ -264,6 +268,7 @@ impl PipelineSnapshot {
             state: PipelineState::default(),
             executions: Vec::new(),
             newest_revisions: Vec::new(),
+            hints: Hints::default(),
             actions: Vec::new(),
             unknown_executions: BTreeMap::new(),
             mode: None,

@@ -2,6 +2,7 @@
 
 mod executions;
 mod failures;
+mod hints;
 mod history;
 mod requests;
 mod waking;

@@ -1,8 +1,9 @@
 //! The wording of what is about executions: those that a decision waits for, and what a response leaves open.
 
+use super::names::list;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, SourceRevision};
-use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionRevision};
-use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, OpenRequest};
+use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionRevision, SimilarRevision};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, OpenRequest, RevisionHint};
 
 /// The most source revisions that are shown of an execution.
 const MAX_REVISIONS: usize = 3;
@@ -63,7 +64,7 @@ pub fn ambiguous(ambiguity: &Ambiguity) -> String {
         Ambiguity::SeveralRequests(executions) => format!(
             "{} executions with the source revisions wait for this approval: {}",
             executions.len(),
-            executions.join(", ")
+            list(executions)
         ),
         Ambiguity::NotCovered { execution, source } => format!(
             "Execution {execution} waits for a response, and spec.sourceRevisions does not cover its source {}",
@@ -90,15 +91,29 @@ fn without_response(execution: &str, end: ExecutionEnd) -> String {
     }
 }
 
+/// What is wrong with the entries of a decision.
+fn hint(entries: &[SourceRevision], hint: &RevisionHint) -> String {
+    match hint {
+        RevisionHint::Similar(SimilarRevision { execution, revision }) => {
+            let is_named = entries.iter().any(|entry| entry.revision_id == revision.revision_id);
+            let why = if is_named { "from another source action" } else { "and ids are compared in full" };
+            let revision = revisions(std::slice::from_ref(revision));
+            format!("; execution {execution} has {revision}, {why}")
+        }
+        RevisionHint::UnknownSource { action, known } => {
+            format!("; no execution has a source action {action:?}, and the source actions are {}", list(known))
+        }
+    }
+}
+
 /// What the decision waits for.
 pub fn waiting_for(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String {
     let pipeline = &spec.pipeline_name;
     match wait {
-        ExecutionWait::NoExecution { .. } => {
-            format!(
-                "No execution of pipeline {pipeline} has the source revisions {} yet",
-                entries(&spec.source_revisions)
-            )
+        ExecutionWait::NoExecution { hint, .. } => {
+            let hint = hint.as_ref().map(|hint| self::hint(&spec.source_revisions, hint)).unwrap_or_default();
+            let entries = entries(&spec.source_revisions);
+            format!("No execution of pipeline {pipeline} has the source revisions {entries} yet{hint}")
         }
         ExecutionWait::NotCovered { execution, source } => format!(
             "Execution {execution} has the source {}, which spec.sourceRevisions does not cover",
@@ -144,7 +159,7 @@ pub fn waiting_for(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String 
             "{} executions with the source revisions seem to wait for this approval ({}); CodePipeline's history will \
              confirm this within a minute",
             executions.len(),
-            executions.join(", ")
+            list(executions)
         ),
     }
 }

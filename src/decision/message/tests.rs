@@ -1,19 +1,21 @@
 //! Every message, literally. Each one is a row under its reason, whose remedy ends it.
 
 use super::{
-    ApprovalDecision, Caveat, CompletedApproval, Exception, ExecutionWait, Expiry, InvalidSpec, Message, Missing,
-    Outcome, PriorAttempts, Token, UnconfirmedCause, Unsupported, Wait,
+    ApprovalDecision, Caveat, CompletedApproval, Exception, ExecutionWait, Expiry, InvalidSpec, Message, Outcome,
+    PriorAttempts, Token, UnconfirmedCause, Unsupported, Wait,
 };
 use crate::api::conditions::MAX_MESSAGE;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
 use crate::api::v1alpha1::Reason;
 use crate::codepipeline::{ExecutionEnd, ExecutionIds, Refusal, RetryCause};
-use crate::decision::resolve::{Ambiguity, ExecutionPosition};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, Missing};
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::*;
 
 mod additions;
+mod details;
 mod executions;
+mod names;
 
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
     Message::new(decision, outcome).within(MAX_MESSAGE)
@@ -52,6 +54,7 @@ fn a_result_that_counts() {
         "No action needed.",
         [(delivered(), "CodePipeline accepted the result Rejected at 2026-07-01T12:00:01Z")],
     );
+    let of_other = CompletedApproval { decision: Some("release-41".to_owned()), ..completed_approval(Approved, 0) };
     let incomplete = CompletedApproval { at: None, by: None, ..completed_approval(Approved, 0) };
     check(
         Reason::AlreadyDecided,
@@ -65,18 +68,26 @@ fn a_result_that_counts() {
                 Outcome::AlreadyDecided { record: incomplete, open: None, exception: None },
                 "The approval had already been approved",
             ),
+            (
+                Outcome::AlreadyDecided { record: of_other, open: None, exception: None },
+                "The approval had already been approved by decision release-41 of this namespace \
+                 (arn:aws:iam::111122223333:user/ada) at 2026-07-01T12:00:00Z",
+            ),
         ],
     );
 }
 
-const ALREADY_COMPLETED: &str = "Check the pipeline's history; to answer a request that a retried stage opened, set \
-                                 spec.ignoreResponsesBefore.";
+const INVALID_TOKEN: &str = "Set spec.token to the token of the request that is pending.";
+
+const ALREADY_COMPLETED: &str = "Check the pipeline's history; to answer a later request, set spec.token to its token.";
+
+const EXPIRED: &str = "If the result is still wanted, set spec.notAfter to a later time.";
 
 #[test]
 fn a_result_that_codepipeline_refused() {
     check(
         Reason::InvalidApprovalToken,
-        "Name the request that is pending, and set spec.result.summary if the action requires one.",
+        INVALID_TOKEN,
         [(invalid_token(), "CodePipeline raised InvalidApprovalTokenException: message of CodePipeline")],
     );
     check(
@@ -116,6 +127,29 @@ fn a_result_that_codepipeline_refused() {
 }
 
 #[test]
+fn an_edit_that_asks_for_what_was_delivered() {
+    let edited = fresh().with_reason(Reason::Delivered).submitted(1, 0, 25).with_ids(ids()).edited();
+    let decided = Outcome::AlreadyDecided { record: completed_approval(Approved, 2), open: None, exception: None };
+    let expected = "CodePipeline accepted the result Approved of this decision at 2026-07-01T12:00:02Z, before its last \
+                    edit";
+    check_for(&edited, Reason::AlreadyDecided, "No action needed.", [(decided, expected)]);
+}
+
+#[test]
+fn an_invalid_token_where_there_is_no_summary_may_mean_that_one_is_required() {
+    let remedy = "Set spec.result.summary if the action requires one; otherwise name the request that is pending.";
+    let expected = "CodePipeline raised InvalidApprovalTokenException: message of CodePipeline; the action may require a \
+                    summary, and spec.result.summary is empty";
+    let without = fresh().with_result(Approved, "");
+    check_for(&without, Reason::InvalidApprovalToken, remedy, [(invalid_token(), expected)]);
+    let by_id = fresh().naming_execution("4f1a9c2e");
+    let remedy = "Check that the approval is pending, and change the annotation codepipeline.approvals.dev/requestedAt to try \
+                  again.";
+    let expected = "CodePipeline raised InvalidApprovalTokenException: message of CodePipeline";
+    check_for(&by_id, Reason::InvalidApprovalToken, remedy, [(invalid_token(), expected)]);
+}
+
+#[test]
 fn an_edit_of_the_result_that_came_too_late() {
     let delivered = fresh().with_reason(Reason::Delivered).submitted(1, 0, 25).with_ids(ids());
     let edited = delivered.edited().with_result(Rejected, "no");
@@ -134,55 +168,6 @@ fn an_edit_of_the_result_that_came_too_late() {
                 refused(of_others),
                 "CodePipeline did not accept the result Rejected from this decision; the approval had already been \
                  approved by arn:aws:iam::111122223333:user/ada at 2026-07-01T12:00:02Z",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_pipeline_stage_or_approval_that_does_not_exist() {
-    check(
-        Reason::PipelineNotFound,
-        "Correct spec.pipelineName, or the operator's AWS account and region.",
-        [
-            (
-                missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
-                "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator continues when that \
-                 changes",
-            ),
-            (
-                missing(Missing::Pipeline {
-                    exception: exception("PipelineNotFound"),
-                    identity: Some(crate::codepipeline::CallerIdentity {
-                        account_id: "111122223333".into(),
-                        region: "eu-west-1".into(),
-                    }),
-                }),
-                "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator reads account \
-                 111122223333, region eu-west-1; the operator continues when that changes",
-            ),
-        ],
-    );
-    check(
-        Reason::StageNotFound,
-        "Correct spec.stageName.",
-        [(
-            missing(Missing::Stage),
-            "Pipeline shop has no stage \"Production\"; the operator continues when that changes",
-        )],
-    );
-    check(
-        Reason::ActionNotFound,
-        "Correct spec.actionName: it must name an approval action of the stage.",
-        [
-            (
-                missing(Missing::Action),
-                "Stage Production of pipeline shop has no action \"Approve\"; the operator continues when that changes",
-            ),
-            (
-                missing(Missing::NotAnApproval { category: "Build".to_owned() }),
-                "Action Approve of pipeline shop is not an approval: its category is Build; the operator continues \
-                 when that changes",
             ),
         ],
     );
@@ -234,17 +219,12 @@ fn a_decision_that_is_not_submitted() {
     let detail = || "AccessDeniedException: not allowed".to_owned();
     check(
         Reason::Expired,
-        "If the result is still wanted, set spec.notAfter to a later time.",
+        EXPIRED,
         [
             (
                 expired(not_after(), None),
                 "spec.notAfter (2026-07-01T12:01:00Z) passed before CodePipeline accepted a result; nothing more is \
                  sent",
-            ),
-            (
-                expired(Expiry::WaitingLimit(at(60)), None),
-                "The operator's waiting limit, counted from status.waitingSince, passed at 2026-07-01T12:01:00Z before \
-                 CodePipeline accepted a result; nothing more is sent",
             ),
             (
                 expired(not_after(), Some(Caveat::HistoryUnreadable(detail()))),
@@ -268,6 +248,16 @@ fn a_decision_that_is_not_submitted() {
                  been accepted: the pipeline could not be read (AccessDeniedException: not allowed)",
             ),
         ],
+    );
+    check(
+        Reason::Expired,
+        "To wait as long again, change the annotation codepipeline.approvals.dev/requestedAt; to wait longer, set \
+         spec.notAfter, which replaces the limit.",
+        [(
+            expired(Expiry::WaitingLimit(at(60)), None),
+            "The operator's waiting limit, counted from status.waitingSince, passed at 2026-07-01T12:01:00Z before \
+             CodePipeline accepted a result; nothing more is sent",
+        )],
     );
     check(
         Reason::Suspended,
@@ -317,11 +307,6 @@ fn a_submission_whose_outcome_is_unknown() {
         (UnconfirmedCause::RetryFailed(detail()), "the next attempt failed (the connection broke)"),
         (UnconfirmedCause::PipelineNotFound, "the pipeline does not exist now"),
         (
-            UnconfirmedCause::OtherAccount,
-            "it was sent to account 111122223333, region eu-west-1, and the operator now has credentials for another \
-             account or region",
-        ),
-        (
             UnconfirmedCause::NoTrace,
             "CodePipeline's history shows no trace of it, and the decision does not allow the operator to send it \
              again now",
@@ -329,6 +314,13 @@ fn a_submission_whose_outcome_is_unknown() {
     ] {
         check(Reason::Unconfirmed, UNCONFIRMED, [(unconfirmed(cause), &format!("{since}: {why}"))]);
     }
+    let elsewhere = "it was sent to account 111122223333, region eu-west-1, and the operator now has credentials for \
+                     another account or region";
+    check(
+        Reason::Unconfirmed,
+        "Give the operator credentials for that account and region: it settles this once it can read the history there.",
+        [(unconfirmed(UnconfirmedCause::OtherAccount), &format!("{since}: {elsewhere}"))],
+    );
     let refused = |prior| unexplained(UnconfirmedCause::NotInHistory, already_completed(), prior);
     check(
         Reason::Unconfirmed,

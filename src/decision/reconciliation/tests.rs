@@ -45,6 +45,10 @@ impl Driver {
                 format!("read {poll} for {what} of {pipeline}")
             }
             Effect::ListRejections => "list rejections".to_owned(),
+            Effect::FindAccepted { ids } => {
+                self.reconciliation.on_accepted(ids.first().map(|id| format!("of-{id}")));
+                self.next()
+            }
             Effect::EnsureCredentials => "ensure credentials".to_owned(),
             Effect::RecordIntent(status) => {
                 let attempts = status.submission.as_ref().map(|submission| submission.attempts);
@@ -227,6 +231,8 @@ fn a_refused_token_is_explained_by_the_history() {
     assert_eq!(driver.next(), READ_REQUEST);
     driver.polled(&completed_request(&completed_approval(Approved, -900)));
     assert_eq!(driver.next(), "write AlreadyDecided");
+    let written = driver.status.as_ref().map(|status| status.conditions[0].message.clone()).unwrap_or_default();
+    assert!(written.contains("by decision of-action-execution of this namespace"), "{written}");
     driver.written();
     assert_eq!(driver.rest(), ["announce AlreadyDecided", "finish"]);
 }

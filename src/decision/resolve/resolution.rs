@@ -3,7 +3,7 @@
 use crate::api::v1alpha1::{Exception, Token};
 use crate::codepipeline::{
     CallerIdentity, CompletedApproval, DisabledTransition, ExecutionEnd, ExecutionIds, ExecutionRevision,
-    PipelineExecution, UnknownExecution,
+    PipelineExecution, SimilarRevision, UnknownExecution,
 };
 use jiff::Timestamp;
 
@@ -101,6 +101,8 @@ pub enum ExecutionWait {
     NoExecution {
         /// The source revisions of the newest execution, which show how a revision is written.
         newest: Vec<ExecutionRevision>,
+        /// What is wrong with the entries, if that is known.
+        hint: Option<RevisionHint>,
     },
     /// CodePipeline does not know the execution, which may be too new to be visible.
     UnknownExecution,
@@ -132,6 +134,20 @@ pub enum ExecutionWait {
     Stopping {
         /// pipelineExecutionId
         execution: String,
+    },
+}
+
+/// Why no execution may ever have the source revisions of a decision.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum RevisionHint {
+    /// An execution has a source revision that an entry may mean.
+    Similar(SimilarRevision),
+    /// No execution has a source action of this name.
+    UnknownSource {
+        /// actionName of the entry
+        action: String,
+        /// The source actions that there are.
+        known: Vec<String>,
     },
 }
 
@@ -175,12 +191,31 @@ pub enum Missing {
         identity: Option<CallerIdentity>,
     },
     /// A stage of this name.
-    Stage,
+    Stage {
+        /// The stages that there are.
+        stages: Vec<String>,
+    },
     /// An action of this name in the stage.
-    Action,
+    Action {
+        /// What the decision may mean.
+        candidates: Candidates,
+        /// Other stages that have an action of this name.
+        stages: Vec<String>,
+    },
     /// The action exists, and is not an approval.
     NotAnApproval {
         /// Its category.
         category: String,
+        /// What the decision may mean.
+        candidates: Candidates,
     },
+}
+
+/// The actions of a stage that a decision may mean.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Candidates {
+    /// Those that history shows as approvals.
+    pub approvals: Vec<String>,
+    /// Those that history does not show.
+    pub others: Vec<String>,
 }

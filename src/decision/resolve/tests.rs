@@ -108,7 +108,7 @@ impl From<Resolution> for Expected {
 fn response(result: ApprovalStatus, execution: &str, action: &str, seconds: i64) -> CompletedApproval {
     let (summary, by) = (Some("checked".to_owned()), Some("ada".to_owned()));
     let ids = ids_of(execution, action);
-    CompletedApproval { result: Some(result), summary, at: Some(at(seconds)), by, ids }
+    CompletedApproval { result: Some(result), summary, at: Some(at(seconds)), by, ids, decision: None }
 }
 
 /// Settled by a response of ada at second -10, and nothing is open besides.
@@ -150,6 +150,15 @@ macro_rules! rows {
 }
 use rows;
 
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// History does not show these actions.
+fn may_be(others: &[&str]) -> Candidates {
+    Candidates { approvals: Vec::new(), others: names(others) }
+}
+
 #[test]
 fn a_stage_or_approval_that_the_pipeline_does_not_have_is_missing() {
     let execution = || pipeline().execution("execution", RUNNING);
@@ -158,14 +167,28 @@ fn a_stage_or_approval_that_the_pipeline_does_not_have_is_missing() {
     };
     rows! {
         "the pipeline has no such stage": execution(), TestBinding { stage: "Nowhere", ..by_id() }, LATE
-            => missing(Missing::Stage);
+            => missing(Missing::Stage { stages: names(&["Build", "Production"]) });
         "the stage has no such action": execution(), TestBinding { action: "Nothing", ..by_id() }, LATE
-            => missing(Missing::Action);
+            => missing(Missing::Action { candidates: may_be(&["Prepare", "Approve"]), stages: Vec::new() });
+        "… but another stage has one": execution(), TestBinding { action: "Compile", ..by_id() }, LATE
+            => missing(Missing::Action {
+                candidates: may_be(&["Prepare", "Approve"]),
+                stages: names(&["Build"]),
+            });
+        "history shows which actions are approvals":
+            with_category("Approval"), TestBinding { action: "Nothing", ..by_id() }, LATE
+            => missing(Missing::Action {
+                candidates: Candidates { approvals: names(&["Approve"]), ..may_be(&["Prepare"]) },
+                stages: Vec::new(),
+            });
+        "… and which are not":
+            with_category("Build"), TestBinding { action: "Nothing", ..by_id() }, LATE
+            => missing(Missing::Action { candidates: may_be(&["Prepare"]), stages: Vec::new() });
         "in PARALLEL mode, the state view may be that of an older definition":
             execution().parallel(), TestBinding { stage: "Nowhere", ..by_id() }, LATE
             => not_yet("execution", ExecutionPosition::InProgress, None);
         "the action is not an approval": with_category("Build"), by_id(), LATE
-            => missing(Missing::NotAnApproval { category: "Build".into() });
+            => missing(Missing::NotAnApproval { category: "Build".into(), candidates: may_be(&["Prepare"]) });
         "the action was not an approval before an edit of the pipeline":
             with_category("Approval").shows("new", Some(token()), IN_PROGRESS)
                 .entry("old", "execution", completed(CompletionStatus::Succeeded, None, None))

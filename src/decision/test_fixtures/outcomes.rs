@@ -3,9 +3,11 @@
 use super::*;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
 use crate::api::v1alpha1::{InvalidSpec, Unsupported};
-use crate::codepipeline::{ExecutionEnd, ExecutionRevision};
+use crate::codepipeline::{ExecutionEnd, ExecutionRevision, SimilarRevision};
 use crate::decision::outcome::{Caveat, Outcome, UnconfirmedCause, Wait};
-use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, OpenRequest};
+use crate::decision::resolve::{
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RevisionHint,
+};
 use crate::decision::timing::Expiry;
 
 pub fn delivered() -> Outcome {
@@ -130,13 +132,21 @@ pub fn outcomes() -> Vec<Outcome> {
         suspended(),
         Outcome::Suspended { not_after: Some(at(60)) },
         missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
-        missing(Missing::Stage),
-        missing(Missing::Action),
-        missing(Missing::NotAnApproval { category: "Build".to_owned() }),
+        missing(Missing::Stage { stages: several() }),
+        missing(Missing::Action { candidates: Candidates::default(), stages: several() }),
+        missing(Missing::NotAnApproval { category: "Build".to_owned(), candidates: Candidates::default() }),
         Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
         Outcome::AmbiguousRevision(Ambiguity::SeveralRequests(several())),
         Outcome::AmbiguousRevision(Ambiguity::NotCovered { execution: execution(), source: source() }),
-        waiting_for(ExecutionWait::NoExecution { newest: Vec::new() }),
+        waiting_for(ExecutionWait::NoExecution { newest: Vec::new(), hint: None }),
+        waiting_for(ExecutionWait::NoExecution {
+            newest: vec![source()],
+            hint: Some(RevisionHint::UnknownSource { action: "Sorce".to_owned(), known: several() }),
+        }),
+        waiting_for(ExecutionWait::NoExecution {
+            newest: vec![source()],
+            hint: Some(RevisionHint::Similar(SimilarRevision { execution: execution(), revision: source() })),
+        }),
         waiting_for(ExecutionWait::UnknownExecution),
         waiting_for(ExecutionWait::LaterExecution { execution: execution(), end: ExecutionEnd::Failed }),
         waiting_for(ExecutionWait::Several(several())),

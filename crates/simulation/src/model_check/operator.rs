@@ -154,7 +154,7 @@ impl Performer<'_> {
         while self.in_flight.is_none() {
             let mut next = self.reconciliation.clone();
             match next.next_by(self.model.subject.decide, &SETTINGS, self.clock) {
-                Effect::Announce(_) => self.reconciliation = next,
+                Effect::Announce(_) | Effect::FindAccepted { .. } => self.reconciliation = next,
                 Effect::ReadPipeline { query, condition, .. } => {
                     let newest = self.subscribe(query, &condition);
                     self.reconciliation = next;
@@ -222,7 +222,11 @@ impl Performer<'_> {
                 }
                 Written::NoResponse => {}
             },
-            Effect::ReadPipeline { .. } | Effect::ListRejections | Effect::Announce(_) | Effect::Finish(_) => {}
+            Effect::ReadPipeline { .. }
+            | Effect::ListRejections
+            | Effect::FindAccepted { .. }
+            | Effect::Announce(_)
+            | Effect::Finish(_) => {}
         }
         Some(Progress::Performed)
     }
@@ -265,6 +269,7 @@ impl Performer<'_> {
                 Effect::EnsureCredentials
                 | Effect::ReadPipeline { .. }
                 | Effect::ListRejections
+                | Effect::FindAccepted { .. }
                 | Effect::RecordIntent(_)
                 | Effect::WriteStatus(_)
                 | Effect::Announce(_)

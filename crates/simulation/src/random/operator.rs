@@ -179,6 +179,8 @@ impl World {
                     // A process can be stopped between any two effects. This one only reads the memory.
                     continue;
                 }
+                // It is for the message alone.
+                Effect::FindAccepted { .. } => continue,
                 Effect::EnsureCredentials => reconciliation.on_credentials(self.ensure_credentials(replica, fault)),
                 Effect::RecordIntent(status) => {
                     self.check_intent(replica, number, reconciliation.decision())?;

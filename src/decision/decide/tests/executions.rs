@@ -117,7 +117,8 @@ fn what_may_still_appear_is_not_final() {
     let not_there = || Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None };
     rows! {
         "a pipeline that does not exist": given(named(), 70).polled(&missing_pipeline()) => missing(not_there());
-        "a stage that does not exist": given(elsewhere(), 70).polled(&over(RUNNING)) => missing(Missing::Stage);
+        "a stage that does not exist": given(elsewhere(), 70).polled(&over(RUNNING))
+            => missing(Missing::Stage { stages: vec!["Build".to_owned(), "Production".to_owned()] });
         "an execution that failed": given(named(), 70).polled(&over(FAILED)) => ended(ExecutionEnd::Failed);
         "its stage is retried, and it asks":
             given(retried(), 80).polled(&pending_request()) => found(intent(1, 80, 105, NotApplied), &pending_request());

@@ -1,7 +1,7 @@
 //! Properties of [`decide`] for every observation, including a forged status, and edits at any time.
 
 use super::super::{Settings, decide};
-use crate::api::conditions::MAX_MESSAGE;
+use crate::api::conditions::{Condition, MAX_MESSAGE};
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Submission, SubmissionOutcome};
 use crate::codepipeline::{ActionProgress, PipelineObservation};
 use crate::decision::conflict::{RejectedRequests, Rejections};
@@ -129,6 +129,8 @@ proptest! {
                 let status = status(&decision, &outcome, now);
                 let mut messages = status.conditions.iter().map(|condition| condition.message.chars().count());
                 prop_assert!(messages.all(|length| length <= MAX_MESSAGE));
+                let is_one_line = |condition: &Condition| !condition.message.contains(char::is_control);
+                prop_assert!(status.conditions.iter().all(is_one_line), "a table cuts it at a line break");
                 prop_assert!(status.history.len() <= 5);
                 let announcement = Report::new(&decision, &outcome, None, now).announcement;
                 let note = announcement.map(|announcement| announcement.note);

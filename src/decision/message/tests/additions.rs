@@ -9,15 +9,17 @@ use crate::decision::test_fixtures::pipeline::source;
 
 #[test]
 fn a_refusal_after_doubt() {
-    let remedy = "Name the request that is pending, and set spec.result.summary if the action requires one.";
     let expected = "CodePipeline raised InvalidApprovalTokenException: message of CodePipeline; an earlier attempt may \
                     have been accepted: its outcome is unknown";
-    check(Reason::InvalidApprovalToken, remedy, [(refused_after_doubt(Refusal::InvalidApprovalToken), expected)]);
-    let remedy = "If the result is still wanted, set spec.notAfter to a later time.";
+    check(
+        Reason::InvalidApprovalToken,
+        INVALID_TOKEN,
+        [(refused_after_doubt(Refusal::InvalidApprovalToken), expected)],
+    );
     let expected = "spec.notAfter (2026-07-01T12:01:00Z) passed; nothing more is sent, but an earlier result may have \
                     been accepted: its outcome is unknown";
     let outcome = expired(Expiry::NotAfter(at(60)), Some(Caveat::AttemptInDoubt));
-    check(Reason::Expired, remedy, [(outcome, expected)]);
+    check(Reason::Expired, EXPIRED, [(outcome, expected)]);
 }
 
 #[test]
@@ -68,7 +70,7 @@ fn what_a_response_leaves_open() {
 /// A decision for an abbreviated commit id, and the outcome where the newest execution has these revisions.
 fn no_execution(newest: &[(&str, Option<&str>)]) -> (ApprovalDecision, Outcome) {
     let newest = newest.iter().map(|(action, revision)| source(action, *revision)).collect();
-    (by_revision("4f1a9c2"), waiting_for(ExecutionWait::NoExecution { newest }))
+    (by_revision("4f1a9c2"), waiting_for(ExecutionWait::NoExecution { newest, hint: None }))
 }
 
 #[test]
@@ -115,7 +117,6 @@ fn a_message_has_one_sentence_for_what_happened_and_one_for_what_to_do_and_no_to
     for outcome in outcomes() {
         let message = message(&decision, &outcome);
         let (what_happened, remedy) = message.split_once(". ").expect("two sentences");
-        assert_eq!(remedy, outcome.reason().remedy());
         assert!(what_happened.len() > 20 && !what_happened.ends_with('.'), "{message}");
         assert!(!remedy.is_empty() && remedy.ends_with('.') && !remedy.contains(". "), "{message}");
         assert!(!message.contains(&token().0), "{message}");

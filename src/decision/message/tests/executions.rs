@@ -18,7 +18,7 @@ fn at_position(position: ExecutionPosition) -> Outcome {
 fn an_execution_that_ended() {
     check(
         Reason::ExecutionEnded,
-        "Name another execution, or retry the stage of this one if it can be retried.",
+        "Name another execution.",
         [
             (
                 execution_ended(ExecutionEnd::Succeeded),
@@ -29,6 +29,16 @@ fn an_execution_that_ended() {
                 "Execution 4f1a9c2e was superseded before its approval received a response",
             ),
             (
+                execution_ended(ExecutionEnd::Cancelled),
+                "Execution 4f1a9c2e ended (Cancelled) before its approval received a response",
+            ),
+        ],
+    );
+    check(
+        Reason::ExecutionEnded,
+        "Retry the stage of the execution, or name another execution.",
+        [
+            (
                 execution_ended(ExecutionEnd::Failed),
                 "Execution 4f1a9c2e ended (Failed) before its approval received a response; the operator continues if \
                  its stage is retried",
@@ -37,10 +47,6 @@ fn an_execution_that_ended() {
                 execution_ended(ExecutionEnd::Stopped),
                 "Execution 4f1a9c2e ended (Stopped) before its approval received a response; the operator continues if \
                  its stage is retried",
-            ),
-            (
-                execution_ended(ExecutionEnd::Cancelled),
-                "Execution 4f1a9c2e ended (Cancelled) before its approval received a response",
             ),
         ],
     );
@@ -57,15 +63,19 @@ fn an_execution_that_ended() {
 #[test]
 fn source_revisions_that_do_not_name_one_request() {
     let several = Ambiguity::SeveralRequests(vec![execution(), "7d20b1c4".to_owned()]);
+    check(
+        Reason::AmbiguousRevision,
+        "Name one of the executions with spec.pipelineExecutionId.",
+        [(
+            Outcome::AmbiguousRevision(several),
+            "2 executions with the source revisions wait for this approval: 4f1a9c2e, 7d20b1c4",
+        )],
+    );
     let not_covered = |source| Outcome::AmbiguousRevision(Ambiguity::NotCovered { execution: execution(), source });
     check(
         Reason::AmbiguousRevision,
         "Name one execution with spec.pipelineExecutionId, or cover every source in spec.sourceRevisions.",
         [
-            (
-                Outcome::AmbiguousRevision(several),
-                "2 executions with the source revisions wait for this approval: 4f1a9c2e, 7d20b1c4",
-            ),
             (
                 not_covered(source("Image", Some("I1"))),
                 "Execution 4f1a9c2e waits for a response, and spec.sourceRevisions does not cover its source Image \
@@ -148,10 +158,6 @@ fn a_decision_that_waits() {
                 "2 executions with the source revisions seem to wait for this approval (4f1a9c2e, 7d20b1c4); CodePipeline's history will confirm this within a minute",
             ),
             (
-                waiting_for(ExecutionWait::NotCovered { execution: execution(), source: source("Image", Some("I1")) }),
-                "Execution 4f1a9c2e has the source Image (revision I1), which spec.sourceRevisions does not cover",
-            ),
-            (
                 waiting_for(ExecutionWait::Stopping { execution: execution() }),
                 "Execution 4f1a9c2e is being stopped, so the operator does not approve it",
             ),
@@ -174,8 +180,21 @@ fn a_decision_that_waits() {
 }
 
 #[test]
+fn an_execution_with_a_source_that_is_not_covered() {
+    let not_covered = ExecutionWait::NotCovered { execution: execution(), source: source("Image", Some("I1")) };
+    check(
+        Reason::Waiting,
+        "Add an entry for this source to spec.sourceRevisions, or wait for an execution whose sources are covered.",
+        [(
+            waiting_for(not_covered),
+            "Execution 4f1a9c2e has the source Image (revision I1), which spec.sourceRevisions does not cover",
+        )],
+    );
+}
+
+#[test]
 fn a_decision_whose_source_revisions_no_execution_has() {
-    let none = || waiting_for(ExecutionWait::NoExecution { newest: Vec::new() });
+    let none = || waiting_for(ExecutionWait::NoExecution { newest: Vec::new(), hint: None });
     let long = "a".repeat(65);
     let cut = format!("{}…", "a".repeat(64));
     for (entries, expected) in [

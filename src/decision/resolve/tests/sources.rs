@@ -1,6 +1,7 @@
 //! Source revisions: which executions they name, and several executions of them.
 
 use super::*;
+use crate::codepipeline::SimilarRevision;
 
 /// An execution with these sources asks.
 fn asking(sources: &[(&str, Option<&str>)]) -> TestPipeline {
@@ -9,8 +10,16 @@ fn asking(sources: &[(&str, Option<&str>)]) -> TestPipeline {
 }
 
 fn no_execution(newest: &[(&str, Option<&str>)]) -> Expected {
+    no_execution_but(newest, None)
+}
+
+fn no_execution_but(newest: &[(&str, Option<&str>)], hint: Option<RevisionHint>) -> Expected {
     let newest = newest.iter().map(|(action, revision)| source(action, *revision)).collect();
-    waiting(ExecutionWait::NoExecution { newest }, None)
+    waiting(ExecutionWait::NoExecution { newest, hint }, None)
+}
+
+fn unknown_source(action: &str, known: &[&str]) -> Option<RevisionHint> {
+    Some(RevisionHint::UnknownSource { action: action.to_owned(), known: names(known) })
 }
 
 fn not_covered(source: ExecutionRevision) -> Expected {
@@ -27,7 +36,8 @@ fn an_execution_matches_if_every_source_is_covered_and_every_entry_covers_one() 
         "one commit id is enough for one source": asking(&[app]), by(&[(None, Some("A"))]), LATE => found();
         "… with the name of the source action": asking(&[app]), by(&[(Some("App"), Some("A"))]), LATE => found();
         "… but not with another name":
-            asking(&[app]), by(&[(Some("Image"), Some("A"))]), LATE => no_execution(&[app]);
+            asking(&[app]), by(&[(Some("Image"), Some("A"))]), LATE
+            => no_execution_but(&[app], unknown_source("Image", &["App"]));
         "… or another id": asking(&[app]), by(&[(None, Some("B"))]), LATE => no_execution(&[app]);
         "a part of an id names nothing": asking(&[("App", Some("AB"))]), by(&[(None, Some("A"))]), LATE
             => no_execution(&[("App", Some("AB"))]);
@@ -38,13 +48,37 @@ fn an_execution_matches_if_every_source_is_covered_and_every_entry_covers_one() 
         "an uncovered source is ambiguous and is named":
             two(), by(&[(None, Some("A"))]), LATE => not_covered(source("Image", Some("I1")));
         "an entry that covers nothing does not match":
-            asking(&[app]), by(&[(None, Some("A")), (Some("Image"), None)]), LATE => no_execution(&[app]);
+            asking(&[app]), by(&[(None, Some("A")), (Some("Image"), None)]), LATE
+            => no_execution_but(&[app], unknown_source("Image", &["App"]));
         "both sources have the same revision":
             asking(&[("App", Some("A")), ("Docs", Some("A"))]), by(&[(None, Some("A"))]), LATE => found();
         "a source without an id is covered only by an entry without one":
             asking(&[app, ("Bucket", None)]), by(&[(None, Some("A")), (Some("Bucket"), None)]), LATE => found();
         "… and not by an entry with one":
             asking(&[app, ("Bucket", None)]), by(&[(None, Some("A"))]), LATE => not_covered(source("Bucket", None));
+    }
+}
+
+#[test]
+fn an_entry_that_means_a_revision_and_does_not_name_it_is_explained() {
+    let sources = [("App", Some("4f1a9c2e")), ("Docs", Some("7d20b1c4"))];
+    let similar = |(action, revision)| {
+        let similar = SimilarRevision { execution: "execution".to_owned(), revision: source(action, revision) };
+        no_execution_but(&sources, Some(RevisionHint::Similar(similar)))
+    };
+    let [app, docs] = sources;
+    rows! {
+        "an abbreviated id": asking(&sources), by(&[(None, Some("4f1a"))]), LATE => similar(app);
+        "… in capital letters": asking(&sources), by(&[(None, Some("4F1A9C2E"))]), LATE => similar(app);
+        "an id that is too long": asking(&sources), by(&[(None, Some("7d20b1c4f00"))]), LATE => similar(docs);
+        "an abbreviation that may mean anything":
+            asking(&sources), by(&[(None, Some("4f1"))]), LATE => no_execution(&sources);
+        "the id of another source": asking(&sources), by(&[(Some("App"), docs.1)]), LATE => similar(docs);
+        "an abbreviated id beside one in full":
+            asking(&sources), by(&[(None, app.1), (Some("Docs"), Some("7d20"))]), LATE => similar(docs);
+        "a rollback is not meant":
+            asking(&sources).with_execution(|execution| execution.execution_type = ExecutionType::Rollback),
+            by(&[(None, Some("4f1a"))]), LATE => no_execution(&sources);
     }
 }
 

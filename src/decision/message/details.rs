@@ -1,0 +1,89 @@
+//! Texts that others wrote, such as the message of an exception. A short one is part of what happened. A long one follows what to do,
+//! because the tools that show a message cut its end.
+
+use crate::api::v1alpha1::Exception;
+use crate::decision::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
+use crate::decision::resolve::Missing;
+use crate::error_chain::one_line;
+
+/// The most bytes of a text that is part of what happened.
+const MAX_INLINE: usize = 100;
+
+/// The most bytes of a text that follows what to do.
+const MAX_DETAILS: usize = 512;
+
+/// What is wrong, as one phrase: a short text as it is, and of a long one how it starts.
+pub fn brief(text: &str) -> String {
+    let text = one_line(text);
+    if text.len() <= MAX_INLINE {
+        return text;
+    }
+    match text.split_once(": ") {
+        Some((start, _)) if start.len() <= MAX_INLINE => start.to_owned(),
+        Some(_) | None => cut(&text, MAX_INLINE),
+    }
+}
+
+/// An exception that CodePipeline raised.
+pub fn raised(Exception { r#type, message }: &Exception) -> String {
+    let message = one_line(message);
+    if message.is_empty() || message.len() > MAX_INLINE {
+        format!("CodePipeline raised {type}")
+    } else {
+        format!("CodePipeline raised {type}: {}", message.trim_end_matches('.'))
+    }
+}
+
+/// The long text of an outcome, of which what happened shows only the start.
+pub fn details(outcome: &Outcome) -> Option<String> {
+    let text = one_line(text(outcome)?);
+    (text.len() > MAX_INLINE).then(|| cut(&text, MAX_DETAILS))
+}
+
+/// At most this many bytes of a text.
+pub fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let start = text.get(..text.floor_char_boundary(bytes.saturating_sub("…".len()))).unwrap_or_default();
+    format!("{start}…")
+}
+
+/// The text of others in an outcome.
+fn text(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Refused { exception: Some(exception), .. }
+        | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. }
+        | Outcome::PipelineExecutionNotFound(exception) => Some(&exception.message),
+        Outcome::Retrying { detail, .. }
+        | Outcome::Unreadable { detail, .. }
+        | Outcome::Waiting { wait: Wait::ReadablePipeline { detail, .. }, .. }
+        | Outcome::Expired {
+            caveat: Some(Caveat::HistoryUnreadable(detail) | Caveat::PipelineUnreadable(detail)),
+            ..
+        }
+        | Outcome::Unconfirmed {
+            cause:
+                UnconfirmedCause::ResponseLost(detail)
+                | UnconfirmedCause::HistoryUnreadable(detail)
+                | UnconfirmedCause::RetryFailed(detail),
+            ..
+        } => Some(detail),
+        Outcome::Unconfirmed {
+            refused: Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)), ..
+        } => Some(&exception.message),
+        Outcome::Refused { exception: None, .. }
+        | Outcome::Delivered { .. }
+        | Outcome::AlreadyDecided { .. }
+        | Outcome::Missing { .. }
+        | Outcome::ExecutionEnded { .. }
+        | Outcome::AmbiguousRevision(_)
+        | Outcome::Invalid(_)
+        | Outcome::Expired { .. }
+        | Outcome::Suspended { .. }
+        | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
+        | Outcome::Submitting(_)
+        | Outcome::Unconfirmed { .. } => None,
+    }
+}

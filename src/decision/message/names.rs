@@ -1,0 +1,61 @@
+//! The wording of names that a pipeline does not have, with those that it has.
+
+use super::details::raised;
+use crate::api::v1alpha1::ApprovalDecisionSpec;
+use crate::codepipeline::CallerIdentity;
+use crate::decision::resolve::{Candidates, Missing};
+
+/// The most names that are shown.
+const MAX_NAMES: usize = 10;
+
+/// Names, separated by commas.
+pub fn list(names: &[String]) -> String {
+    let more = (names.len() > MAX_NAMES).then_some("…");
+    names.iter().take(MAX_NAMES).map(String::as_str).chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// An AWS account and region.
+pub fn place(account_id: &str, region: &str) -> String {
+    format!("account {account_id}, region {region}")
+}
+
+/// The pipeline does not exist, or has no such approval.
+pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
+    let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
+    let missing = match missing {
+        Missing::Pipeline { exception, identity: None } => raised(exception),
+        Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
+            format!("{}; the operator reads {}", raised(exception), place(account_id, region))
+        }
+        Missing::Stage { stages } => {
+            let stages = if stages.is_empty() { String::new() } else { format!("; its stages are {}", list(stages)) };
+            format!("Pipeline {pipeline_name} has no stage {stage_name:?}{stages}")
+        }
+        Missing::Action { candidates, stages } => {
+            let stages = match stages.as_slice() {
+                [] => String::new(),
+                [stage] => format!("; stage {stage} has one"),
+                several => format!("; stages {} have one", list(several)),
+            };
+            let has_no = format!("Stage {stage_name} of pipeline {pipeline_name} has no action {action_name:?}");
+            format!("{has_no}{stages}; {}", self::candidates(candidates))
+        }
+        Missing::NotAnApproval { category, candidates } => {
+            let is_no = format!("Action {action_name} of pipeline {pipeline_name} is not an approval");
+            format!("{is_no}: its category is {category}; in this stage, {}", self::candidates(candidates))
+        }
+    };
+    format!("{missing}; the operator continues when that changes")
+}
+
+/// The actions that a decision may mean.
+fn candidates(Candidates { approvals, others }: &Candidates) -> String {
+    match (approvals.as_slice(), others.as_slice()) {
+        ([], []) => "no other action can be an approval".to_owned(),
+        (approvals, []) => format!("the approvals are {}", list(approvals)),
+        ([], others) => format!("these actions may be approvals: {}", list(others)),
+        (approvals, others) => {
+            format!("the approvals are {}, and these actions may be approvals: {}", list(approvals), list(others))
+        }
+    }
+}

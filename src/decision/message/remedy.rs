@@ -1,0 +1,83 @@
+//! What to do about an outcome: the remedy of its reason, or a better one where more is known than the reason.
+
+use crate::api::v1alpha1::{ApprovalDecision, Binding};
+use crate::codepipeline::{ExecutionEnd, Refusal};
+use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
+use crate::decision::resolve::{Ambiguity, ExecutionWait, RevisionHint};
+use crate::decision::timing::Expiry;
+
+/// What to do: one sentence.
+pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
+    let is_by_token = matches!(decision.spec.binding(), Some(Binding::Token(_)));
+    let has_summary = !decision.spec.result.summary.is_empty();
+    match outcome {
+        Outcome::Refused { refusal: Refusal::InvalidApprovalToken, .. } if !has_summary => {
+            "Set spec.result.summary if the action requires one; otherwise name the request that is pending."
+        }
+        Outcome::Refused { refusal: Refusal::InvalidApprovalToken, .. } if is_by_token => {
+            "Set spec.token to the token of the request that is pending."
+        }
+        Outcome::Refused { refusal: Refusal::InvalidApprovalToken, .. } => {
+            "Check that the approval is pending, and change the annotation codepipeline.approvals.dev/requestedAt to try again."
+        }
+        Outcome::Refused { refusal: Refusal::ApprovalAlreadyCompleted, .. } if is_by_token => {
+            "Check the pipeline's history; to answer a later request, set spec.token to its token."
+        }
+        Outcome::Expired { expiry: Expiry::NotAfter(_), .. } => {
+            "If the result is still wanted, set spec.notAfter to a later time."
+        }
+        Outcome::Expired { expiry: Expiry::WaitingLimit(_), .. } => {
+            "To wait as long again, change the annotation codepipeline.approvals.dev/requestedAt; to wait longer, set \
+             spec.notAfter, which replaces the limit."
+        }
+        Outcome::ExecutionEnded {
+            end: ExecutionEnd::Succeeded | ExecutionEnd::Superseded | ExecutionEnd::Cancelled,
+            ..
+        } => "Name another execution.",
+        Outcome::ExecutionEnded { end: ExecutionEnd::Failed | ExecutionEnd::Stopped, .. } => {
+            "Retry the stage of the execution, or name another execution."
+        }
+        Outcome::AmbiguousRevision(Ambiguity::SeveralRequests(_)) => {
+            "Name one of the executions with spec.pipelineExecutionId."
+        }
+        Outcome::Waiting { wait: Wait::Execution(wait), .. } => waiting(wait).unwrap_or(outcome.reason().remedy()),
+        Outcome::Unconfirmed { cause: UnconfirmedCause::OtherAccount, .. } => {
+            "Give the operator credentials for that account and region: it settles this once it can read the history there."
+        }
+        Outcome::Refused { .. }
+        | Outcome::Delivered { .. }
+        | Outcome::AlreadyDecided { .. }
+        | Outcome::Missing { .. }
+        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::AmbiguousRevision(Ambiguity::NotCovered { .. })
+        | Outcome::Invalid(_)
+        | Outcome::Suspended { .. }
+        | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
+        | Outcome::Unreadable { .. }
+        | Outcome::Submitting(_)
+        | Outcome::Unconfirmed { .. }
+        | Outcome::Retrying { .. } => outcome.reason().remedy(),
+    }
+}
+
+/// What to do about an execution that may never come.
+const fn waiting(wait: &ExecutionWait) -> Option<&'static str> {
+    match wait {
+        ExecutionWait::NoExecution { hint: Some(RevisionHint::Similar(_)), .. } => {
+            Some("If you mean that one, correct spec.sourceRevisions.")
+        }
+        ExecutionWait::NoExecution { hint: Some(RevisionHint::UnknownSource { .. }), .. } => {
+            Some("Correct actionName in spec.sourceRevisions.")
+        }
+        ExecutionWait::NotCovered { .. } => Some(
+            "Add an entry for this source to spec.sourceRevisions, or wait for an execution whose sources are covered.",
+        ),
+        ExecutionWait::NoExecution { hint: None, .. }
+        | ExecutionWait::UnknownExecution
+        | ExecutionWait::Execution { .. }
+        | ExecutionWait::Several(_)
+        | ExecutionWait::LaterExecution { .. }
+        | ExecutionWait::Stopping { .. } => None,
+    }
+}

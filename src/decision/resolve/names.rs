@@ -1,0 +1,54 @@
+//! What a pipeline has in place of a name that it does not have. It is for messages alone.
+
+use super::observed_action::Named;
+use super::resolution::{Candidates, Missing, RevisionHint};
+use crate::api::v1alpha1::ExecutionBinding;
+use crate::codepipeline::{PipelineSnapshot, StageState};
+
+/// The category of approval actions in history.
+pub(super) const APPROVAL: &str = "Approval";
+
+/// The most names that an outcome has.
+const MAX_NAMES: usize = 20;
+
+/// The pipeline has no stage of this name.
+pub(super) fn missing_stage(snapshot: &PipelineSnapshot) -> Missing {
+    Missing::Stage { stages: some(snapshot.state.stages.iter().map(|stage| &stage.name)) }
+}
+
+/// The stage has no action of this name.
+pub(super) fn missing_action(snapshot: &PipelineSnapshot, stage: &StageState, named: Named<'_>) -> Missing {
+    let has_it = |stage: &&StageState| stage.actions.iter().any(|action| action.name == named.action);
+    let stages = some(snapshot.state.stages.iter().filter(has_it).map(|stage| &stage.name));
+    Missing::Action { candidates: candidates(snapshot, stage, named), stages }
+}
+
+/// The actions of the stage, but for the named one and those that history shows as something else than an approval: the state view has
+/// no categories.
+pub(super) fn candidates(snapshot: &PipelineSnapshot, stage: &StageState, named: Named<'_>) -> Candidates {
+    let actions = || stage.actions.iter().map(|action| &action.name).filter(|name| *name != named.action);
+    let category = |name: &&String| snapshot.hints.category(&stage.name, name);
+    Candidates {
+        approvals: some(actions().filter(|name| category(name) == Some(APPROVAL))),
+        others: some(actions().filter(|name| category(name).is_none())),
+    }
+}
+
+/// What is wrong with the entries that no execution meets.
+pub(super) fn hint(snapshot: &PipelineSnapshot, named: Named<'_>) -> Option<RevisionHint> {
+    let entries = match named.executions {
+        ExecutionBinding::SourceRevisions(entries) => entries,
+        ExecutionBinding::PipelineExecution(_) => return None,
+    };
+    if let Some(similar) = snapshot.hints.similar(entries) {
+        return Some(RevisionHint::Similar(similar.clone()));
+    }
+    let known = some(snapshot.hints.source_actions());
+    let unknown = entries.iter().filter_map(|entry| entry.action_name.as_ref()).find(|name| !known.contains(name));
+    let action = unknown.filter(|_| !known.is_empty())?.clone();
+    Some(RevisionHint::UnknownSource { action, known })
+}
+
+fn some<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    names.take(MAX_NAMES).cloned().collect()
+}
