@@ -35,12 +35,14 @@ impl Message {
         // CodePipeline may quote a token that it refuses, and more people can read messages than may respond to approvals.
         let tokens = [decision.spec.token.as_ref(), submission(decision).map(|submission| &submission.token)];
         let hide = |text: String, token: &Token| text.replace(&token.0, "…");
-        let shown = |text: &str| tokens.into_iter().flatten().fold(one_line(text), hide);
+        let clean = |text: &str| tokens.into_iter().flatten().fold(one_line(text), hide);
+        let mut outcome = outcome.clone();
+        let details = details(&mut outcome, clean);
         Self {
-            what_happened: shown(&what_happened(decision, outcome)),
-            addition: addition(outcome).map(|text| one_line(&text)).unwrap_or_default(),
-            remedy: remedy::remedy(decision, outcome),
-            details: details(outcome).map(|text| shown(&text)),
+            what_happened: clean(&what_happened(decision, &outcome)),
+            addition: addition(&outcome).map(|text| one_line(&text)).unwrap_or_default(),
+            remedy: remedy::remedy(decision, &outcome),
+            details,
         }
     }
 

@@ -33,8 +33,20 @@ async fn a_missing_stage_or_action_is_reported_at_once_and_without_an_exception(
         ..spec
     };
     let rows = [
-        ("stage", "Nowhere", "Approve", Reason::StageNotFound, r#"Pipeline web has no stage "Nowhere""#),
-        ("action", "Prod", "Nothing", Reason::ActionNotFound, r#"Stage Prod of pipeline web has no action "Nothing""#),
+        (
+            "stage",
+            "Nowhere",
+            "Approve",
+            Reason::StageNotFound,
+            r#"Pipeline web has no stage "Nowhere"; its stages are Source, Build, Prod"#,
+        ),
+        (
+            "action",
+            "Prod",
+            "Nothing",
+            Reason::ActionNotFound,
+            r#"Stage Prod of pipeline web has no action "Nothing"; these actions may be approvals: Approve"#,
+        ),
         ("build", "Build", "Compile", Reason::ActionNotFound, "is not an approval: its category is Build"),
     ];
     for (name, stage, action, ..) in rows {

@@ -64,7 +64,9 @@ async fn a_rejection_that_lacks_a_required_summary_holds_back_an_approval_until_
     let mut rejection = rejecting(spec("web", &approval));
     rejection.result.summary = String::new();
     env.create("reject", rejection).await;
-    env.wait_for_reason("reject", Reason::InvalidApprovalToken).await;
+    let refused = env.wait_for_reason("reject", Reason::InvalidApprovalToken).await;
+    let expected = "the action may require a summary, and spec.result.summary is empty. Set spec.result.summary";
+    assert!(message(&refused).contains(expected), "{}", message(&refused));
     env.create("by-token", spec("web", &approval)).await;
     env.create("by-execution", for_execution("web", approval.pipeline_execution_id)).await;
     for name in ["by-token", "by-execution"] {

@@ -74,10 +74,9 @@ impl PipelineSnapshot {
         }
         let mut before = std::mem::take(&mut self.hints.similar);
         for entries in self.queries.iter().filter_map(entries_of) {
-            if self.executions.iter().any(|execution| execution.meets(entries)) {
-                continue;
-            }
             let found = find_similar(listed, entries).or_else(|| before.remove(entries));
+            let is_met = || self.executions.iter().any(|execution| execution.meets(entries));
+            let found = found.filter(|_| !is_met());
             self.hints.similar.extend(found.map(|found| (entries.clone(), found)));
         }
     }

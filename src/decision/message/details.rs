@@ -34,10 +34,11 @@ pub fn raised(Exception { r#type, message }: &Exception) -> String {
     }
 }
 
-/// The long text of an outcome, of which what happened shows only the start.
-pub fn details(outcome: &Outcome) -> Option<String> {
-    let text = one_line(text(outcome)?);
-    (text.len() > MAX_INLINE).then(|| cut(&text, MAX_DETAILS))
+/// Cleans the text of others in an outcome, before anything cuts it. Returns it if it is long: then what happened shows only its start.
+pub fn details(outcome: &mut Outcome, clean: impl Fn(&str) -> String) -> Option<String> {
+    let text = text(outcome)?;
+    *text = clean(text);
+    (text.len() > MAX_INLINE).then(|| cut(text, MAX_DETAILS))
 }
 
 /// At most this many bytes of a text.
@@ -50,11 +51,11 @@ pub fn cut(text: &str, bytes: usize) -> String {
 }
 
 /// The text of others in an outcome.
-fn text(outcome: &Outcome) -> Option<&str> {
+const fn text(outcome: &mut Outcome) -> Option<&mut String> {
     match outcome {
         Outcome::Refused { exception: Some(exception), .. }
         | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. }
-        | Outcome::PipelineExecutionNotFound(exception) => Some(&exception.message),
+        | Outcome::PipelineExecutionNotFound(exception) => Some(&mut exception.message),
         Outcome::Retrying { detail, .. }
         | Outcome::Unreadable { detail, .. }
         | Outcome::Waiting { wait: Wait::ReadablePipeline { detail, .. }, .. }
@@ -71,7 +72,7 @@ fn text(outcome: &Outcome) -> Option<&str> {
         } => Some(detail),
         Outcome::Unconfirmed {
             refused: Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)), ..
-        } => Some(&exception.message),
+        } => Some(&mut exception.message),
         Outcome::Refused { exception: None, .. }
         | Outcome::Delivered { .. }
         | Outcome::AlreadyDecided { .. }

@@ -1,7 +1,7 @@
 //! What an outcome becomes in the status and in the announcement.
 
 use super::{
-    Announcement, ApprovalDecision, ApprovalDecisionStatus, CompletedApproval, ConditionStatus, Exception,
+    Announcement, ApprovalDecision, ApprovalDecisionStatus, Attention, CompletedApproval, ConditionStatus, Exception,
     ExecutionIds, MAX_MESSAGE, Message, Outcome, ReadyClass, Reason, Report, Timestamp, result_still_unrecorded,
     status,
 };
@@ -10,6 +10,7 @@ use crate::api::v1alpha1::{InvalidSpec, SubmissionOutcome};
 use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
 use crate::decision::outcome::{PriorAttempts, UnconfirmedCause, Wait};
 use crate::decision::phase::{current_class, current_reason};
+use crate::decision::resolve::Missing;
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::*;
 use crate::decision::timing::Expiry;
@@ -336,7 +337,25 @@ fn the_texts_of_codepipeline_are_cut_to_what_the_schema_admits() {
     let note = announcement(&fresh(), &outcome, None).expect("an announcement").note;
     for (text, max) in [(&status.conditions[0].message, MAX_MESSAGE), (&note, 1024)] {
         assert!((max - 2..=max).contains(&text.len()), "{} bytes of {max}", text.len());
-        assert!(text.ends_with(&format!(". {}", outcome.reason().remedy())), "the remedy is never cut: {text}");
+        assert!(text.ends_with("set spec.token to its token."), "the remedy is never cut: {text}");
+    }
+}
+
+#[test]
+fn a_reason_that_only_a_person_resolves_needs_attention() {
+    let of = |outcome: &Outcome| announcement(&fresh(), outcome, None).map(|announcement| announcement.attention());
+    for outcome in [
+        invalid_token(),
+        missing(Missing::Stage { stages: Vec::new() }),
+        retrying(RetryCause::AccessDenied),
+        unreadable(RetryCause::CredentialsUnavailable),
+        retrying(RetryCause::ClockSkew),
+        conflicting(None),
+    ] {
+        assert_eq!(of(&outcome), Some(Attention::Needed), "{outcome:?}");
+    }
+    for outcome in [delivered(), suspended(), retrying(RetryCause::Throttled), waiting(Wait::CurrentSpec)] {
+        assert_eq!(of(&outcome), Some(Attention::NotNeeded), "{outcome:?}");
     }
 }
 

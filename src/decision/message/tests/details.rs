@@ -37,6 +37,15 @@ fn a_long_message_of_an_exception_follows_what_to_do() {
 }
 
 #[test]
+fn a_token_is_hidden_before_a_detail_is_cut() {
+    for length in [40, 80, 90, 490, 500] {
+        let detail = format!("{}{}{}", "x".repeat(length), token().0, "y".repeat(600));
+        let text = message(&fresh().in_doubt(), &unconfirmed(UnconfirmedCause::ResponseLost(detail)));
+        assert!(!text.contains(&token().0[..8]), "{length}: {text}");
+    }
+}
+
+#[test]
 fn a_message_is_one_line_whatever_others_wrote() {
     let page = "HTTP status 503: <html>\r\n\t<body>\u{1b}[31mbusy</body>\n</html>\n\u{2028}".to_owned();
     let unreadable = unconfirmed(UnconfirmedCause::ResponseLost(page.clone()));
