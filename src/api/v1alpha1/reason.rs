@@ -1,7 +1,7 @@
 //! The reasons of the `Ready` condition: every state that a decision can be in, what it means, and what a person can do.
 //!
 //! `docs/reasons.md` is generated from here: the doc comment of a reason is its meaning, the strum message its remedy. The
-//! remedy is also the last sentence of the condition's message.
+//! remedy is also the second sentence of the condition's message, unless more is known than the reason.
 
 use crate::api::conditions::ConditionStatus;
 use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
