@@ -177,6 +177,7 @@ async fn a_missing_permission_is_logged_once_however_many_decisions_need_it() {
     }
     let started = Instant::now();
     let (operator, _folder) = operator_with(&env, &permissions);
+    operator.wait_for_log("cannot update resource").await;
     let failed = async || operator.metric("approval_operator_reconcile_errors_total").await >= 5.0;
     operator.eventually("decisions fail, and fail again", failed).await;
     let log = operator.log();

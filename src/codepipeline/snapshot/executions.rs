@@ -188,7 +188,7 @@ impl PipelineSnapshot {
         let _read_by_id_later = self.list_executions_of_requests(list, calls).await;
         list.look_up(missing.ids, self, calls).await;
         self.take_executions(list, &selection);
-        self.note_executions(&list.listed);
+        self.hints.note_executions(&list.listed, &self.queries, &self.executions);
         let newest = list.listed.iter().find(|execution| !execution.source_revisions.is_empty());
         self.newest_revisions = newest.map(|execution| execution.source_revisions.clone()).unwrap_or_default();
     }

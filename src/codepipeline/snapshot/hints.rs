@@ -1,12 +1,11 @@
 //! What a poll sees besides the answer to its queries, for messages alone: the names and revisions that there are, where a decision
 //! names others.
 
-use super::pipeline_snapshot::PipelineSnapshot;
 use crate::api::v1alpha1::SourceRevision;
 use crate::codepipeline::pipeline::{ActionExecution, ExecutionRevision, ExecutionType, PipelineExecution};
 use crate::codepipeline::query::{ExecutionSelector, Query};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The most source actions that are noted. A pipeline has a few.
 const MAX_SOURCE_ACTIONS: usize = 20;
@@ -51,43 +50,45 @@ impl Hints {
         let (_, category) = self.categories.get(&(stage.to_owned(), action.to_owned()))?;
         Some(category)
     }
-}
 
-impl PipelineSnapshot {
-    /// Whether the hints of the other snapshot show the same to those who knew them. Categories explain what is known already.
-    pub(super) fn has_same_hints(&self, other: &Self) -> bool {
+    /// Whether the other hints show the same to those who knew them, who had these queries. Categories explain what is known already.
+    pub(super) fn is_equivalent(&self, other: &Self, known: &HashSet<Query>) -> bool {
         let is_same = |(entries, similar): (&Vec<SourceRevision>, &SimilarRevision)| {
-            other.hints.similar.get(entries) == Some(similar)
-                || !other.queries.iter().any(|query| entries_of(query) == Some(entries))
+            other.similar.get(entries) == Some(similar) || !known.iter().any(|query| entries_of(query) == Some(entries))
         };
-        self.hints.source_actions == other.hints.source_actions && self.hints.similar.iter().all(is_same)
+        self.source_actions == other.source_actions && self.similar.iter().all(is_same)
     }
 
-    /// Notes what the list of executions shows, newest first. Pages that this poll did not read have shown more before.
-    pub(super) fn note_executions(&mut self, listed: &[PipelineExecution]) {
+    /// Notes what the list of executions shows, newest first. Pages that this poll did not read have shown more before. `selected` are the
+    /// executions that the queries select.
+    pub(super) fn note_executions(
+        &mut self,
+        listed: &[PipelineExecution],
+        queries: &HashSet<Query>,
+        selected: &[PipelineExecution],
+    ) {
         let sources = listed.iter().flat_map(|execution| &execution.source_revisions);
         for ExecutionRevision { action_name, .. } in sources {
-            if self.hints.source_actions.len() < MAX_SOURCE_ACTIONS && !self.hints.source_actions.contains(action_name)
-            {
-                self.hints.source_actions.insert(action_name.clone());
+            if self.source_actions.len() < MAX_SOURCE_ACTIONS && !self.source_actions.contains(action_name) {
+                self.source_actions.insert(action_name.clone());
             }
         }
-        let mut before = std::mem::take(&mut self.hints.similar);
-        for entries in self.queries.iter().filter_map(entries_of) {
+        let mut before = std::mem::take(&mut self.similar);
+        for entries in queries.iter().filter_map(entries_of) {
             let found = find_similar(listed, entries).or_else(|| before.remove(entries));
-            let is_met = || self.executions.iter().any(|execution| execution.meets(entries));
+            let is_met = || selected.iter().any(|execution| execution.meets(entries));
             let found = found.filter(|_| !is_met());
-            self.hints.similar.extend(found.map(|found| (entries.clone(), found)));
+            self.similar.extend(found.map(|found| (entries.clone(), found)));
         }
     }
 
     /// Notes the categories that entries of history show.
-    pub(super) fn note_categories(&mut self, entries: &[ActionExecution]) {
-        let stages: BTreeSet<&String> = self.queries.iter().map(|query| &query.stage).collect();
-        self.hints.categories.retain(|(stage, _), _| stages.contains(stage));
+    pub(super) fn note_categories(&mut self, entries: &[ActionExecution], queries: &HashSet<Query>) {
+        let stages: BTreeSet<&String> = queries.iter().map(|query| &query.stage).collect();
+        self.categories.retain(|(stage, _), _| stages.contains(stage));
         for entry in entries.iter().filter(|entry| stages.contains(&entry.stage_name) && !entry.category.is_empty()) {
             let name = (entry.stage_name.clone(), entry.action_name.clone());
-            let known = self.hints.categories.entry(name).or_insert_with(|| (None, entry.category.clone()));
+            let known = self.categories.entry(name).or_insert_with(|| (None, entry.category.clone()));
             // A pipeline can be edited: the newest entry says what the action is now.
             if known.0 <= entry.started_at {
                 *known = (entry.started_at, entry.category.clone());

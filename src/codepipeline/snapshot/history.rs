@@ -197,7 +197,7 @@ impl PipelineSnapshot {
         self.history.extend(found.whole.iter().map(|id| (id.clone(), read.clone())));
         // An entry that moved to the next page between two reads is there twice.
         let mut ids = HashSet::new();
-        self.note_categories(&found.entries);
+        self.hints.note_categories(&found.entries, &self.queries);
         let relevant = self.relevant_entries(found.entries, &found.whole);
         let mut entries: Vec<_> =
             relevant.into_iter().filter(|entry| ids.insert(entry.action_execution_id.clone())).collect();

@@ -116,7 +116,7 @@ impl PipelineSnapshot {
             && self.read_actions().eq(other.read_actions())
             && class(&self.history_failure) == class(&other.history_failure)
             && self.requests.iter().all(is_same_request)
-            && self.has_same_hints(other)
+            && self.hints.is_equivalent(&other.hints, &other.queries)
     }
 
     /// That CodePipeline still does not know an execution is nothing new.
