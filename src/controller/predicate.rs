@@ -18,14 +18,15 @@ fn status_changed_externally(cached: &ApprovalDecision, decision: &ApprovalDecis
     let class = current_class;
     cached.status != decision.status
         && match (class(cached), class(decision)) {
-            (_, None) => true,
+            // The status was removed, and the schema's default is in its place.
+            (_, None | Some(ReadyClass::Pending)) => true,
             (Some(ReadyClass::Settled), Some(_)) => true,
             (Some(ReadyClass::Stalled | ReadyClass::Suspended), Some(_)) => status_is_current(cached),
             (Some(ReadyClass::Waiting | ReadyClass::Retrying), Some(now)) => now == ReadyClass::InFlight,
             // CodePipeline refused the submission, and its history may show why at once.
             (Some(ReadyClass::InFlight), Some(ReadyClass::InFlight)) => is_refused(decision) && !is_refused(cached),
             (Some(ReadyClass::InFlight), Some(now)) => matches!(now, ReadyClass::Waiting | ReadyClass::Retrying),
-            (None, Some(_)) => false,
+            (None | Some(ReadyClass::Pending), Some(_)) => false,
         }
 }
 
@@ -36,7 +37,9 @@ fn is_refused(decision: &ApprovalDecision) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, Token};
+    use crate::api::v1alpha1::{
+        ApprovalDecisionSpec, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception, Token,
+    };
     use crate::codepipeline::ExecutionIds;
     use crate::decision::{Outcome, PriorAttempts, UnconfirmedCause, status};
     use jiff::Timestamp;
@@ -66,5 +69,14 @@ mod tests {
         assert!(needs_reconcile(Some(&sent), &refused));
         assert!(!needs_reconcile(Some(&sent), &sent));
         assert!(!needs_reconcile(Some(&refused), &refused));
+    }
+
+    #[test]
+    fn a_status_that_someone_removed_needs_a_reconcile() {
+        let reported = unconfirmed(None);
+        let removed = ApprovalDecision { status: Some(ApprovalDecisionStatus::pending()), ..reported.clone() };
+        assert!(needs_reconcile(Some(&reported), &removed));
+        assert!(!needs_reconcile(Some(&removed), &removed));
+        assert!(!needs_reconcile(Some(&removed), &reported), "the operator's own report");
     }
 }

@@ -116,17 +116,24 @@ pub fn current_class(decision: &ApprovalDecision) -> Option<ReadyClass> {
         ConditionStatus::False if is_true("Stalled") => ReadyClass::Stalled,
         ConditionStatus::False if is_true("Reconciling") => ReadyClass::Retrying,
         ConditionStatus::False => ReadyClass::Suspended,
-        ConditionStatus::Unknown if current_reason(decision).map(Reason::ready_class) == Some(ReadyClass::InFlight) => {
-            ReadyClass::InFlight
-        }
-        ConditionStatus::Unknown => ReadyClass::Waiting,
+        ConditionStatus::Unknown => match current_reason(decision).map(Reason::ready_class) {
+            Some(class @ (ReadyClass::InFlight | ReadyClass::Pending)) => class,
+            Some(
+                ReadyClass::Settled
+                | ReadyClass::Stalled
+                | ReadyClass::Retrying
+                | ReadyClass::Waiting
+                | ReadyClass::Suspended,
+            )
+            | None => ReadyClass::Waiting,
+        },
     })
 }
 
 /// Whether the status describes the decision as it is now.
 #[must_use]
 pub fn status_is_current(decision: &ApprovalDecision) -> bool {
-    ready(decision).is_some()
+    current_class(decision).is_some_and(|class| class != ReadyClass::Pending)
         && !is_edited(decision)
         && decision.status.as_ref().is_some_and(|status| !is_restarted(decision, status))
 }
@@ -198,6 +205,21 @@ mod tests {
             let observed = Observed { decision: &trimmed, attempt: &attempt, pipeline: None, rejections: None };
             assert_eq!(decide(&observed, &SETTINGS, at(3)), Step::AwaitChange);
         }
+    }
+
+    #[test]
+    fn the_default_of_the_schema_says_that_nothing_was_seen_and_nothing_sent() {
+        let new = fresh().with(|decision| decision.status = Some(ApprovalDecisionStatus::pending()));
+        assert_eq!((current_reason(&new), current_class(&new)), (Some(Reason::Pending), Some(ReadyClass::Pending)));
+        assert!(is_edited(&new) && !status_is_current(&new));
+        assert_eq!(Phase::of(&new), Phase::Fresh);
+        // Someone may write anything into a status.
+        let forged = fresh().with_reason(Reason::Pending);
+        assert!(!status_is_current(&forged));
+        assert_eq!(Phase::of(&forged), Phase::Fresh);
+        let in_doubt =
+            fresh().in_doubt().with_status(|status| status.conditions = ApprovalDecisionStatus::pending().conditions);
+        assert!(matches!(Phase::of(&in_doubt), Phase::InDoubt(_)), "doubt is never dropped");
     }
 
     #[test]

@@ -281,7 +281,11 @@ fn conditions(
         observed_generation: decision.metadata.generation,
         last_transition_time: old
             .iter()
-            .find(|condition| condition.r#type == r#type && condition.status == status)
+            .find(|condition| {
+                // The schema's default has a time at which nothing happened.
+                let is_default = condition.reason == Reason::Pending.as_str();
+                condition.r#type == r#type && condition.status == status && !is_default
+            })
             .map_or_else(|| to_second(now), |condition| condition.last_transition_time),
         reason: reason.as_str().to_owned(),
         message,
@@ -316,7 +320,7 @@ impl Announcement {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self.class {
-            ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Waiting => false,
+            ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Pending | ReadyClass::Waiting => false,
             ReadyClass::Stalled | ReadyClass::Retrying | ReadyClass::InFlight => true,
         }
     }

@@ -64,7 +64,8 @@ impl Decisions {
 
     fn add(&mut self, decision: &ApprovalDecision, settings: &Settings, now: Timestamp) {
         let observed = decision.status.as_ref().and_then(|status| status.observed_generation);
-        let reason = current_reason(decision).filter(|_| observed == decision.metadata.generation);
+        let is_observed = |reason: &Reason| observed == decision.metadata.generation && is_reported(*reason);
+        let reason = current_reason(decision).filter(is_observed);
         let label = reason.map_or("Unobserved", Reason::as_str);
         *self.counts.entry(label).or_default() += 1;
         let decision_namespace = || decision.metadata.namespace.clone().unwrap_or_default();
@@ -85,7 +86,7 @@ impl Decisions {
                 true
             }
             Some(ReadyClass::Retrying | ReadyClass::Waiting) => true,
-            None => !decision.spec.suspend,
+            Some(ReadyClass::Pending) | None => !decision.spec.suspend,
         };
         if is_open && let Ok(valid) = decision.spec.validate(now) {
             keep_first(&mut self.expiry, namespace(), expiry(decision, valid.not_after, settings, now).at());
@@ -95,7 +96,8 @@ impl Decisions {
     /// Registers the metrics. A time that does not exist is absent.
     pub(super) fn register(&self, registry: &mut Registry) {
         let counts = Family::<ReasonLabel, Gauge>::default();
-        for reason in Reason::ALL.iter().map(|reason| reason.as_str()).chain(["Unobserved"]) {
+        let reasons = Reason::ALL.iter().filter(|reason| is_reported(**reason)).map(|reason| reason.as_str());
+        for reason in reasons.chain(["Unobserved"]) {
             counts.get_or_create(&ReasonLabel { reason }).set(self.counts.get(reason).copied().unwrap_or_default());
         }
         registry.register(
@@ -139,6 +141,11 @@ fn family<L: Clone + Eq + Hash>(times: &HashMap<L, Timestamp>) -> Family<L, Seco
         family.get_or_create(label).set(seconds(*time));
     }
     family
+}
+
+/// Whether an operator reports it, rather than the schema.
+fn is_reported(reason: Reason) -> bool {
+    reason.ready_class() != ReadyClass::Pending
 }
 
 fn since(decision: &ApprovalDecision, r#type: &str) -> Option<Timestamp> {

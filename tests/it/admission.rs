@@ -38,7 +38,9 @@ async fn hostile_manifests_are_refused_or_get_a_reason() {
     }
     for name in &names {
         let decision = env
-            .wait_until(name, "settled", |decision| reason(decision).is_some_and(|reason| reason != Reason::Submitting))
+            .wait_until(name, "settled", |decision| {
+                reason(decision).is_some_and(|reason| !matches!(reason, Reason::Pending | Reason::Submitting))
+            })
             .await;
         assert!(
             matches!(reason(&decision), Some(Reason::PipelineNotFound | Reason::Expired | Reason::Suspended)),

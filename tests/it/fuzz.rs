@@ -228,7 +228,7 @@ fn is_idle(decision: &ApprovalDecision) -> bool {
             && reason(decision).is_some_and(|reason| match reason.ready_class() {
                 ReadyClass::Settled | ReadyClass::Stalled | ReadyClass::Suspended | ReadyClass::Retrying => true,
                 ReadyClass::Waiting => decision.spec.token.is_none() || reason == Reason::ConflictingDecision,
-                ReadyClass::InFlight => false,
+                ReadyClass::InFlight | ReadyClass::Pending => false,
             })
 }
 

@@ -95,6 +95,19 @@ fn the_chart_accepts_exactly_the_documented_values() {
     compare("", &read("values.schema.json"), &read("values.yaml"));
 }
 
+/// How to find out, in the documentation of the reasons.
+const IS_AN_OPERATOR_RUNNING: &str = r#"
+While an operator runs with leader election, it renews its Lease every second. The Lease is in the operator's namespace, and the chart's
+role `approval-operator-lease-viewer` allows reading it:
+
+```sh
+kubectl --namespace approvals get lease approval-operator \
+  --output jsonpath='{.spec.holderIdentity} {.spec.renewTime}{"\n"}'
+```
+
+Without an operator, an edited decision keeps its earlier reason: its `status.observedGeneration` is not its `metadata.generation`.
+"#;
+
 #[test]
 fn every_reason_is_documented() {
     let mut page = String::from(
@@ -120,6 +133,7 @@ fn every_reason_is_documented() {
             ReadyClass::Settled => "Settled (Ready is True)",
             ReadyClass::Stalled => "Stalled (Ready is False, Stalled is True)",
             ReadyClass::Retrying => "Retrying (Ready is False, Reconciling is True)",
+            ReadyClass::Pending => "Pending (Ready is Unknown)",
             ReadyClass::Waiting => "Waiting (Ready is Unknown, Reconciling is True)",
             ReadyClass::InFlight => "In flight (Ready is Unknown, Reconciling is True)",
             ReadyClass::Suspended => "Suspended (Ready is False)",
@@ -128,6 +142,9 @@ fn every_reason_is_documented() {
         for reason in Reason::ALL.iter().filter(|reason| reason.ready_class() == class) {
             let meaning = reason.meaning().lines().map(str::trim).collect::<Vec<_>>().join(" ");
             writeln!(page, "| `{}` | {meaning} | {} |", reason.as_str(), reason.remedy()).unwrap();
+        }
+        if class == ReadyClass::Pending {
+            page.push_str(IS_AN_OPERATOR_RUNNING);
         }
     }
     check("docs/reasons.md", &page);

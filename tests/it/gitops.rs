@@ -21,7 +21,7 @@ fn expected(class: ReadyClass) -> Health {
     match class {
         ReadyClass::Settled => ["Healthy", "Current", "Current"],
         ReadyClass::Stalled => ["Degraded", "Failed", "Failed"],
-        ReadyClass::Retrying | ReadyClass::InFlight => IN_PROGRESS,
+        ReadyClass::Retrying | ReadyClass::InFlight | ReadyClass::Pending => IN_PROGRESS,
         ReadyClass::Waiting | ReadyClass::Suspended => ["Suspended", "Current", "InProgress"],
     }
 }
@@ -86,13 +86,20 @@ fn argo_cd_and_flux_show_the_health_of_every_reason() {
 
 #[test]
 fn argo_cd_and_flux_wait_until_the_operator_observes_a_new_or_edited_decision() {
-    let fresh = object(1, &json!({ "observedGeneration": -1 }));
-    let edited = Reason::ALL.iter().map(|reason| object(3, &status(*reason)));
-    let objects: Vec<_> = std::iter::once(fresh).chain(edited).collect();
-    for (object, health) in objects.iter().zip(evaluate(&objects)) {
+    let new = object(1, &json!(ApprovalDecisionStatus::pending()));
+    let without_conditions = object(1, &json!({ "observedGeneration": -1 }));
+    let reported = Reason::ALL.iter().filter(|reason| reason.ready_class() != ReadyClass::Pending);
+    let edited = reported.map(|reason| object(3, &status(*reason)));
+    let objects: Vec<_> = [new, without_conditions].into_iter().chain(edited).collect();
+    for (number, (object, health)) in objects.iter().zip(evaluate(&objects)).enumerate() {
         let statuses = [&health["argo"]["status"], &health["flux"], &health["kstatus"]];
         assert_eq!(statuses, IN_PROGRESS, "{object}");
-        assert_eq!(health["argo"]["message"], "The operator has not observed this generation yet");
+        let expected = match number {
+            0 => "No operator has seen this decision yet",
+            _ => "The operator has not observed this generation yet",
+        };
+        let message = health["argo"]["message"].as_str().unwrap();
+        assert!(message.starts_with(expected), "{message}");
     }
 }
 

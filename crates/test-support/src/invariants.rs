@@ -13,7 +13,7 @@ pub fn ensure(holds: bool, otherwise: impl Into<String>) -> Result<(), String> {
 pub fn is_settled(decision: &ApprovalDecision) -> bool {
     reason(decision).is_some_and(|reason| match reason.ready_class() {
         ReadyClass::Settled | ReadyClass::Stalled | ReadyClass::Suspended => true,
-        ReadyClass::Retrying | ReadyClass::InFlight | ReadyClass::Waiting => false,
+        ReadyClass::Retrying | ReadyClass::InFlight | ReadyClass::Pending | ReadyClass::Waiting => false,
     })
 }
 

@@ -5,8 +5,10 @@
 
 use super::approval_result::ApprovalResult;
 use super::binding::{PipelineExecutionId, SourceRevision, Token};
+use super::reason::Reason;
 use super::submission::{SettledRequest, Submission};
-use crate::api::{conditions::Condition, conditions::integral_option, time};
+use crate::api::conditions::{Condition, integral_option};
+use crate::api::time;
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
@@ -141,7 +143,7 @@ impl JsonSchema for UserTime {
 /// The outcome of the decision so far.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("default" = { "observedGeneration": -1 }))]
+#[schemars(extend("default" = ApprovalDecisionStatus::pending()))]
 pub struct ApprovalDecisionStatus {
     /// The metadata.generation that this status describes; -1 before the operator has seen the decision.
     #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
@@ -219,6 +221,25 @@ impl ApprovalDecisionSpec {
             suspend: false,
             unsupported: None,
         }
+    }
+}
+
+impl ApprovalDecisionStatus {
+    /// The default in the schema: the status of a decision that no operator has reported on. A dead or absent operator would be
+    /// invisible without its condition.
+    #[must_use]
+    pub fn pending() -> Self {
+        let reason = Reason::Pending;
+        let ready = Condition {
+            r#type: "Ready".to_owned(),
+            status: reason.ready_class().ready(),
+            observed_generation: None,
+            // A default is a constant, and the time is required. Nobody takes the epoch for a time at which something happened.
+            last_transition_time: Timestamp::UNIX_EPOCH,
+            reason: reason.as_str().to_owned(),
+            message: format!("No operator has seen this decision yet: nothing was sent. {}", reason.remedy()),
+        };
+        Self { observed_generation: Some(-1), conditions: vec![ready], ..Self::default() }
     }
 }
 

@@ -17,6 +17,8 @@ pub enum ReadyClass {
     Retrying,
     /// CodePipeline may have received a submission: Ready is Unknown, Reconciling is True.
     InFlight,
+    /// No operator has reported anything yet: Ready is Unknown, and there is no other condition.
+    Pending,
     /// There is no request to respond to yet, or something holds the result back: Ready is Unknown, Reconciling is True.
     Waiting,
     /// Held back by its owner: Ready is False, and there is no other condition.
@@ -30,7 +32,7 @@ impl ReadyClass {
         match self {
             Self::Settled => ConditionStatus::True,
             Self::Stalled | Self::Retrying | Self::Suspended => ConditionStatus::False,
-            Self::InFlight | Self::Waiting => ConditionStatus::Unknown,
+            Self::InFlight | Self::Pending | Self::Waiting => ConditionStatus::Unknown,
         }
     }
 
@@ -38,7 +40,7 @@ impl ReadyClass {
     #[must_use]
     pub const fn secondary_condition(self) -> Option<&'static str> {
         match self {
-            Self::Settled | Self::Suspended => None,
+            Self::Settled | Self::Pending | Self::Suspended => None,
             Self::Stalled => Some("Stalled"),
             Self::Retrying | Self::InFlight | Self::Waiting => Some("Reconciling"),
         }
@@ -121,6 +123,11 @@ pub enum Reason {
     /// and the operator retries.
     #[strum(message = "Synchronize the clock of the operator's node (NTP); the operator retries automatically.")]
     ClockSkew,
+    /// No operator has reported on the decision since it was created, and nothing was sent: none runs, none watches the namespace,
+    /// or one has seen it and has not read the pipeline yet. This is the default of a new decision.
+    #[strum(message = "If this lasts longer than a minute, check that an operator runs and watches this namespace: \
+                       its Lease, in the operator's namespace, has a recent spec.renewTime.")]
+    Pending,
     /// The approval that the decision names is not pending yet. The message says what the decision waits for.
     #[strum(message = "The operator submits the result automatically when the approval is pending.")]
     Waiting,
@@ -169,6 +176,7 @@ impl Reason {
             | Self::CredentialsUnavailable
             | Self::ServiceUnavailable
             | Self::ClockSkew => ReadyClass::Retrying,
+            Self::Pending => ReadyClass::Pending,
             Self::Waiting | Self::ConflictingDecision => ReadyClass::Waiting,
             Self::Submitting | Self::Unconfirmed => ReadyClass::InFlight,
             Self::Suspended => ReadyClass::Suspended,

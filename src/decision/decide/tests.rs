@@ -229,7 +229,9 @@ fn each_final_reason_waits_for_a_change_and_no_other_does() {
                 (Step::AwaitChange, write(Outcome::Delivered { approved_at: None, record: None }))
             }
             ReadyClass::Settled | ReadyClass::Stalled => (Step::AwaitChange, first_attempt(500)),
-            ReadyClass::Suspended | ReadyClass::Waiting => (first_attempt(500), first_attempt(500)),
+            ReadyClass::Suspended | ReadyClass::Pending | ReadyClass::Waiting => {
+                (first_attempt(500), first_attempt(500))
+            }
             ReadyClass::Retrying => (record(intent(2, 500, 525, NotApplied)), first_attempt(500)),
             ReadyClass::InFlight => (read_until(560), read_until(560)),
         };

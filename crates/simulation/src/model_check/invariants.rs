@@ -164,6 +164,7 @@ fn reason_is_accurate(state: &State, live: &Version) -> bool {
             ReadyClass::Stalled
             | ReadyClass::Retrying
             | ReadyClass::InFlight
+            | ReadyClass::Pending
             | ReadyClass::Waiting
             | ReadyClass::Suspended,
             _,

@@ -114,7 +114,7 @@ impl Replicas {
             Some(ReadyClass::Waiting | ReadyClass::Retrying) => {
                 status_is_current(decision) && self.has_to_wait(state, decision)
             }
-            Some(ReadyClass::InFlight) | None => false,
+            Some(ReadyClass::InFlight | ReadyClass::Pending) | None => false,
         }
     }
 

@@ -6,8 +6,8 @@ use super::codepipeline::{CodePipeline, Request};
 use super::state::{State, Version, Violation, is_same_submission};
 use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, ReadyClass,
-    SourceRevision, SubmissionOutcome, Token, UserTime,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus,
+    PipelineExecutionId, ReadyClass, SourceRevision, SubmissionOutcome, Token, UserTime,
 };
 use approval_operator::decision::{Outcome, current_class, is_edited, status};
 use jiff::SignedDuration;
@@ -81,7 +81,10 @@ impl Replicas {
     /// The decision as it is first created.
     pub fn create(&self, codepipeline: &CodePipeline) -> Option<ApprovalDecision> {
         let spec = bound(self.world.bound, self.world.execution, codepipeline)?;
-        Some(fixtures::fresh().with(|decision| decision.spec = spec))
+        Some(fixtures::fresh().with(|decision| {
+            decision.spec = spec;
+            decision.status = Some(ApprovalDecisionStatus::pending());
+        }))
     }
 
     /// A user does something, if that is possible.

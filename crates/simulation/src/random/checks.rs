@@ -42,6 +42,7 @@ impl World {
                 | ReadyClass::Stalled
                 | ReadyClass::Retrying
                 | ReadyClass::InFlight
+                | ReadyClass::Pending
                 | ReadyClass::Waiting
                 | ReadyClass::Suspended,
             )

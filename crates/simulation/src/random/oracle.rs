@@ -144,6 +144,8 @@ impl World {
                 let is_shown = self.account == CurrentAccount::First && is_settled(spec, &window.shown, is_parallel);
                 is_expired && (is_unproven(outcome) || !is_shown)
             }
+            // Only the schema has it.
+            Reason::Pending => false,
             Reason::Suspended => spec.suspend,
             Reason::ConflictingDecision => self.has_conflict(number, spec),
             Reason::ValidationFailed => {

@@ -4,7 +4,7 @@ use super::scenario::{APPROVAL, PIPELINE, SECOND_APPROVAL, SOURCES, STAGE, revis
 use super::{ActionChoice, BindTo, DecisionChange, NewDecision, StoredDecision, World};
 use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, PipelineExecutionId, SourceRevision, UserTime,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, PipelineExecutionId, SourceRevision, UserTime,
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -31,6 +31,7 @@ impl World {
             decision.metadata.uid = Some(format!("uid-{number}"));
             decision.metadata.creation_timestamp = Some(created);
             decision.spec.pipeline_name = PIPELINE.to_owned();
+            decision.status = Some(ApprovalDecisionStatus::pending());
         });
         self.decisions.push(StoredDecision::default());
         let spec = self.bound(decision.spec.clone(), &new.bind_to);
@@ -169,7 +170,7 @@ impl World {
             decision.metadata.uid = Some(format!("uid-{number}-{versions}"));
             decision.metadata.generation = Some(1);
             decision.metadata.creation_timestamp = Some(created);
-            decision.status = None;
+            decision.status = Some(ApprovalDecisionStatus::pending());
         });
         self.store(number, restored, true);
     }
