@@ -5,7 +5,7 @@ use approval_operator::api::v1alpha1::{
 };
 use approval_operator::codepipeline::{CallError, Transmission, classify};
 use approval_operator::decision::{
-    Attempt, Observed, Outcome, Rejections, Report, Settings, Step, decide, reconcile_key, status,
+    Attempt, Details, Observed, Outcome, Rejections, Report, Settings, Step, decide, reconcile_key, status,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -26,6 +26,8 @@ const SETTINGS: Settings = Settings {
     waiting_limit: SignedDuration::from_hours(7 * 24),
     poll_interval: SignedDuration::from_secs(15),
 };
+
+const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None };
 
 pub fn all() -> Vec<Case> {
     let now = Timestamp::now();
@@ -72,7 +74,7 @@ fn decide_case(name: &'static str, decision: &ApprovalDecision, attempt: Attempt
 /// The status, the message and the Event of an outcome.
 fn report_case(name: &'static str, decision: &ApprovalDecision, outcome: Outcome, now: Timestamp) -> Case {
     let decision = decision.clone();
-    case(name, move || drop(black_box(Report::new(black_box(&decision), black_box(&outcome), None, now))))
+    case(name, move || drop(black_box(Report::new(black_box(&decision), black_box(&outcome), DETAILS, None, now))))
 }
 
 /// Includes the construction of the SDK's error, because `classify` consumes it.

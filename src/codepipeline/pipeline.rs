@@ -42,6 +42,14 @@ pub struct StageExecution {
     pub status: String,
 }
 
+impl StageExecution {
+    /// Whether it keeps others from entering the stage.
+    #[must_use]
+    pub fn occupies_stage(&self) -> bool {
+        matches!(self.status.as_str(), "InProgress" | "Stopping")
+    }
+}
+
 /// The current state of an action.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ActionState {

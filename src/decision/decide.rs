@@ -152,7 +152,8 @@ fn after_error(
                     cause: *cause,
                     exception: exception.clone(),
                     detail: detail.clone(),
-                    next: next.min(expiry()),
+                    next,
+                    until: expiry(),
                 })
             }
         },

@@ -165,16 +165,26 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             format!("{name} rejects the request that this decision approves; a rejection goes first")
         }
         Outcome::Unreadable { detail, since, .. } => {
+            // The time of the next poll changes with each poll, and a decision that waits writes nothing.
             let why = brief(detail);
-            format!("The operator has been unable to read the pipeline since {} ({why})", to_second(*since))
+            format!(
+                "The operator has been unable to read the pipeline since {} ({why}); retrying at least once a minute",
+                to_second(*since)
+            )
         }
         Outcome::Submitting(intent) => {
             format!("Attempt {} to submit {result} is in flight", intent.submission.attempts)
         }
         Outcome::Unconfirmed { cause, refused, .. } => unconfirmed(decision, cause, refused.as_ref()),
-        Outcome::Retrying { submission, detail, .. } => {
+        Outcome::Retrying { submission, detail, next, until, .. } => {
             let why = brief(detail);
-            format!("Attempt {} to submit {result} failed and was not applied ({why})", submission.attempts)
+            let attempts = submission.attempts;
+            let failed = format!("Attempt {attempts} to submit {result} failed and was not applied ({why})");
+            if next < until {
+                format!("{failed}; next attempt at {}", to_second(*next))
+            } else {
+                format!("{failed}; the decision expires before the next attempt")
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub use resolve::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution,
     RevisionHint, resolve,
 };
-pub use status::{Announcement, Attention, Report, result_still_unrecorded, status, status_matches};
+pub use status::{Announcement, Attention, Details, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject};
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};

@@ -87,6 +87,8 @@ pub enum Outcome {
     Conflicting {
         /// The rejection, if this decision may name it: both are in one namespace.
         rejection: Option<String>,
+        /// What is known of the request.
+        ids: ExecutionIds,
         /// When the wait ends.
         until: Timestamp,
     },
@@ -129,6 +131,8 @@ pub enum Outcome {
         detail: String,
         /// When to retry.
         next: Timestamp,
+        /// When the decision expires, perhaps before that.
+        until: Timestamp,
     },
 }
 
@@ -314,9 +318,10 @@ impl Outcome {
 
     /// When to reconcile the decision again.
     #[must_use]
-    pub const fn requeue(&self) -> Requeue {
+    pub fn requeue(&self) -> Requeue {
         match self {
-            Self::Unconfirmed { next, .. } | Self::Retrying { next, .. } => Requeue::At(*next),
+            Self::Unconfirmed { next, .. } => Requeue::At(*next),
+            Self::Retrying { next, until, .. } => Requeue::At(*next.min(until)),
             Self::Suspended { not_after: Some(not_after) } => Requeue::At(*not_after),
             // The spec is acted on at once: it may name another pipeline, or nothing.
             Self::Waiting { wait: Wait::CurrentSpec, .. } => Requeue::AwaitChange,

@@ -8,7 +8,7 @@ use super::conflict::Rejections;
 use super::decide::{Decide, decide};
 use super::outcome::{Intent, Outcome, Requeue};
 use super::phase::current_reason;
-use super::status::{Announcement, Report, result_still_unrecorded, status};
+use super::status::{Announcement, Details, Report, result_still_unrecorded, status};
 use super::step::{Attempt, Observed, Step};
 use super::subject::{query_of, subject};
 use super::timing::Settings;
@@ -172,11 +172,14 @@ impl Reconciliation {
                 Stage::Prepare(_) => return Effect::EnsureCredentials,
                 Stage::RecordIntent(intent) => {
                     let outcome = Outcome::Submitting(intent.clone());
-                    return Effect::RecordIntent(Box::new(status(&self.decision, &outcome, now)));
+                    let status = status(&self.decision, &outcome, now);
+                    let status = self.details(settings).added_to(status, &self.decision, &outcome, now);
+                    return Effect::RecordIntent(Box::new(status));
                 }
                 Stage::Report { outcome, .. } => {
+                    let details = self.details(settings);
                     let Report { status, announcement } =
-                        Report::new(&subject(&self.decision), outcome, self.previous_reason, now);
+                        Report::new(&subject(&self.decision), outcome, details, self.previous_reason, now);
                     self.unwritten_announcement = announcement;
                     if self.decision.status.as_ref() != Some(&status) {
                         return Effect::WriteStatus(Box::new(status));
@@ -324,6 +327,11 @@ impl Reconciliation {
             }
             _ => None,
         }
+    }
+
+    fn details<'a>(&'a self, settings: &'a Settings) -> Details<'a> {
+        let poll = self.pipeline.as_ref().map(|pipeline| &pipeline.poll);
+        Details { settings, snapshot: poll.and_then(|poll| poll.result.as_deref().ok()) }
     }
 
     fn outcome_is_unrecorded(&self, now: Timestamp) -> bool {

@@ -208,7 +208,12 @@ impl<'a> ObservedAction<'a> {
             match &stage.latest_execution {
                 _ if stage.inbound_executions.contains(&execution.id) => {
                     let disabled = stage.disabled_transition.clone();
-                    Some(ExecutionPosition::BeforeStage { stage: name, disabled })
+                    let in_stage = stage
+                        .latest_execution
+                        .as_ref()
+                        .filter(|latest| latest.occupies_stage() && latest.pipeline_execution_id != execution.id);
+                    let behind = in_stage.map(|latest| latest.pipeline_execution_id.clone());
+                    Some(ExecutionPosition::BeforeStage { stage: name, disabled, behind })
                 }
                 Some(latest) if latest.pipeline_execution_id == execution.id => {
                     Some(ExecutionPosition::InStage { stage: name, status: latest.status.clone() })

@@ -1,9 +1,12 @@
 //! The report of an outcome: the status with its conditions, and the Event of a change of reason.
 
+mod details;
+mod truncate;
+
 use super::message::Message;
-use super::outcome::{Intent, Outcome, PriorAttempts, Requeue};
+use super::outcome::{Intent, Outcome, PriorAttempts, Requeue, Wait};
 use super::phase::{Phase, execution_ids, ready, requested_at, status_is_current};
-use super::resolve::Missing;
+use super::resolve::{ExecutionWait, Missing};
 use super::timing::waiting_since;
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
 use crate::api::time::to_second;
@@ -13,6 +16,9 @@ use crate::api::v1alpha1::{
 };
 use crate::codepipeline::{CompletedApproval, ExecutionIds};
 use jiff::Timestamp;
+use truncate::{set_ids, truncated};
+
+pub use details::Details;
 
 /// The longest note of an Event that the API server admits, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -45,7 +51,13 @@ pub struct Announcement {
 impl Report {
     /// The report of an outcome. `previous` is the last reason that was announced.
     #[must_use]
-    pub fn new(decision: &ApprovalDecision, outcome: &Outcome, previous: Option<Reason>, now: Timestamp) -> Self {
+    pub fn new(
+        decision: &ApprovalDecision,
+        outcome: &Outcome,
+        details: Details<'_>,
+        previous: Option<Reason>,
+        now: Timestamp,
+    ) -> Self {
         let message = Message::new(decision, outcome);
         let text = text(decision, &message);
         let reason = outcome.reason();
@@ -57,11 +69,12 @@ impl Report {
             message: text.clone(),
             note: message.within(MAX_NOTE),
         });
-        Self { status: with_message(decision, outcome, text, now), announcement }
+        let status = details.added_to(with_message(decision, outcome, text, now), decision, outcome, now);
+        Self { status, announcement }
     }
 }
 
-/// The status that reports an outcome.
+/// The status that reports an outcome, without its details.
 #[must_use]
 pub fn status(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> ApprovalDecisionStatus {
     with_message(decision, outcome, text(decision, &Message::new(decision, outcome)), now)
@@ -118,8 +131,12 @@ fn with_message(
             status.submission = Some(submission.clone());
         }
         Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
-        Outcome::Unconfirmed { ids, .. } => set_ids(&mut status, ids),
-        Outcome::ExecutionEnded { execution, .. } => {
+        Outcome::Unconfirmed { ids, .. } | Outcome::Conflicting { ids, .. } => set_ids(&mut status, ids),
+        Outcome::ExecutionEnded { execution, .. }
+        | Outcome::Waiting {
+            wait: Wait::Execution(ExecutionWait::Execution { execution, .. } | ExecutionWait::Stopping { execution }),
+            ..
+        } => {
             status.action_execution_id = None;
             set_ids(&mut status, &ExecutionIds { pipeline: Some(execution.clone()), action: None });
         }
@@ -130,7 +147,6 @@ fn with_message(
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
-        | Outcome::Conflicting { .. }
         | Outcome::Unreadable { .. } => {}
     }
     if let (Some(submission), Some(result)) = (&mut status.submission, submission_outcome(outcome)) {
@@ -191,10 +207,16 @@ fn settle(decision: &ApprovalDecision, outcome: &Outcome, status: &mut ApprovalD
     status.history.truncate(MAX_HISTORY);
 }
 
-/// Whether the status already reports this outcome.
+/// Whether the status already reports this outcome, whatever its details.
 #[must_use]
 pub fn status_matches(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> bool {
-    decision.status.as_ref() == Some(&status(decision, outcome, now))
+    let Some(written) = &decision.status else { return false };
+    let reported = ApprovalDecisionStatus {
+        expires_at: written.expires_at,
+        source_revisions: written.source_revisions.clone(),
+        ..status(decision, outcome, now)
+    };
+    *written == reported
 }
 
 /// Whether the outcome of a request that was sent must still be recorded although someone else wrote after its intent: an edit, which
@@ -252,21 +274,6 @@ fn set_record(status: &mut ApprovalDecisionStatus, record: &CompletedApproval) {
     set_ids(status, &record.ids);
 }
 
-fn set_ids(status: &mut ApprovalDecisionStatus, ids: &ExecutionIds) {
-    for (field, id) in
-        [(&mut status.pipeline_execution_id, &ids.pipeline), (&mut status.action_execution_id, &ids.action)]
-    {
-        if let Some(id) = id {
-            *field = Some(truncated(id, 100));
-        }
-    }
-}
-
-/// The schema limits every string, and CodePipeline's strings may be longer.
-fn truncated(text: &str, characters: usize) -> String {
-    text.chars().take(characters).collect()
-}
-
 fn conditions(
     decision: &ApprovalDecision,
     old: &[Condition],
@@ -311,7 +318,7 @@ impl Announcement {
             ReadyClass::Stalled => true,
             ReadyClass::Retrying => self.reason != Reason::Throttled,
             ReadyClass::Waiting => self.reason == Reason::ConflictingDecision,
-            ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::InFlight => false,
+            ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Pending | ReadyClass::InFlight => false,
         };
         if is_needed { Attention::Needed } else { Attention::NotNeeded }
     }

@@ -2,6 +2,7 @@
 
 use super::conflict::{Rejections, conflict};
 use super::outcome::{Intent, Outcome};
+use super::phase::execution_ids;
 use super::step::{Observed, Step};
 use crate::api::v1alpha1::ApprovalStatus;
 use jiff::Timestamp;
@@ -32,7 +33,8 @@ pub(super) fn conflict_step(
             // A rejection that is Stalled is not reconciled at its notAfter, so no one would wake this decision then.
             let until = rejection.not_after.map_or(until, |not_after| until.min(not_after));
             let rejection = is_visible.then(|| rejection.name.clone());
-            Some(Step::WriteStatus(Outcome::Conflicting { rejection, until }))
+            let ids = execution_ids(&intent.submission);
+            Some(Step::WriteStatus(Outcome::Conflicting { rejection, ids, until }))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Short constructors for the decisions, pipelines, outcomes and errors of the tests of this module.
 
 use super::outcome::{Intent, PriorAttempts};
+use super::status::Details;
 use super::timing::Settings;
 use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
@@ -21,6 +22,9 @@ pub const SETTINGS: Settings = Settings {
     waiting_limit: SignedDuration::from_hours(7 * 24),
     poll_interval: SignedDuration::from_secs(15),
 };
+
+/// A reconcile that read no snapshot.
+pub const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None };
 
 pub const WEEK: i64 = 7 * 24 * 3600;
 

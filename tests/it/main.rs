@@ -37,5 +37,6 @@ mod responses;
 mod rotation;
 mod start;
 mod traces;
+mod visibility;
 mod waiting;
 mod watch;

@@ -3,7 +3,7 @@
 use super::connection::{Connection, Template};
 use super::{CeilingOptions, RequestKind, WriteMethod};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, Token};
-use approval_operator::decision::{Intent, Outcome, PriorAttempts, Report, status};
+use approval_operator::decision::{Details, Intent, Outcome, PriorAttempts, Report, Settings, status};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{Resource, ResourceExt};
@@ -110,7 +110,14 @@ fn status_write(
 }
 
 fn event_write(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> Template {
-    let announcement = Report::new(decision, outcome, None, now).announcement.unwrap();
+    // No detail depends on them.
+    let settings = Settings {
+        aws_timeout: SignedDuration::ZERO,
+        waiting_limit: SignedDuration::ZERO,
+        poll_interval: SignedDuration::ZERO,
+    };
+    let details = Details { settings: &settings, snapshot: None };
+    let announcement = Report::new(decision, outcome, details, None, now).announcement.unwrap();
     let namespace = decision.namespace().unwrap();
     let object = decision.object_ref(&());
     let body = json!({

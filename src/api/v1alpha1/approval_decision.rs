@@ -52,6 +52,7 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
         json_path = ".status.pipelineExecutionId",
         priority = 1
     ),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -160,7 +161,7 @@ pub struct ApprovalDecisionStatus {
     /// The exception that CodePipeline raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
-    /// The pipeline execution that the request belongs to, once known.
+    /// The pipeline execution that the request belongs to, or that the decision waits for, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub pipeline_execution_id: Option<String>,
@@ -168,6 +169,15 @@ pub struct ApprovalDecisionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub action_execution_id: Option<String>,
+    /// The source revisions of this pipeline execution, if they were read. For people: nothing is decided from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub source_revisions: Vec<ObservedSourceRevision>,
+    /// When the decision expires if it is not settled before: by notAfter, or by the operator's --waiting-limit. Absent while no limit
+    /// passes, while a submission is in flight or in doubt, and once nothing more is sent. For people: nothing is decided from it.
+    #[serde(default, deserialize_with = "time::lenient_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "time::schema")]
+    pub expires_at: Option<Timestamp>,
     /// Who responded to the approval, from CodePipeline's history (lastUpdatedBy), if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -191,6 +201,19 @@ pub struct ApprovalDecisionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub last_handled_requested_at: Option<String>,
+}
+
+/// A source revision of an execution, as CodePipeline shows it.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedSourceRevision {
+    /// The source action.
+    #[schemars(length(max = 100))]
+    pub action_name: String,
+    /// The revision id, which some sources do not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1500))]
+    pub revision_id: Option<String>,
 }
 
 /// An exception as CodePipeline raised it.

@@ -9,7 +9,8 @@ mod valid_spec;
 mod wire_decision;
 
 pub use approval_decision::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, REQUESTED_AT, Unsupported, UserTime,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, ObservedSourceRevision, REQUESTED_AT,
+    Unsupported, UserTime,
 };
 pub use approval_result::{ApprovalResult, ApprovalStatus};
 pub use binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};

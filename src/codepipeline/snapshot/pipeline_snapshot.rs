@@ -333,14 +333,17 @@ impl PipelineSnapshot {
         entries.into_iter().filter(is_relevant).collect()
     }
 
-    /// Drops what the state view shows of executions that no one queried.
+    /// Drops what the state view shows of executions that no one queried, and that no queried one waits for.
     pub(super) fn prune_state(&mut self) {
         let mut queried = self.selection().ids;
         queried.extend(self.executions.iter().map(|execution| execution.id.clone()));
         for stage in &mut self.state.stages {
-            let latest = stage.latest_execution.take();
-            stage.latest_execution = latest.filter(|latest| queried.contains(&latest.pipeline_execution_id));
             stage.inbound_executions.retain(|id| queried.contains(id));
+            let is_waited_for = !stage.inbound_executions.is_empty();
+            let latest = stage.latest_execution.take();
+            stage.latest_execution = latest.filter(|latest| {
+                queried.contains(&latest.pipeline_execution_id) || is_waited_for && latest.occupies_stage()
+            });
             if stage.inbound_executions.is_empty() {
                 stage.disabled_transition = None;
             }

@@ -129,12 +129,17 @@ pub fn waiting_for(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String 
             ExecutionPosition::InStage { stage, status } => {
                 format!("Execution {execution} is in stage {stage} ({status})")
             }
-            ExecutionPosition::BeforeStage { stage, disabled } => {
+            ExecutionPosition::BeforeStage { stage, disabled, behind } => {
                 let reason = disabled.as_ref().and_then(|disabled| disabled.reason.as_deref());
                 let reason = reason.filter(|reason| !reason.is_empty());
                 let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
                 let disabled = disabled.as_ref().map(|_| format!(", whose inbound transition is disabled{reason}"));
-                format!("Execution {execution} is waiting to enter stage {stage}{}", disabled.unwrap_or_default())
+                let behind = behind.as_ref().map(|behind| format!(", behind execution {behind}"));
+                format!(
+                    "Execution {execution} is waiting to enter stage {stage}{}{}",
+                    disabled.unwrap_or_default(),
+                    behind.unwrap_or_default()
+                )
             }
             ExecutionPosition::AtApproval => {
                 format!("Execution {execution} has reached the approval, but its token is not visible yet")

@@ -367,10 +367,20 @@ fn a_retry() {
         ),
     ] {
         let rows = [
-            (retrying(cause), "Attempt 2 to submit Approved failed and was not applied (not now)"),
+            (
+                retrying(cause),
+                "Attempt 2 to submit Approved failed and was not applied (not now); next attempt at \
+                 2026-07-01T12:00:04Z",
+            ),
+            (
+                retrying_until(cause, 4),
+                "Attempt 2 to submit Approved failed and was not applied (not now); the decision expires before the \
+                 next attempt",
+            ),
             (
                 unreadable(cause),
-                "The operator has been unable to read the pipeline since 2026-07-01T12:00:00Z (the connection broke)",
+                "The operator has been unable to read the pipeline since 2026-07-01T12:00:00Z (the connection broke); \
+                 retrying at least once a minute",
             ),
         ];
         check(cause.into(), remedy, rows);

@@ -167,6 +167,8 @@ pub enum ExecutionPosition {
         stage: String,
         /// Why it may not enter, if someone disabled the transition.
         disabled: Option<DisabledTransition>,
+        /// The execution that is in the stage.
+        behind: Option<String>,
     },
     /// At the approval, whose token is not visible yet.
     AtApproval,

@@ -23,7 +23,7 @@ fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
 }
 
 fn announcement(decision: &ApprovalDecision, outcome: &Outcome, previous: Option<Reason>) -> Option<Announcement> {
-    Report::new(decision, outcome, previous, at(100)).announcement
+    Report::new(decision, outcome, DETAILS, previous, at(100)).announcement
 }
 
 fn report(decision: &ApprovalDecision, outcome: &Outcome) -> ApprovalDecisionStatus {

@@ -72,7 +72,8 @@ pub fn waiting_for(wait: ExecutionWait) -> Outcome {
 }
 
 pub fn conflicting(rejection: Option<&str>) -> Outcome {
-    Outcome::Conflicting { rejection: rejection.map(str::to_owned), until: at(60) }
+    let rejection = rejection.map(str::to_owned);
+    Outcome::Conflicting { rejection, ids: ExecutionIds::default(), until: at(60) }
 }
 
 pub fn unreadable(cause: RetryCause) -> Outcome {
@@ -97,8 +98,13 @@ pub fn unexplained(cause: UnconfirmedCause, exception: Exception, prior: PriorAt
 }
 
 pub fn retrying(cause: RetryCause) -> Outcome {
-    let exception = Some(exception(Reason::from(cause).as_str()));
-    Outcome::Retrying { submission: submission(2, 0, 25), cause, exception, detail: "not now".to_owned(), next: at(4) }
+    retrying_until(cause, 60)
+}
+
+/// The next attempt is due at time 4, if the decision does not expire before.
+pub fn retrying_until(cause: RetryCause, until: i64) -> Outcome {
+    let (exception, detail) = (Some(exception(Reason::from(cause).as_str())), "not now".to_owned());
+    Outcome::Retrying { submission: submission(2, 0, 25), cause, exception, detail, next: at(4), until: at(until) }
 }
 
 pub fn outcomes() -> Vec<Outcome> {
@@ -170,7 +176,8 @@ pub fn outcomes() -> Vec<Outcome> {
     ];
     let positions = [
         ExecutionPosition::InStage { stage: "Build".to_owned(), status: "InProgress".to_owned() },
-        ExecutionPosition::BeforeStage { stage: "Build".to_owned(), disabled: None },
+        ExecutionPosition::BeforeStage { stage: "Build".to_owned(), disabled: None, behind: None },
+        ExecutionPosition::BeforeStage { stage: "Build".to_owned(), disabled: None, behind: Some(execution()) },
         ExecutionPosition::AtApproval,
         ExecutionPosition::PastApproval,
         ExecutionPosition::PreviousRequest,

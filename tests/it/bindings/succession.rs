@@ -68,11 +68,11 @@ async fn an_execution_does_not_inherit_the_result_of_the_previous_execution() {
                 let pipeline = format!("{}-{binding}", status.as_str());
                 let (pipeline, name) = (pipeline.as_str(), pipeline.to_lowercase());
                 let waiting = env.wait_for_message(&name, "is in stage Build (InProgress)").await;
-                assert_eq!(pinned(&waiting), (None, None), "{name}");
+                let second = message(&waiting).split(' ').nth(1).unwrap();
+                assert_eq!(pinned(&waiting), (Some(second.to_owned()), None), "{name}");
                 env.wait_for_polls(pipeline, 2).await;
                 assert!(env.accepted_submissions(pipeline).is_empty(), "{name}");
-                let second = message(&waiting).split(' ').nth(1).unwrap().parse().unwrap();
-                env.complete_build(pipeline, second, true);
+                env.complete_build(pipeline, second.parse().unwrap(), true);
                 let approval = env.pending_approvals(pipeline)[0];
                 let delivered = env.wait_until_delivered(&name, pipeline, &approval).await;
                 assert_eq!(decided_by(&delivered), None, "{name}");

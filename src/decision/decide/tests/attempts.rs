@@ -3,13 +3,14 @@
 use super::*;
 use crate::backoff::SUBMISSION;
 
-fn throttled_until(next: i64) -> Step {
+fn throttled_until(next: i64, until: i64) -> Step {
     write(Outcome::Retrying {
         submission: submission(1, 0, 25),
         cause: RetryCause::Throttled,
         exception: Some(exception("Throttled")),
         detail: "not now".to_owned(),
         next: at(next),
+        until: at(until),
     })
 }
 
@@ -41,8 +42,8 @@ fn an_attempt_that_was_not_applied_is_retried_after_a_delay() {
         "a suspended decision is not retried": after(throttled().edited().suspended()) => suspended_until(None);
         "an edited decision does not wait": given(throttled().edited(), 1) => first_attempt(1);
         "an annotated decision does not wait": given(throttled().annotated("now"), 1) => first_attempt(1);
-        "the delay is at least a second, however long the attempt took": was_throttled(fresh()) => throttled_until(2);
-        "the delay ends with the limit": was_throttled(fresh().not_after(at(1))) => throttled_until(1);
+        "the delay is at least a second, however long the attempt took": was_throttled(fresh()) => throttled_until(2, WEEK);
+        "the delay ends with the limit": was_throttled(fresh().not_after(at(1))) => throttled_until(2, 1);
     }
 }
 
@@ -123,6 +124,7 @@ fn a_response_settles_what_it_can() {
             detail: "not now".to_owned(),
             // The back-off alone gives 1.317 s, but a failure that took long is not followed at once.
             next: at(2),
+            until: at(WEEK),
         });
         assert_eq!(response(NotApplied, Err(not_applied(cause))).step(), expected);
     }

@@ -34,11 +34,16 @@ fn beside(rejection: Rejection) -> Case {
 }
 
 fn held_until(seconds: i64) -> Step {
-    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), until: at(seconds) })
+    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), ids: unknown_ids(), until: at(seconds) })
 }
 
 fn held() -> Step {
     held_until(WEEK)
+}
+
+/// The executions of the request are known.
+fn held_with_ids() -> Step {
+    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), ids: ids(), until: at(WEEK) })
 }
 
 /// The first attempt, at second 5, to answer the request of [`ids`], whose execution was read.
@@ -75,10 +80,10 @@ fn a_rejection_of_the_same_token_goes_first() {
         "the same token": beside(of_token(token())) => held();
         "another token": beside(of_token(other_token())) => first_attempt(5);
         "a decision in another namespace is not named":
-            beside(other_namespace) => write(Outcome::Conflicting { rejection: None, until: at(WEEK) });
+            beside(other_namespace) => write(Outcome::Conflicting { rejection: None, ids: unknown_ids(), until: at(WEEK) });
         "one that this version cannot read may mean any request": beside(rejection(RejectedRequests::Any)) => read_until(WEEK);
         "… and holds back every approval of the action":
-            beside(rejection(RejectedRequests::Any)).polled(&pending_request()) => held();
+            beside(rejection(RejectedRequests::Any)).polled(&pending_request()) => held_with_ids();
         "a rejection that has expired does not count": beside(until(5)) => first_attempt(5);
         "one that has not goes first until it has": beside(until(6)) => held_until(6);
     }
@@ -90,10 +95,10 @@ fn the_execution_of_a_token_is_read_if_a_rejection_may_mean_it() {
     let rejected_elsewhere = || completed_request(&completed_approval(Rejected, 0));
     rows! {
         "the pipeline is read": beside(of_execution("other")) => read_until(WEEK);
-        "the same execution": beside(of_execution("pipeline-execution")).polled(&pending_request()) => held();
+        "the same execution": beside(of_execution("pipeline-execution")).polled(&pending_request()) => held_with_ids();
         "another execution":
             beside(of_execution("other")).polled(&pending_request()) => found(&pending_request());
-        "the revisions of the execution": beside(of_revisions(&main)).polled(&pending_request()) => held();
+        "the revisions of the execution": beside(of_revisions(&main)).polled(&pending_request()) => held_with_ids();
         "other revisions":
             beside(of_revisions(&[(None, Some("other"))])).polled(&pending_request()) => found(&pending_request());
         "the request is completed, and its execution is known":
@@ -114,16 +119,16 @@ fn a_rejection_of_the_execution_that_the_operator_found_goes_first() {
         given(by_id("pipeline-execution"), 5).polled(pipeline).with_rejections([rejection])
     };
     rows! {
-        "it names the token": approval(of_token(token()), &two_sources()) => held();
-        "it names the execution": approval(of_execution("pipeline-execution"), &two_sources()) => held();
+        "it names the token": approval(of_token(token()), &two_sources()) => held_with_ids();
+        "it names the execution": approval(of_execution("pipeline-execution"), &two_sources()) => held_with_ids();
         "it names a source revision: coverage is not needed to reject":
-            approval(of_revisions(&[(None, Some("A"))]), &two_sources()) => held();
+            approval(of_revisions(&[(None, Some("A"))]), &two_sources()) => held_with_ids();
         "it names another execution": approval(of_execution("other"), &two_sources()) => found(&two_sources());
         "one of its entries is not met":
             approval(of_revisions(&[(None, Some("A")), (Some("Image"), Some("I2"))]), &two_sources())
             => found(&two_sources());
         "CodePipeline does not show the sources of the execution":
-            approval(of_revisions(&[(None, Some("A"))]), &unlisted()) => held();
+            approval(of_revisions(&[(None, Some("A"))]), &unlisted()) => held_with_ids();
     }
 }
 

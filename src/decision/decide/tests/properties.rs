@@ -12,7 +12,7 @@ use crate::decision::step::{Attempt, Observed, Step};
 use crate::decision::subject::query_of;
 use crate::decision::subject::subject;
 use crate::decision::test_fixtures::pipeline::TestPipeline;
-use crate::decision::test_fixtures::{DecisionExt, SETTINGS, at, fresh};
+use crate::decision::test_fixtures::{DETAILS, DecisionExt, SETTINGS, at, fresh};
 use crate::decision::timing::ignore_forged_times;
 use arbitrary::{attempt, decision, duration, forged, instant, pipeline, rejections};
 use jiff::{SignedDuration, Timestamp};
@@ -132,7 +132,7 @@ proptest! {
                 let is_one_line = |condition: &Condition| !condition.message.contains(char::is_control);
                 prop_assert!(status.conditions.iter().all(is_one_line), "a table cuts it at a line break");
                 prop_assert!(status.history.len() <= 5);
-                let announcement = Report::new(&decision, &outcome, None, now).announcement;
+                let announcement = Report::new(&decision, &outcome, DETAILS, None, now).announcement;
                 let note = announcement.map(|announcement| announcement.note);
                 prop_assert!(note.is_none_or(|note| note.len() <= 1024), "the API server admits no longer note");
             }

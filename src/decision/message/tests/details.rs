@@ -11,20 +11,21 @@ fn a_long_detail_follows_what_to_do() {
     let detail = format!("AccessDeniedException: {DENIED}");
     let denied = |detail| {
         let (cause, submission) = (RetryCause::AccessDenied, submission(2, 0, 25));
-        Outcome::Retrying { submission, cause, exception: None, detail, next: at(4) }
+        Outcome::Retrying { submission, cause, exception: None, detail, next: at(4), until: at(1000) }
     };
     let attempt = "Attempt 2 to submit Approved failed and was not applied";
+    let next = "next attempt at 2026-07-01T12:00:04Z";
     assert_eq!(
         message(&fresh(), &denied(detail.clone())),
-        format!("{attempt} (AccessDeniedException). {remedy} Details: {detail}")
+        format!("{attempt} (AccessDeniedException); {next}. {remedy} Details: {detail}")
     );
     let cut = Message::new(&fresh(), &denied(detail)).within(250);
-    assert!(cut.starts_with(&format!("{attempt} (AccessDeniedException). {remedy} Details: Acc")), "{cut}");
+    assert!(cut.starts_with(&format!("{attempt} (AccessDeniedException); {next}. {remedy} Details: Acc")), "{cut}");
     assert!(cut.len() <= 250 && cut.ends_with('…'), "{cut}");
     let nameless = denied("x".repeat(2000));
     let text = message(&fresh(), &nameless);
     assert!(text.starts_with(&format!("{attempt} (xxx")) && text.len() < 900, "{text}");
-    assert!(text.contains(&format!("x…). {remedy} Details: xxx")), "{text}");
+    assert!(text.contains(&format!("x…); {next}. {remedy} Details: xxx")), "{text}");
 }
 
 #[test]

@@ -92,10 +92,12 @@ fn source_revisions_that_do_not_name_one_request() {
 
 #[test]
 fn a_position_of_an_execution() {
-    let before = |disabled: Option<Option<&str>>| {
+    let behind = |disabled: Option<Option<&str>>, behind: Option<&str>| {
         let disabled = disabled.map(|reason| DisabledTransition { reason: reason.map(str::to_owned) });
-        at_position(ExecutionPosition::BeforeStage { stage: "Prod".to_owned(), disabled })
+        let (stage, behind) = ("Prod".to_owned(), behind.map(str::to_owned));
+        at_position(ExecutionPosition::BeforeStage { stage, disabled, behind })
     };
+    let before = |disabled| behind(disabled, None);
     let disabled = "Execution 4f1a9c2e is waiting to enter stage Prod, whose inbound transition is disabled";
     check(
         Reason::Waiting,
@@ -106,6 +108,14 @@ fn a_position_of_an_execution() {
                 "Execution 4f1a9c2e is in stage Build (InProgress)",
             ),
             (before(None), "Execution 4f1a9c2e is waiting to enter stage Prod"),
+            (
+                behind(None, Some("7d20b1c4")),
+                "Execution 4f1a9c2e is waiting to enter stage Prod, behind execution 7d20b1c4",
+            ),
+            (
+                behind(Some(Some("freeze")), Some("7d20b1c4")),
+                &format!("{disabled} (freeze), behind execution 7d20b1c4"),
+            ),
             (before(Some(Some("freeze"))), &format!("{disabled} (freeze)")),
             (before(Some(Some(""))), disabled),
             (before(Some(None)), disabled),

@@ -77,15 +77,23 @@ fn a_request_that_ended_without_a_response_settles_nothing() {
 
 #[test]
 fn a_decision_waits_until_its_execution_reaches_the_approval_or_ends() {
-    let before_production = |disabled| ExecutionPosition::BeforeStage { stage: "Production".to_owned(), disabled };
+    let before_production = |disabled, behind: Option<&str>| ExecutionPosition::BeforeStage {
+        stage: "Production".to_owned(),
+        disabled,
+        behind: behind.map(str::to_owned),
+    };
     let freeze = || DisabledTransition { reason: Some("freeze".to_owned()) };
     let inbound = || execution(RUNNING).in_stages([Some("execution"), None, Some("execution")]);
+    let behind = || execution(RUNNING).in_stages([None, Some("other"), Some("execution")]);
     let unknown = UnknownExecution { exception: exception("PipelineExecutionNotFound"), read_at: at(LATE) };
     rows! {
-        "it waits to enter the stage": inbound(), by_id(), LATE => not_yet("execution", before_production(None), None);
+        "it waits to enter the stage":
+            inbound(), by_id(), LATE => not_yet("execution", before_production(None, None), None);
+        "… behind an execution that no one queried":
+            behind(), by_id(), LATE => not_yet("execution", before_production(None, Some("other")), None);
         "… and the transition into it is disabled":
             TestPipeline { disabled_transition: Some(freeze()), ..inbound() }, by_id(), LATE
-            => not_yet("execution", before_production(Some(freeze())), None);
+            => not_yet("execution", before_production(Some(freeze()), None), None);
         "no stage shows it": execution(RUNNING), by_id(), LATE
             => not_yet("execution", ExecutionPosition::InProgress, None);
         "it has just ended, and may have reached the approval before":
