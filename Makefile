@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce
+.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,9 @@ charts: control-plane helm ## Check the charts: lint, unit tests, documentation,
 	@hack/charts/build.sh
 	@cargo build --quiet --package test-control-plane
 	@hack/charts/check.sh
+
+oldest: helm ## Test with the oldest Kubernetes that the charts allow (about 15 min on two cores the first time)
+	@hack/oldest.sh
 
 # The cluster of E2E_KUBECONFIG has a node already.
 e2e: control-plane helm image $(if $(E2E_KUBECONFIG),,node) ## Install the charts on a real node, then upgrade, break, drain and uninstall them (2 min)

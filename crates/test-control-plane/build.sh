@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Provides the binaries of a group in bin/: `control-plane` (etcd, kube-apiserver and kubectl), `node` (what runs pods beside them)
-# or `helm`. It builds them from their Go modules once, and again only after a change of a version or of this script. If they are
-# not built yet, it links the binaries of setup-envtest for the control plane instead. KUBEBUILDER_ASSETS takes precedence.
+# or `helm`; or, in bin/oldest, `oldest`: the control plane of the oldest Kubernetes that the charts allow. It builds them from their
+# Go modules once, and again only after a change of a version or of this script. If they are not built yet, it links the binaries of
+# setup-envtest for the control plane instead. KUBEBUILDER_ASSETS takes precedence.
 # With `--find` it builds nothing: it says which control plane it uses, and prints nothing if it would have to build one.
 set -euo pipefail
 
-group=${1:-} mode=${2:-}
+group=${1:-} mode=${2:-} output=bin kubernetes=kubernetes
 case $group in
   control-plane)
     binaries=(etcd kube-apiserver kubectl) modules=(etcd kubernetes)
@@ -15,12 +16,16 @@ case $group in
     binaries=(kube-controller-manager kube-proxy kube-scheduler kubelet) modules=(kubernetes)
     purpose="make e2e runs pods on a Kubernetes node" target="a Kubernetes node (about 5 minutes"
     ;;
+  oldest)
+    binaries=(etcd kube-apiserver kubectl) modules=(etcd oldest) output=bin/oldest kubernetes=oldest
+    purpose="make oldest tests with the oldest Kubernetes" target="the oldest Kubernetes control plane (about 5 minutes"
+    ;;
   helm)
     binaries=(helm) modules=(helm)
     purpose="The tests render and install the charts with helm" target="helm (about 2 minutes"
     ;;
   *)
-    echo "Usage: $0 control-plane|node|helm [--find]" >&2
+    echo "Usage: $0 control-plane|oldest|node|helm [--find]" >&2
     exit 2
     ;;
 esac
@@ -60,7 +65,7 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # Written after the build and removed before it, so that an interrupted build is repeated.
 stamp=$(cat build.sh "${modules[@]/%//go.mod}" "${modules[@]/%//go.sum}" | cksum)
-if [[ -f bin/.$group && $(<"bin/.$group") == "$stamp" && -z $(missing bin) ]]; then
+if [[ -f bin/.$group && $(<"bin/.$group") == "$stamp" && -z $(missing "$output") ]]; then
   [[ $group != control-plane ]] || echo "Using the control plane in $PWD/bin (built here)"
   exit 0
 fi
@@ -91,7 +96,7 @@ build() { # binary, its module's folder, its package, linker flags
   local binary=$1 module=$2 package=$3 ldflags=$4 total
   total=$(go -C "$module" list -deps "$package" | wc -l)
   echo "Building $binary"
-  go -C "$module" build -v -trimpath -ldflags "-s -w $ldflags" -o "../bin/$binary.new" "$package" 2>&1 |
+  go -C "$module" build -v -trimpath -ldflags "-s -w $ldflags" -o "../$output/$binary.new" "$package" 2>&1 |
     awk -v total="$total" -v binary="$binary" '
       /^[A-Za-z0-9._\/~-]+$/ {
         if (int(++done * 10 / total) > tenth) {
@@ -103,27 +108,27 @@ build() { # binary, its module's folder, its package, linker flags
       }
       { print; fflush() }'
   # An atomic rename, so that an interrupted build leaves no partial binary.
-  mv "bin/$binary.new" "bin/$binary"
+  mv "$output/$binary.new" "$output/$binary"
 }
 
 echo "Building $target on two cores, once)"
-mkdir -p bin
+mkdir -p "$output"
 rm -f "bin/.$group"
 echo "Downloading the Go modules"
 for module in "${modules[@]}"; do
   go -C "$module" mod download
 done
 
-kubernetes=$(version kubernetes k8s.io/kubernetes)
-minor=${kubernetes#v1.}
+version=$(version "$kubernetes" k8s.io/kubernetes)
+minor=${version#v1.}
 # Without these flags the version is v0.0.0-master, and the binaries refuse clients and servers that seem newer.
 variables=k8s.io/component-base/version
-flags="-X $variables.gitVersion=$kubernetes -X $variables.gitMajor=1 -X $variables.gitMinor=${minor%%.*}"
+flags="-X $variables.gitVersion=$version -X $variables.gitMajor=1 -X $variables.gitMinor=${minor%%.*}"
 for binary in "${binaries[@]}"; do
   case $binary in
     etcd) build etcd etcd go.etcd.io/etcd/server/v3 "" ;;
     helm) build helm helm helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$(version helm helm.sh/helm/v4)" ;;
-    *) build "$binary" kubernetes "k8s.io/kubernetes/cmd/$binary" "$flags" ;;
+    *) build "$binary" "$kubernetes" "k8s.io/kubernetes/cmd/$binary" "$flags" ;;
   esac
 done
 echo "$stamp" >"bin/.$group"
