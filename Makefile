@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest
+.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest \
+	release-check release-notes release-binaries release-charts release-index release-publish
 
 help: ## Show the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: ## Approve and reject with kubectl, in a real Kubernetes API server or the cluster of DEMO_KUBECONFIG, and a local CodePipeline
 	@hack/demo.sh
@@ -41,7 +42,10 @@ peers: ## Build the alternatives that the benchmark measures, once (about 3 min 
 	@hack/go-program.sh benches/peers/go controller "The benchmark compares the operator with a controller written in Go" "about 2 min"
 	@benches/peers/python/build.sh
 
-lint: ## Check formatting and lints
+lint: ## Check formatting, lints, the workflows, and that all files state the same version
+	@hack/release/check.sh
+	@hack/go-program.sh hack/actionlint actionlint "The lint checks .github/workflows" "a few seconds"
+	hack/actionlint/bin/actionlint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 
@@ -80,3 +84,22 @@ image-test: image control-plane ## Run the image as a cluster does, and inspect 
 
 image-reproduce: image ## Check that a clone of the last commit builds the same image (about 7 min on two cores)
 	@hack/image/reproduce.sh
+
+# The steps of .github/workflows/release.yaml, in their order (docs/releasing.md). They collect the files of a release in target/dist.
+release-check: ## Check that VERSION can be released
+	@hack/release/check.sh $(VERSION)
+
+release-notes: ## Print the notes of VERSION from CHANGELOG.md
+	@hack/release/notes.sh $(VERSION)
+
+release-binaries: image ## Collect the binary, the image and its SBOM for this machine's architecture
+	@hack/release/binaries.sh
+
+release-charts: helm ## Package the charts; with REGISTRY, they use the image there
+	@hack/release/charts.sh
+
+release-index: ## Join the images of all architectures, and write the checksums
+	@hack/release/index.sh
+
+release-publish: helm ## Push the image and the charts to REGISTRY
+	@hack/release/publish.sh
