@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Provides the binaries of a group in bin/: `control-plane` (etcd, kube-apiserver and kubectl), `node` (what runs pods beside them)
-# or `helm`; or, in bin/oldest, `oldest`: the control plane of the oldest Kubernetes that the charts allow. It builds them from their
+# or `helm`; or, in bin/oldest, `oldest`: the API server of the oldest Kubernetes that the charts allow. It builds them from their
 # Go modules once, and again only after a change of a version or of this script. If they are not built yet, it links the binaries of
 # setup-envtest for the control plane instead. KUBEBUILDER_ASSETS takes precedence.
 # With `--find` it builds nothing: it says which control plane it uses, and prints nothing if it would have to build one.
@@ -17,8 +17,8 @@ case $group in
     purpose="make e2e runs pods on a Kubernetes node" target="a Kubernetes node (about 5 minutes"
     ;;
   oldest)
-    binaries=(etcd kube-apiserver kubectl) modules=(etcd oldest) output=bin/oldest kubernetes=oldest
-    purpose="make oldest tests with the oldest Kubernetes" target="the oldest Kubernetes control plane (about 5 minutes"
+    binaries=(etcd kube-apiserver) modules=(etcd oldest) output=bin/oldest kubernetes=oldest
+    purpose="make oldest tests with the oldest Kubernetes" target="the oldest Kubernetes API server (about 5 minutes"
     ;;
   helm)
     binaries=(helm) modules=(helm)

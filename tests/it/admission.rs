@@ -182,7 +182,7 @@ async fn the_api_server_explains_each_refusal() {
     let rows = [
         (with("/spec/pipelineName", json!("a/b")), "spec.pipelineName in body should match '^[A-Za-z0-9.@_-]+$'"),
         (with("/spec/result/status", json!("approved")), r#"supported values: "Approved", "Rejected""#),
-        (with("/spec/result/summary", json!("s".repeat(513))), "may not be more than 512"),
+        (with("/spec/result/summary", json!("s".repeat(513))), "spec.result.summary: Too long"),
         (with("/spec/token", json!("X")), "spec.token in body should"),
         (with("/spec/notAfter", json!("9999-12-31T23:59:59Z")), "must be an RFC 3339 time in a year from 2000 to 2999"),
         (with("/spec/sumary", json!("typo")), r#"unknown field "spec.sumary""#),
@@ -194,7 +194,7 @@ async fn the_api_server_explains_each_refusal() {
         (with_only_binding("pipelineExecutionId", json!("X")), "spec.pipelineExecutionId in body should"),
         (
             with_only_binding("sourceRevisions", json!([{ "revisionId": "a".repeat(1501) }])),
-            "may not be more than 1500",
+            "spec.sourceRevisions[0].revisionId: Too long",
         ),
         (
             with_only_binding("sourceRevisions", json!([{ "revisionId": "a", "actionName": "a/b" }])),
