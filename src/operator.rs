@@ -160,6 +160,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         biased;
         () = stop => {
             tracing::info!("stopping: waiting for submissions in flight");
+            slots.close();
             let deadline = Instant::now() + aws_timeout;
             if timeout_at(deadline, controllers).await.is_err() {
                 tracing::warn!(

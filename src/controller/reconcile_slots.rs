@@ -52,6 +52,11 @@ impl ReconcileSlots {
         Self { slots: Arc::new(Mutex::new(Slots { limit: limit.into(), ..Slots::default() })) }
     }
 
+    /// Hands out no more slots: the operator stops.
+    pub fn close(&self) {
+        self.lock().limit = 0;
+    }
+
     /// A slot, or none: then the decision is woken when it has one.
     pub(super) fn enter(&self, subscriber: Subscriber<Key>, urgency: Urgency) -> Option<Slot> {
         let mut slots = self.lock();
@@ -216,6 +221,16 @@ mod tests {
             drop(fixture.enter(name, Urgency::ReportsOnly).expect(name));
         }
         assert_eq!(fixture.woken(), ["late"]);
+    }
+
+    #[test]
+    fn nothing_starts_after_the_end() {
+        let mut fixture = Fixture::new(1);
+        let last = fixture.enter("last", Urgency::MaySubmit);
+        assert!(fixture.enter("waits", Urgency::MaySubmit).is_none());
+        fixture.slots.close();
+        drop(last);
+        assert!(fixture.woken().is_empty() && fixture.enter("new", Urgency::MaySubmit).is_none());
     }
 
     #[test]

@@ -33,8 +33,7 @@ async fn nothing_is_submitted_while_the_clock_is_wrong_and_a_correct_clock_heals
             "{message}"
         );
         assert!(
-            message
-                .ends_with("Synchronize the clock of the operator's node (NTP); the operator retries automatically."),
+            message.contains("Synchronize the clock of the operator's node (NTP); the operator retries automatically."),
             "{message}"
         );
         // Reads go on, and find the request that may not be submitted.

@@ -54,7 +54,7 @@ async fn sigterm_finishes_the_submission_in_flight_and_starts_no_other() {
     assert!(operator.wait_for_exit().await.success(), "{}", operator.log());
     let decision = env.decisions.get("in-flight").await.unwrap();
     assert_eq!(reason(&decision), Some(Reason::Delivered), "{}", operator.log());
-    assert_eq!(reason(&env.decisions.get("new").await.unwrap()), None);
+    assert_eq!(reason(&env.decisions.get("new").await.unwrap()), Some(Reason::Pending));
 }
 
 #[tokio::test(flavor = "multi_thread")]

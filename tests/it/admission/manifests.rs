@@ -134,16 +134,10 @@ pub fn invalid() -> Vec<Value> {
         "2026-01-01T00:00:60Z",
         &huge,
     ];
-    let wrong_types = [
-        json!(1),
-        json!(1.5),
-        json!(true),
-        json!([]),
-        json!(["a"]),
-        json!({}),
-        json!({ "a": "b" }),
-        json!(vec!["a"; 10_000]),
-    ];
+    // Each item is an error, and Kubernetes 1.30 needs 18 s to merge 10,000 of them.
+    let many = vec!["a"; 2_000];
+    let wrong_types =
+        [json!(1), json!(1.5), json!(true), json!([]), json!(["a"]), json!({}), json!({ "a": "b" }), json!(many)];
     let mut rows = Vec::new();
     for name in ["pipelineName", "stageName", "actionName"] {
         rows.extend(names.iter().map(|value| with(&format!("/spec/{name}"), json!(value))));
