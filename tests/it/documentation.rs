@@ -163,8 +163,10 @@ fn install() {
             Block("helm install approval-operator charts/approval-operator", Run(&["STATUS: deployed"])),
             Block("name: approve-checkout", File("approve-checkout.yaml")),
             Block("kubectl create namespace team-a", Run(&[])),
+            Block("rolebinding see-operator", Run(&["created"])),
             Setup(
-                "sed 's/catalog/checkout/' examples/wait-for-execution.yaml >decision.yaml
+                "kubectl auth can-i get leases/approval-operator --namespace approvals --as jane --as-group checkout-approvers
+            sed 's/catalog/checkout/' examples/wait-for-execution.yaml >decision.yaml
             approver=(kubectl --namespace team-a --as jane --as-group checkout-approvers)
             \"${approver[@]}\" create --filename decision.yaml
             \"${approver[@]}\" delete --filename decision.yaml",

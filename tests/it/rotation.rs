@@ -156,7 +156,7 @@ async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_b
     env.patch("edited", json!({ "spec": { "suspend": true } })).await.unwrap();
     let (taken_away_at, lines) = (Instant::now(), "not allowed to list and watch");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(reason(&env.decisions.get("after").await.unwrap()), None);
+    assert_eq!(reason(&env.decisions.get("after").await.unwrap()), Some(Reason::Pending));
     let logged = operator.log().matches(lines).count();
     assert!(logged == 1 || taken_away_at.elapsed() > Duration::from_secs(50), "{}", operator.log());
     apply(cluster, &[binding]);
