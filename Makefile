@@ -60,7 +60,8 @@ health-checks: ## Build the health check evaluators of Argo CD and Flux, once (a
 promtool: ## Fetch promtool from Debian's package, once (seconds)
 	@hack/promtool/fetch.sh
 
-aws-cli: ## Install the AWS CLI, with which the tests run the commands of the documentation, once (about 30 s)
+aws-cli: ## Install the AWS CLI (and curl), with which the tests run the commands of the documentation, once (about 30 s)
+	@command -v curl >/dev/null || hack/image/packages.sh curl
 	@hack/aws-cli/fetch.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (about 5 min on two cores)

@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 stamp=$(cat fetch.sh requirements.txt | cksum)
 [[ -f bin/.stamp && $(<bin/.stamp) == "$stamp" && -x bin/bin/aws ]] && exit 0
 
-python3 -c 'import ensurepip, venv' 2>/dev/null || {
+python3 -c 'import ensurepip, venv' 2>/dev/null || ../image/packages.sh python3-venv || {
   echo "The tests run the documentation's AWS commands, and Python 3.10 or later with venv is missing to install the AWS CLI." \
     "Install it (on Debian: python3-venv), or set AWS_CLI to the program \`aws\`." >&2
   exit 1
