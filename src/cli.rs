@@ -54,7 +54,7 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "it would become the help text of all flags")]
     pub leader_election: LeaderElection,
-    /// Maximum number of concurrent reconciles
+    /// Maximum number of concurrent reconciles. Decisions that may be submitted go first
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// Interval between polls of a pipeline that has waiting decisions
