@@ -1,6 +1,7 @@
 //! The name under which this operator writes statuses, and the search for another operator that writes them too. The API server keeps
 //! the name and the time of the last writer of each field, so that two releases that act on the same decisions can be told apart.
 
+use crate::api::time::to_second;
 use crate::api::v1alpha1::WireDecision;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -35,7 +36,8 @@ impl StatusWriter {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let name = format!("{PREFIX}{name}").chars().filter(char::is_ascii_graphic).take(MAX_NAME_LENGTH).collect();
-        Self { name, started_at: Timestamp::now(), searched_at: Arc::default() }
+        // The API server keeps the time of a write in whole seconds.
+        Self { name, started_at: to_second(Timestamp::now()), searched_at: Arc::default() }
     }
 
     /// The parameters of a write.

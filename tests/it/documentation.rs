@@ -109,8 +109,9 @@ fn contributing() {
     );
 }
 
-/// Approves with a token, as the examples do.
+/// Approves with a token, as the examples do, once the endpoint that the page started listens.
 const APPROVE: &str = "\
+    curl --silent --output /dev/null --retry 60 --retry-delay 1 --retry-connrefused $ENDPOINT
     token=$(local-codepipeline open-approval checkout Prod Approve)
     sed \"s/token: .*/token: $token/\" examples/approve.yaml | kubectl apply --filename -
     kubectl wait apd approve-checkout --for=condition=Ready --timeout=60s";

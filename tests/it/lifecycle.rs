@@ -133,7 +133,7 @@ async fn retries_end_within_a_second_of_not_after_and_of_the_waiting_limit() {
     bounded.not_after = Some(not_after.clone());
     env.create("bounded", bounded).await;
     env.open_and_approve("limited").await;
-    let _operator = env.operator().arg("--waiting-limit=7s").start();
+    let operator = env.operator().arg("--waiting-limit=7s").start();
     for name in ["bounded", "limited"] {
         env.wait_for_reason(name, Reason::Throttled).await;
     }
@@ -143,7 +143,7 @@ async fn retries_end_within_a_second_of_not_after_and_of_the_waiting_limit() {
     let decision = env.wait_for_reason("limited", Reason::Expired).await;
     let limit = decision.metadata.creation_timestamp.unwrap().0 + SignedDuration::from_secs(7);
     let over = Timestamp::now().duration_since(limit);
-    assert!(over >= SignedDuration::ZERO && over < SignedDuration::from_secs(1), "{over}");
+    assert!(over >= SignedDuration::ZERO && over < SignedDuration::from_secs(1), "{over}\n{}", operator.log());
     let last = env.codepipeline.ledger().last().map(|entry| entry.at);
     assert!(last.is_some_and(|last| last <= limit), "nothing is sent after the limit");
 }
