@@ -133,7 +133,8 @@ async fn retries_end_within_a_second_of_not_after_and_of_the_waiting_limit() {
     bounded.not_after = Some(not_after.clone());
     env.create("bounded", bounded).await;
     env.open_and_approve("limited").await;
-    let operator = env.operator().arg("--waiting-limit=7s").start();
+    // A response that took longer than the timeout would leave the attempt in doubt, which outlasts both limits.
+    let operator = env.operator().arg("--waiting-limit=7s").arg("--aws-timeout=10s").start();
     for name in ["bounded", "limited"] {
         env.wait_for_reason(name, Reason::Throttled).await;
     }
