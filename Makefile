@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak charts e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest \
+.PHONY: help demo test faults soak charts gitops e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest \
 	release-check release-notes release-binaries release-charts release-index release-publish
 
 help: ## Show the targets
@@ -25,6 +25,12 @@ charts: control-plane helm ## Check the charts: lint, unit tests, documentation,
 
 oldest: helm ## Test with the oldest Kubernetes that the charts allow (about 15 min on two cores the first time)
 	@hack/oldest.sh
+
+# The stories wait for the controllers and use little CPU, so more of them run at a time than there are cores.
+gitops: control-plane helm ## Merge decisions with the real controllers of Flux and Argo CD (docs/gitops.md)
+	@hack/gitops/build.sh
+	@hack/image/packages.sh git redis-server
+	cargo test --package approval-operator --test it gitops_controllers -- --ignored --test-threads=6
 
 # The cluster of E2E_KUBECONFIG has a node already.
 e2e: control-plane helm image $(if $(E2E_KUBECONFIG),,node) ## Install the charts on a real node, then upgrade, break, drain and uninstall them (2 min)

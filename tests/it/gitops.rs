@@ -21,7 +21,8 @@ fn expected(class: ReadyClass) -> Health {
     match class {
         ReadyClass::Settled => ["Healthy", "Current", "Current"],
         ReadyClass::Stalled => ["Degraded", "Failed", "Failed"],
-        ReadyClass::Retrying | ReadyClass::InFlight | ReadyClass::Pending => IN_PROGRESS,
+        ReadyClass::Retrying | ReadyClass::Pending => IN_PROGRESS,
+        ReadyClass::InFlight => ["Progressing", "Current", "InProgress"],
         ReadyClass::Waiting | ReadyClass::Suspended => ["Suspended", "Current", "InProgress"],
     }
 }

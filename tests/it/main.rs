@@ -20,6 +20,7 @@ mod faults;
 mod fuzz;
 mod generated;
 mod gitops;
+mod gitops_controllers;
 mod identity;
 mod installation;
 mod layers;

@@ -178,23 +178,21 @@ fn editors_of_a_namespace_can_use_the_permissions_of_its_service_accounts() {
 }
 
 #[test]
-fn the_flux_example_may_apply_decisions_for_its_own_pipeline_only() {
+fn the_example_account_may_apply_decisions_for_its_own_pipeline_only() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gitops");
     let read = |file: &str| std::fs::read_to_string(examples.join(file)).unwrap();
-    let mut objects: Vec<Value> = serde_saphyr::from_multiple(&read("flux-kustomization.yaml")).unwrap();
-    objects.retain(|object| ["ServiceAccount", "Role", "RoleBinding"].map(Value::from).contains(&object["kind"]));
-    assert_eq!(objects.len(), 3);
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&read("team-account.yaml")).unwrap();
     let namespace = "release-decisions";
     kubectl(cluster_with_policy(), User::Admin, &["create", "namespace", namespace], &Value::Null).expect_success();
     apply(cluster_with_policy(), &objects);
-    let flux = format!("--as=system:serviceaccount:{namespace}:{namespace}");
-    let arguments = ["apply", "--server-side", "--namespace", namespace, "--filename=-", &flux];
+    let account = format!("--as=system:serviceaccount:{namespace}:checkout");
+    let arguments = ["apply", "--server-side", "--namespace", namespace, "--filename=-", &account];
     let mut manifest: Value = serde_saphyr::from_str(&read("decisions/checkout/production.yaml")).unwrap();
     kubectl(cluster_with_policy(), User::Admin, &arguments, &manifest).expect_success();
     manifest["spec"]["pipelineName"] = json!("payments");
     let result = kubectl(cluster_with_policy(), User::Admin, &arguments, &manifest);
     let output = result.output;
-    assert!(!result.succeeded && output.contains("release-decisions may not approve payments/"), "{output}");
+    assert!(!result.succeeded && output.contains("release-decisions:checkout may not approve payments/"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,4 +13,5 @@ mod user;
 
 pub use control_plane::{ControlPlane, SecondApiServer};
 pub use error::Error;
+pub use server::Server;
 pub use user::User;

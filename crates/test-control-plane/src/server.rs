@@ -1,4 +1,4 @@
-//! One server, etcd or kube-apiserver, under a shell that kills it when its owner ends (`supervise.sh`). A destructor
+//! One server, such as etcd or kube-apiserver, under a shell that kills it when its owner ends (`supervise.sh`). A destructor
 //! is not enough, because it does not run in a killed process. But the system closes the pipes of the process, and the
 //! shell waits for that.
 
@@ -18,14 +18,18 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running server. Dropping it kills the server and removes its folder.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     shell: Child,
     log: PathBuf,
 }
 
 impl Server {
-    /// Runs `program` in `folder`, which also gets its log.
-    pub(crate) fn start<A: AsRef<OsStr>>(folder: &Path, program: &Path, args: &[A]) -> io::Result<Self> {
+    /// Runs `program` in `folder`, which also gets its log. The program gets only `PATH` of the environment.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be created, or the shell cannot be started.
+    pub fn start<A: AsRef<OsStr>>(folder: &Path, program: &Path, args: &[A]) -> io::Result<Self> {
         let name = program.file_name().unwrap_or_default();
         let log = folder.join(name).with_extension("log");
         let output = File::create(&log)?;
@@ -57,12 +61,12 @@ impl Server {
     }
 
     /// Whether the server has exited.
-    pub(crate) fn has_exited(&mut self) -> bool {
+    pub fn has_exited(&mut self) -> bool {
         matches!(self.shell.try_wait(), Ok(Some(_)))
     }
 
     /// The log of the server so far.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 

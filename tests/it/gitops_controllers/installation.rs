@@ -1,0 +1,181 @@
+//! The cluster that all stories share: the chart's CRD, permissions and admission policy, and the controllers of Flux and Argo CD,
+//! which run as processes beside the API server. Each controller is cluster-admin, as their usual installation makes it: the
+//! decisions are applied by the account that the controller impersonates.
+
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+use test_control_plane::{Server, User};
+use test_support::chart::{apply, create_service_account, kubectl, render_chart};
+use test_support::{Cluster, install_crds};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+pub struct Installation {
+    pub cluster: Cluster,
+    /// The kubeconfig file of the operator's ServiceAccount.
+    pub operator: PathBuf,
+    controllers: Vec<Controller>,
+    _folder: TempDir,
+}
+
+/// A process in a folder of its own. It ends with the test program.
+struct Controller {
+    name: &'static str,
+    server: Server,
+    _folder: TempDir,
+}
+
+impl Controller {
+    fn start(name: &'static str, kubeconfig: Option<&Path>, command: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let mut arguments = vec![format!("HOME={}", at.display()), format!("TMPDIR={}", at.display())];
+        arguments.extend(kubeconfig.map(|path| format!("KUBECONFIG={}", path.display())));
+        arguments.extend(command(at));
+        let server = Server::start(at, Path::new("/usr/bin/env"), &arguments).unwrap();
+        Self { name, server, _folder: folder }
+    }
+}
+
+impl Installation {
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Installation> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let cluster = Cluster::start_empty();
+        let folder = tempfile::tempdir().unwrap();
+        install_crds(&cluster.control_plane);
+        let crds = program("crds");
+        assert!(crds.is_dir(), "{} is missing; build it with `make gitops`", crds.display());
+        let run = |arguments: &[&str]| kubectl(&cluster, User::Admin, arguments, &Value::Null).expect_success();
+        run(&["apply", "--server-side", "--filename", &crds.display().to_string()]);
+        for namespace in ["approvals", "flux-system", "argocd"] {
+            run(&["create", "namespace", namespace]);
+        }
+        apply(&cluster, &render_chart("approvals", &["rbac", "users", "validatingadmissionpolicy"], &[]));
+        run(&["apply", "--namespace=argocd", "--filename", &program("argocd-config").display().to_string()]);
+        let settings = format!("{ROOT}/examples/gitops/argocd-cm.yaml");
+        run(&["patch", "configmap", "argocd-cm", "--namespace=argocd", "--patch-file", &settings]);
+        let operator = create_service_account(&cluster, "approvals", "approval-operator", folder.path());
+        let account = |namespace: &str, name: &'static str| {
+            let kubeconfig = create_service_account(&cluster, namespace, name, folder.path());
+            let subject = format!("--serviceaccount={namespace}:{name}");
+            run(&["create", "clusterrolebinding", name, "--clusterrole=cluster-admin", &subject]);
+            kubeconfig
+        };
+        let mut controllers = flux(&account);
+        controllers.extend(argo_cd(&account));
+        Self { cluster, operator, controllers, _folder: folder }
+    }
+
+    /// The end of the log of each controller.
+    pub fn logs(&self) -> String {
+        let end =
+            |log: &str| log.lines().rev().take(25).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+        let logs = self.controllers.iter().map(|it| format!("{}:\n{}\n", it.name, end(&it.server.log())));
+        logs.collect()
+    }
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new(ROOT).join("hack/gitops/bin").join(name)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
+    let start = |name: &'static str, extra: &dyn Fn(&Path) -> Vec<String>| {
+        Controller::start(name, Some(&account("flux-system", name)), |folder| {
+            let mut command = vec!["RUNTIME_NAMESPACE=flux-system".to_owned(), program(name).display().to_string()];
+            command.extend(["--metrics-addr=0".to_owned(), format!("--health-addr=127.0.0.1:{}", free_port())]);
+            // The settings that Flux recommends for several teams in a cluster.
+            command.push("--no-cross-namespace-refs=true".to_owned());
+            command.extend(extra(folder));
+            command
+        })
+    };
+    let artifacts = format!("127.0.0.1:{}", free_port());
+    let source = start("source-controller", &|folder| {
+        vec![
+            format!("--storage-path={}", folder.display()),
+            format!("--storage-addr={artifacts}"),
+            format!("--storage-adv-addr={artifacts}"),
+        ]
+    });
+    let kustomize = start("kustomize-controller", &|_| vec!["--no-remote-bases=true".to_owned()]);
+    vec![source, kustomize]
+}
+
+fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
+    let [redis, repositories, metrics, other_metrics] = [(); 4].map(|()| free_port());
+    let cache = Controller::start("redis", None, |_| {
+        let command = "redis-server --bind 127.0.0.1 --save  --appendonly no --port";
+        command.split(' ').map(str::to_owned).chain([redis.to_string()]).collect()
+    });
+    let start = |name: &'static str, arguments: Vec<String>| {
+        Controller::start(name, Some(&account("argocd", name)), |folder| {
+            let folder = folder.display();
+            let mut command = vec![
+                format!("ARGOCD_BINARY_NAME={name}"),
+                // Uses KUBECONFIG for the cluster https://kubernetes.default.svc, as Argo CD's own development setup does.
+                "ARGOCD_FAKE_IN_CLUSTER=true".to_owned(),
+                "HOSTNAME=argocd-application-controller-0".to_owned(),
+                "ARGOCD_GPG_ENABLED=false".to_owned(),
+                format!("ARGOCD_TLS_DATA_PATH={folder}/tls"),
+                format!("ARGOCD_SSH_DATA_PATH={folder}/ssh"),
+                format!("ARGOCD_PLUGINSOCKFILEPATH={folder}/plugins"),
+                program("argocd").display().to_string(),
+                "--namespace=argocd".to_owned(),
+                format!("--redis=127.0.0.1:{redis}"),
+            ];
+            command.extend(arguments);
+            command
+        })
+    };
+    let repositories_server = start(
+        "argocd-repo-server",
+        vec![
+            "--address=127.0.0.1".to_owned(),
+            format!("--port={repositories}"),
+            "--metrics-address=127.0.0.1".to_owned(),
+            format!("--metrics-port={metrics}"),
+            "--disable-tls".to_owned(),
+        ],
+    );
+    let controller = start(
+        "argocd-application-controller",
+        vec![
+            format!("--repo-server=127.0.0.1:{repositories}"),
+            "--repo-server-plaintext".to_owned(),
+            format!("--metrics-port={other_metrics}"),
+        ],
+    );
+    vec![cache, repositories_server, controller]
+}
+
+/// The objects of a file in `examples/gitops`, with other names for the namespace and the repository.
+pub fn example(file: &str, namespace: &str, repository: &str, team: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(format!("{ROOT}/examples/gitops/{file}")).unwrap();
+    let text = text
+        .replace("https://git.example.com/release/decisions.git", repository)
+        .replace("release-decisions", namespace)
+        .replace("checkout", team);
+    serde_saphyr::from_multiple(&text).unwrap()
+}
+
+/// The example decision of a team, with this revision and a time limit in the future.
+pub fn decision(team: &str, revision: &str) -> Value {
+    let mut objects = example("decisions/checkout/production.yaml", "", "", team);
+    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    let mut object = objects.remove(0);
+    object["spec"]["notAfter"] = json!(tomorrow.strftime("%FT%TZ").to_string());
+    object["spec"]["sourceRevisions"][0]["revisionId"] = json!(revision);
+    object
+}

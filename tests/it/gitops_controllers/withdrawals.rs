@@ -1,0 +1,67 @@
+//! A file is removed while its decision waits.
+
+use super::installation::decision;
+use super::merges::{FILE, NAME};
+use super::refusals::{invalid, named};
+use super::site::{Controller, Site};
+use approval_operator::api::v1alpha1::Reason;
+use serde_json::json;
+use test_support::pipeline_with_build;
+
+/// The execution of a withdrawn decision reaches the approval, and the operator sends nothing. Another decision shows that it
+/// would have.
+async fn nothing_is_sent(site: &Site) {
+    let execution = site.env.start_execution("checkout", "4f1a9c2e");
+    site.env.complete_build("checkout", execution, true);
+    assert_eq!(site.env.pending_approvals("checkout").len(), 1);
+    site.env.open_and_approve("control").await;
+    site.env.wait_for_reason("control", Reason::Delivered).await;
+    assert_eq!(site.env.codepipeline.ledger_for("checkout").len(), 0);
+}
+
+pub async fn the_file_of_a_waiting_decision_is_removed(controller: Controller) {
+    let site = Site::new(controller).await;
+    site.env.put_pipeline(pipeline_with_build("checkout"));
+    site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e"))), ("decisions/checkout/README.md", Some(&json!("")))])
+        .await;
+    site.env.wait_for_reason(NAME, Reason::Waiting).await;
+    let commit = site.merge(&[(FILE, None)]).await;
+    site.wait_until_deleted(NAME).await;
+    site.wait_until_applied("checkout", &commit).await;
+    nothing_is_sent(&site).await;
+}
+
+pub async fn a_removal_while_a_manifest_of_another_team_is_refused(controller: Controller) {
+    let mut site = Site::new(controller).await;
+    site.add_team("payments");
+    site.env.put_pipeline(pipeline_with_build("checkout"));
+    site.merge(&[
+        (FILE, Some(&decision("checkout", "4f1a9c2e"))),
+        ("decisions/checkout/README.md", Some(&json!(""))),
+        ("decisions/payments/broken.yaml", Some(&invalid())),
+    ])
+    .await;
+    site.env.wait_for_reason(NAME, Reason::Waiting).await;
+    site.wait_for_text("payments", "spec.pipelineName").await;
+    site.merge(&[(FILE, None)]).await;
+    site.wait_until_deleted(NAME).await;
+    nothing_is_sent(&site).await;
+}
+
+/// Both controllers apply all of a folder before they prune. Until the refused manifest is fixed, kubectl withdraws the decision,
+/// and neither controller creates it again.
+pub async fn a_removal_while_a_manifest_of_the_same_team_is_refused(controller: Controller) {
+    let site = Site::new(controller).await;
+    site.env.put_pipeline(pipeline_with_build("checkout"));
+    site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e")))]).await;
+    site.env.wait_for_reason(NAME, Reason::Waiting).await;
+    site.merge(&[("decisions/checkout/broken.yaml", Some(&invalid())), (FILE, None)]).await;
+    let report = site.wait_for_text("checkout", "spec.pipelineName").await;
+    println!("{controller:?}: {report:#?}");
+    assert!(site.env.decisions.get_opt(NAME).await.unwrap().is_some());
+    site.env.delete(NAME).await;
+    let commit = site.merge(&[("decisions/checkout/broken.yaml", Some(&named("broken", "9b8d7a6c")))]).await;
+    site.wait_until_applied("checkout", &commit).await;
+    assert!(site.env.decisions.get_opt(NAME).await.unwrap().is_none());
+    nothing_is_sent(&site).await;
+}
