@@ -8,6 +8,7 @@ mod installation;
 mod merges;
 mod refusals;
 mod site;
+mod timing;
 mod withdrawals;
 
 use site::Controller;
@@ -47,4 +48,5 @@ stories! {
     drift::the_namespace_is_deleted_and_synced_again,
     drift::a_field_of_the_manifest_is_changed_with_kubectl,
     drift::a_field_that_the_manifest_does_not_have_is_set_with_kubectl,
+    timing::from_the_merge_to_the_submission,
 }

@@ -61,6 +61,9 @@ impl Installation {
         run(&["apply", "--namespace=argocd", "--filename", &program("argocd-config").display().to_string()]);
         let settings = format!("{ROOT}/examples/gitops/argocd-cm.yaml");
         run(&["patch", "configmap", "argocd-cm", "--namespace=argocd", "--patch-file", &settings]);
+        // The API server of Argo CD, which does not run here, creates this key.
+        let key = r#"{"stringData":{"server.secretkey":"0123456789"}}"#;
+        run(&["patch", "secret", "argocd-secret", "--namespace=argocd", "--patch", key]);
         let operator = create_service_account(&cluster, "approvals", "approval-operator", folder.path());
         let account = |namespace: &str, name: &'static str| {
             let kubeconfig = create_service_account(&cluster, namespace, name, folder.path());

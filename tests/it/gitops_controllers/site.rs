@@ -126,22 +126,30 @@ impl Site {
         let read = |file: &&str| example(file, &self.env.namespace, &self.repository.url, team);
         let mut objects: Vec<_> = files.iter().flat_map(read).collect();
         for object in objects.iter_mut().filter(|object| object["kind"] == "Application") {
-            let server_side = self.controller == Controller::ArgoCdServerSideDiff;
-            object["metadata"]["annotations"] =
-                json!({ "argocd.argoproj.io/compare-options": format!("ServerSideDiff={server_side}") });
+            match self.controller {
+                Controller::Flux | Controller::ArgoCdClientSideDiff => {}
+                Controller::ArgoCdServerSideDiff => {
+                    object["metadata"]["annotations"]["argocd.argoproj.io/compare-options"] =
+                        json!("ServerSideDiff=true");
+                }
+            }
         }
         apply(&Installation::shared().cluster, &objects);
     }
 
-    /// Merges changes of files, and tells the controller as a webhook does. Returns the revision.
+    /// Merges changes of files, and notifies the controller as a webhook does. Returns the revision.
     pub async fn merge(&self, files: &[(&str, Option<&Value>)]) -> String {
-        let revision = self.repository.commit("A merged pull request", files);
+        let revision = self.commit(files);
         self.notify(&revision).await;
         revision
     }
 
+    pub fn commit(&self, files: &[(&str, Option<&Value>)]) -> String {
+        self.repository.commit("A merged pull request", files)
+    }
+
     /// What the webhook receivers of Flux and Argo CD do: they set an annotation.
-    async fn notify(&self, revision: &str) {
+    pub async fn notify(&self, revision: &str) {
         match self.controller {
             Controller::Flux => {
                 let source = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
@@ -231,6 +239,12 @@ impl Site {
             }
             Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => {}
         }
+    }
+
+    /// Waits until CodePipeline has received this many submissions.
+    pub async fn wait_for_submission(&self, times: usize) {
+        let received = self.env.codepipeline.wait_for(|service, _| service.ledger().len() >= times);
+        assert!(timeout(3 * WAIT_TIMEOUT, received).await.is_ok(), "{}", Installation::shared().logs());
     }
 
     pub async fn wait_until_deleted(&self, name: &str) {

@@ -48,19 +48,25 @@ pub async fn a_removal_while_a_manifest_of_another_team_is_refused(controller: C
     nothing_is_sent(&site).await;
 }
 
-/// Both controllers apply all of a folder before they prune. Until the refused manifest is fixed, kubectl withdraws the decision,
-/// and neither controller creates it again.
+/// Flux, and Argo CD with server-side diff, do not prune while the API server refuses a manifest in the folder. Until it is fixed,
+/// kubectl withdraws the decision, and the controller does not create it again.
 pub async fn a_removal_while_a_manifest_of_the_same_team_is_refused(controller: Controller) {
     let site = Site::new(controller).await;
     site.env.put_pipeline(pipeline_with_build("checkout"));
-    site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e")))]).await;
+    let broken = "decisions/checkout/broken.yaml";
+    site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e"))), (broken, Some(&named("broken", "9b8d7a6c")))]).await;
     site.env.wait_for_reason(NAME, Reason::Waiting).await;
-    site.merge(&[("decisions/checkout/broken.yaml", Some(&invalid())), (FILE, None)]).await;
+    site.merge(&[(broken, Some(&invalid())), (FILE, None)]).await;
     let report = site.wait_for_text("checkout", "spec.pipelineName").await;
     println!("{controller:?}: {report:#?}");
-    assert!(site.env.decisions.get_opt(NAME).await.unwrap().is_some());
-    site.env.delete(NAME).await;
-    let commit = site.merge(&[("decisions/checkout/broken.yaml", Some(&named("broken", "9b8d7a6c")))]).await;
+    match controller {
+        Controller::ArgoCdClientSideDiff => site.wait_until_deleted(NAME).await,
+        Controller::Flux | Controller::ArgoCdServerSideDiff => {
+            assert!(site.env.decisions.get_opt(NAME).await.unwrap().is_some());
+            site.env.delete(NAME).await;
+        }
+    }
+    let commit = site.merge(&[(broken, Some(&named("broken", "deadbeef")))]).await;
     site.wait_until_applied("checkout", &commit).await;
     assert!(site.env.decisions.get_opt(NAME).await.unwrap().is_none());
     nothing_is_sent(&site).await;
