@@ -54,6 +54,9 @@ impl Installation {
         assert!(crds.is_dir(), "{} is missing; build it with `make gitops`", crds.display());
         let run = |arguments: &[&str]| kubectl(&cluster, User::Admin, arguments, &Value::Null).expect_success();
         run(&["apply", "--server-side", "--filename", &crds.display().to_string()]);
+        run(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+        // kubectl caches the server's resources for hours; this command refreshes the cache.
+        run(&["api-resources"]);
         for namespace in ["approvals", "flux-system", "argocd"] {
             run(&["create", "namespace", namespace]);
         }

@@ -244,7 +244,12 @@ impl Site {
     /// Waits until CodePipeline has received this many submissions.
     pub async fn wait_for_submission(&self, times: usize) {
         let received = self.env.codepipeline.wait_for(|service, _| service.ledger().len() >= times);
-        assert!(timeout(3 * WAIT_TIMEOUT, received).await.is_ok(), "{}", Installation::shared().logs());
+        assert!(
+            timeout(3 * WAIT_TIMEOUT, received).await.is_ok(),
+            "{}\n{}",
+            self.operator.log(),
+            Installation::shared().logs()
+        );
     }
 
     pub async fn wait_until_deleted(&self, name: &str) {
