@@ -18,7 +18,7 @@ pub async fn from_the_merge_to_the_submission(controller: Controller) {
     // The operator's defaults: the tests poll more often.
     site.operator = site.env.operator().arg("--poll-interval=15s").arg("--aws-requests-per-second=5").start();
     site.env.put_pipeline(pipeline_with_build("checkout"));
-    let merges = std::env::var("GITOPS_MERGES").map(|text| text.parse().unwrap());
+    let merges = std::env::var("GITOPS_MERGES").map(|text| text.parse::<usize>().unwrap());
     // The first merge includes the start of the controllers.
     merge(&site, "0", Notice::Webhook).await;
     let mut number = 0;
