@@ -101,8 +101,6 @@ fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
         Controller::start(name, Some(&account("flux-system", name)), |folder| {
             let mut command = vec!["RUNTIME_NAMESPACE=flux-system".to_owned(), program(name).display().to_string()];
             command.extend(["--metrics-addr=0".to_owned(), format!("--health-addr=127.0.0.1:{}", free_port())]);
-            // The settings that Flux recommends for several teams in a cluster.
-            command.push("--no-cross-namespace-refs=true".to_owned());
             command.extend(extra(folder));
             command
         })
@@ -115,7 +113,10 @@ fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
             format!("--storage-adv-addr={artifacts}"),
         ]
     });
-    let kustomize = start("kustomize-controller", &|_| vec!["--no-remote-bases=true".to_owned()]);
+    let kustomize = start("kustomize-controller", &|_| {
+        // The settings that Flux recommends for several teams in a cluster.
+        ["--no-cross-namespace-refs=true", "--no-remote-bases=true"].map(str::to_owned).to_vec()
+    });
     vec![source, kustomize]
 }
 
@@ -137,8 +138,8 @@ fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
                 format!("ARGOCD_TLS_DATA_PATH={folder}/tls"),
                 format!("ARGOCD_SSH_DATA_PATH={folder}/ssh"),
                 format!("ARGOCD_PLUGINSOCKFILEPATH={folder}/plugins"),
+                format!("ARGOCD_ASK_PASS_SOCK={folder}/ask-pass.sock"),
                 program("argocd").display().to_string(),
-                "--namespace=argocd".to_owned(),
                 format!("--redis=127.0.0.1:{redis}"),
             ];
             command.extend(arguments);
@@ -158,6 +159,7 @@ fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
     let controller = start(
         "argocd-application-controller",
         vec![
+            "--namespace=argocd".to_owned(),
             format!("--repo-server=127.0.0.1:{repositories}"),
             "--repo-server-plaintext".to_owned(),
             format!("--metrics-port={other_metrics}"),
