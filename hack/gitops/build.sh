@@ -34,8 +34,9 @@ source_of() { # folder of a go.mod, module
   go -C "$1" list -m -f '{{.Dir}}' "$2"
 }
 argocd=$(source_of argocd github.com/argoproj/argo-cd/v3)
-cp "$(source_of flux github.com/fluxcd/source-controller)/config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml" \
-  "$(source_of flux github.com/fluxcd/kustomize-controller)/config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml" \
+# Each controller requires the CRDs of all kinds that it watches.
+cp "$(source_of flux github.com/fluxcd/source-controller)"/config/crd/bases/*.yaml \
+  "$(source_of flux github.com/fluxcd/kustomize-controller)"/config/crd/bases/*.yaml \
   "$argocd"/manifests/crds/app*-crd.yaml bin/new/crds/
 # The ConfigMaps and the Secret that every installation has.
 cp "$argocd"/manifests/base/config/argocd-*.yaml bin/new/argocd-config/

@@ -205,7 +205,7 @@ impl Site {
         let found = timeout(WAIT_TIMEOUT, found).await.ok().flatten();
         found.unwrap_or_else(|| {
             let status = last.map(|object| format!("{:#}", object["status"])).unwrap_or_default();
-            panic!("{name} never reached {what}; its status is {status}\n{}", Installation::shared().logs())
+            panic!("{name} never reached {what}; its status is {status}")
         })
     }
 
@@ -244,18 +244,13 @@ impl Site {
     /// Waits until CodePipeline has received this many submissions.
     pub async fn wait_for_submission(&self, times: usize) {
         let received = self.env.codepipeline.wait_for(|service, _| service.ledger().len() >= times);
-        assert!(
-            timeout(3 * WAIT_TIMEOUT, received).await.is_ok(),
-            "{}\n{}",
-            self.operator.log(),
-            Installation::shared().logs()
-        );
+        assert!(timeout(3 * WAIT_TIMEOUT, received).await.is_ok(), "fewer than {times} submissions");
     }
 
     pub async fn wait_until_deleted(&self, name: &str) {
         let deleted = await_condition(self.env.decisions.clone(), name, |it: Option<&ApprovalDecision>| it.is_none());
         let deleted = timeout(WAIT_TIMEOUT, deleted).await;
-        assert!(deleted.is_ok(), "{name} is not deleted\n{}", Installation::shared().logs());
+        assert!(deleted.is_ok(), "{name} is not deleted");
     }
 
     /// Deletes the namespace with everything in it, as `kubectl delete namespace` and the namespace controller do. Here is no
@@ -281,6 +276,14 @@ impl Site {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.env.namespace } });
         apply(&Installation::shared().cluster, &[namespace]);
         self.install("checkout");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}\n{}", self.operator.log(), Installation::shared().logs());
+        }
     }
 }
 
