@@ -79,11 +79,13 @@ impl Installation {
         Self { cluster, operator, controllers, _folder: folder }
     }
 
-    /// The end of the log of each controller.
-    pub fn logs(&self) -> String {
-        let end =
-            |log: &str| log.lines().rev().take(25).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
-        let logs = self.controllers.iter().map(|it| format!("{}:\n{}\n", it.name, end(&it.server.log())));
+    /// What each controller logs about a namespace.
+    pub fn logs(&self, namespace: &str) -> String {
+        let logs = self.controllers.iter().map(|controller| {
+            let log = controller.server.log();
+            let lines: Vec<_> = log.lines().filter(|line| line.contains(namespace)).collect();
+            format!("{}:\n{}\n", controller.name, lines.join("\n"))
+        });
         logs.collect()
     }
 }

@@ -104,6 +104,7 @@ impl Site {
         let installation = tokio::task::spawn_blocking(Installation::shared).await.unwrap();
         let mut env = TestEnv::in_cluster(&installation.cluster).await;
         env.kubeconfig.clone_from(&installation.operator);
+        tokio::spawn(collect_garbage(env.decisions.clone()));
         let operator = env.operator().start();
         let site = Self { env, controller, operator, repository: Repository::serve().await, teams: vec!["checkout"] };
         site.install("checkout");
@@ -279,10 +280,24 @@ impl Site {
     }
 }
 
+/// Ends deletions in the foreground, which Argo CD uses, as the garbage collector of Kubernetes does. It does not run here.
+async fn collect_garbage(decisions: Api<ApprovalDecision>) {
+    let mut changes =
+        Box::pin(watcher(decisions.clone(), watcher::Config::default()).default_backoff().applied_objects());
+    while let Some(change) = changes.next().await {
+        let Ok(decision) = change else { continue };
+        if decision.finalizers() == ["foregroundDeletion"] {
+            let patch = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+            // It may be gone already.
+            let _ = decisions.patch(&decision.name_any(), &PatchParams::default(), &patch).await;
+        }
+    }
+}
+
 impl Drop for Site {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}\n{}", self.operator.log(), Installation::shared().logs());
+            eprintln!("{}\n{}", self.operator.log(), Installation::shared().logs(&self.env.namespace));
         }
     }
 }
