@@ -2,7 +2,7 @@
 
 use super::installation::decision;
 use super::merges::{FILE, NAME};
-use super::refusals::{invalid, named};
+use super::refusals::{invalid, named, refused};
 use super::site::{Controller, Site};
 use approval_operator::api::v1alpha1::Reason;
 use serde_json::json;
@@ -57,7 +57,7 @@ pub async fn a_removal_while_a_manifest_of_the_same_team_is_refused(controller: 
     site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e"))), (broken, Some(&named("broken", "9b8d7a6c")))]).await;
     site.env.wait_for_reason(NAME, Reason::Waiting).await;
     site.merge(&[(broken, Some(&invalid())), (FILE, None)]).await;
-    let report = site.wait_for_text("checkout", "spec.pipelineName").await;
+    let report = refused(&site).await;
     println!("{controller:?}: {report:#?}");
     match controller {
         Controller::ArgoCdClientSideDiff => site.wait_until_deleted(NAME).await,
