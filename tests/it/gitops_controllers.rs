@@ -6,6 +6,7 @@ mod drift;
 mod git;
 mod installation;
 mod merges;
+mod pitfalls;
 mod refusals;
 mod site;
 mod timing;

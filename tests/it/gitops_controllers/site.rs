@@ -37,6 +37,10 @@ pub struct Report {
     pub health: String,
     /// The sync status of Argo CD.
     pub sync: String,
+    /// The commit that Argo CD compared with the cluster.
+    pub compared: String,
+    /// The commit that a sync of Argo CD is applying.
+    pub syncing: Option<String>,
     /// The messages that the team can read.
     pub text: String,
 }
@@ -47,6 +51,8 @@ pub struct Site {
     pub operator: Operator,
     repository: Repository,
     teams: Vec<&'static str>,
+    /// Changes the Kustomization or Application of the examples.
+    change: fn(&mut Value),
 }
 
 impl Controller {
@@ -78,6 +84,8 @@ impl Controller {
                         .map(str::to_owned),
                     health: format!("{} {}", text(&ready["status"]), text(&ready["reason"])),
                     sync: String::new(),
+                    compared: String::new(),
+                    syncing: None,
                     text: text(&ready["message"]),
                 }
             }
@@ -91,6 +99,9 @@ impl Controller {
                     applied: status["sync"]["revision"].as_str().filter(|_| synced).map(str::to_owned),
                     health: text(&status["health"]["status"]),
                     sync: text(&status["sync"]["status"]),
+                    compared: text(&status["sync"]["revision"]),
+                    syncing: (operation["phase"] == "Running")
+                        .then(|| text(&operation["operation"]["sync"]["revision"])),
                     text: messages.join("\n"),
                 }
             }
@@ -101,23 +112,29 @@ impl Controller {
 impl Site {
     /// Installs the examples for the team `checkout`, and starts an operator. Nothing is in Git yet.
     pub async fn new(controller: Controller) -> Self {
+        Self::with(controller, |_| ()).await
+    }
+
+    /// The same with a changed Kustomization or Application.
+    pub async fn with(controller: Controller, change: fn(&mut Value)) -> Self {
         let installation = tokio::task::spawn_blocking(Installation::shared).await.unwrap();
         let mut env = TestEnv::in_cluster(&installation.cluster).await;
         env.kubeconfig.clone_from(&installation.operator);
         tokio::spawn(collect_garbage(env.decisions.clone()));
         let operator = env.operator().start();
-        let site = Self { env, controller, operator, repository: Repository::serve().await, teams: vec!["checkout"] };
-        site.install("checkout");
+        let repository = Repository::serve().await;
+        let site = Self { env, controller, operator, repository, teams: vec!["checkout"], change };
+        site.install("checkout").await;
         site
     }
 
     /// Adds another team, with its own copy of the examples.
-    pub fn add_team(&mut self, team: &'static str) {
+    pub async fn add_team(&mut self, team: &'static str) {
         self.teams.push(team);
-        self.install(team);
+        self.install(team).await;
     }
 
-    pub fn install(&self, team: &str) {
+    async fn install(&self, team: &str) {
         let files: &[&str] = match self.controller {
             Controller::Flux => &["team-account.yaml", "flux-source.yaml", "flux-kustomization.yaml"],
             Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => {
@@ -126,7 +143,8 @@ impl Site {
         };
         let read = |file: &&str| example(file, &self.env.namespace, &self.repository.url, team);
         let mut objects: Vec<_> = files.iter().flat_map(read).collect();
-        for object in objects.iter_mut().filter(|object| object["kind"] == "Application") {
+        for object in objects.iter_mut().filter(|object| object["kind"] == self.controller.kind().kind) {
+            (self.change)(object);
             match self.controller {
                 Controller::Flux | Controller::ArgoCdClientSideDiff => {}
                 Controller::ArgoCdServerSideDiff => {
@@ -136,6 +154,30 @@ impl Site {
             }
         }
         apply(&Installation::shared().cluster, &objects);
+        match self.controller {
+            Controller::Flux => {}
+            Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => self.wait_for_project(team).await,
+        }
+    }
+
+    /// Argo CD may see an Application before its AppProject, and then looks again after minutes, or if it is notified.
+    async fn wait_for_project(&self, team: &str) {
+        let name = self.name(team);
+        let seen = async {
+            let changes = watcher(self.reports(), watcher::Config::default()).default_backoff().applied_objects();
+            let mut changes = Box::pin(changes);
+            while let Some(change) = changes.next().await {
+                let Some(object) = change.ok().filter(|object| object.name_any() == name) else { continue };
+                let status = &object.data["status"];
+                let mut conditions = status["conditions"].as_array().into_iter().flatten();
+                if conditions.any(|condition| condition["type"] == "InvalidSpecError") {
+                    annotate(&self.reports(), &name, &json!({ "argocd.argoproj.io/refresh": "normal" })).await;
+                } else if status["sync"].is_object() {
+                    return;
+                }
+            }
+        };
+        assert!(timeout(WAIT_TIMEOUT, seen).await.is_ok(), "Argo CD does not see the project of {name}");
     }
 
     /// Merges changes of files, and notifies the controller as a webhook does. Returns the revision.
@@ -273,10 +315,10 @@ impl Site {
     }
 
     /// Creates the namespace again, and what administrators keep in it.
-    pub fn create_namespace_again(&self) {
+    pub async fn create_namespace_again(&self) {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.env.namespace } });
         apply(&Installation::shared().cluster, &[namespace]);
-        self.install("checkout");
+        self.install("checkout").await;
     }
 }
 
