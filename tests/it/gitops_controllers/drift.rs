@@ -52,7 +52,7 @@ pub async fn the_namespace_is_deleted_and_synced_again(controller: Controller) {
     site.env.put_pipeline(pipeline_with_build("checkout"));
     let before = release(&site, "4f1a9c2e").await.status.unwrap();
     site.delete_namespace().await;
-    site.create_namespace_again().await;
+    site.create_namespace_again();
     let after =
         site.env.wait_until(NAME, "settled from history", |it| reason(it) == Some(Reason::AlreadyDecided)).await;
     let after = after.status.unwrap();

@@ -46,7 +46,7 @@ async fn names(site: &Site) -> Vec<String> {
 
 pub async fn two_decisions_and_a_refused_manifest_in_one_commit(controller: Controller) {
     let mut site = Site::new(controller).await;
-    site.add_team("payments").await;
+    site.add_team("payments");
     for pipeline in ["checkout", "payments"] {
         site.env.put_pipeline(pipeline_with_build(pipeline));
     }

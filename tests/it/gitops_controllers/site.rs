@@ -124,17 +124,17 @@ impl Site {
         let operator = env.operator().start();
         let repository = Repository::serve().await;
         let site = Self { env, controller, operator, repository, teams: vec!["checkout"], change };
-        site.install("checkout").await;
+        site.install("checkout");
         site
     }
 
     /// Adds another team, with its own copy of the examples.
-    pub async fn add_team(&mut self, team: &'static str) {
+    pub fn add_team(&mut self, team: &'static str) {
         self.teams.push(team);
-        self.install(team).await;
+        self.install(team);
     }
 
-    async fn install(&self, team: &str) {
+    fn install(&self, team: &str) {
         let files: &[&str] = match self.controller {
             Controller::Flux => &["team-account.yaml", "flux-source.yaml", "flux-kustomization.yaml"],
             Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => {
@@ -154,30 +154,6 @@ impl Site {
             }
         }
         apply(&Installation::shared().cluster, &objects);
-        match self.controller {
-            Controller::Flux => {}
-            Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => self.wait_for_project(team).await,
-        }
-    }
-
-    /// Argo CD may see an Application before its AppProject, and then looks again after minutes, or if it is notified.
-    async fn wait_for_project(&self, team: &str) {
-        let name = self.name(team);
-        let seen = async {
-            let changes = watcher(self.reports(), watcher::Config::default()).default_backoff().applied_objects();
-            let mut changes = Box::pin(changes);
-            while let Some(change) = changes.next().await {
-                let Some(object) = change.ok().filter(|object| object.name_any() == name) else { continue };
-                let status = &object.data["status"];
-                let mut conditions = status["conditions"].as_array().into_iter().flatten();
-                if conditions.any(|condition| condition["type"] == "InvalidSpecError") {
-                    annotate(&self.reports(), &name, &json!({ "argocd.argoproj.io/refresh": "normal" })).await;
-                } else if status["sync"].is_object() {
-                    return;
-                }
-            }
-        };
-        assert!(timeout(WAIT_TIMEOUT, seen).await.is_ok(), "Argo CD does not see the project of {name}");
     }
 
     /// Merges changes of files, and notifies the controller as a webhook does. Returns the revision.
@@ -201,11 +177,31 @@ impl Site {
             }
             Controller::ArgoCdClientSideDiff | Controller::ArgoCdServerSideDiff => {
                 for team in &self.teams {
-                    let annotation = json!({ "argocd.argoproj.io/refresh": "normal" });
-                    annotate(&self.reports(), &self.name(team), &annotation).await;
+                    self.refresh(team, revision).await;
                 }
             }
         }
+    }
+
+    /// Sets Argo CD's annotation until it has compared this commit. It ignores a notification while it does not see the AppProject of a
+    /// new Application yet, or while it reads the repository because of another one.
+    async fn refresh(&self, team: &str, revision: &str) {
+        const ANNOTATION: &str = "argocd.argoproj.io/refresh";
+        let name = self.name(team);
+        let compared = async {
+            let changes = watcher(self.reports(), watcher::Config::default()).default_backoff().applied_objects();
+            let mut changes = Box::pin(changes);
+            while let Some(change) = changes.next().await {
+                let Some(object) = change.ok().filter(|object| object.name_any() == name) else { continue };
+                if object.data["status"]["sync"]["revision"] == revision {
+                    return;
+                }
+                if !object.annotations().contains_key(ANNOTATION) {
+                    annotate(&self.reports(), &name, &json!({ ANNOTATION: "normal" })).await;
+                }
+            }
+        };
+        assert!(timeout(WAIT_TIMEOUT, compared).await.is_ok(), "{name} never compared {revision}");
     }
 
     fn api(&self, kind: &GroupVersionKind) -> Api<DynamicObject> {
@@ -315,10 +311,10 @@ impl Site {
     }
 
     /// Creates the namespace again, and what administrators keep in it.
-    pub async fn create_namespace_again(&self) {
+    pub fn create_namespace_again(&self) {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": self.env.namespace } });
         apply(&Installation::shared().cluster, &[namespace]);
-        self.install("checkout").await;
+        self.install("checkout");
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn the_file_of_a_waiting_decision_is_removed(controller: Controller) {
 
 pub async fn a_removal_while_a_manifest_of_another_team_is_refused(controller: Controller) {
     let mut site = Site::new(controller).await;
-    site.add_team("payments").await;
+    site.add_team("payments");
     site.env.put_pipeline(pipeline_with_build("checkout"));
     site.merge(&[
         (FILE, Some(&decision("checkout", "4f1a9c2e"))),
