@@ -3,7 +3,7 @@
 use crate::api::v1alpha1::{ApprovalDecision, Binding};
 use crate::codepipeline::{ExecutionEnd, Refusal};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
-use crate::decision::resolve::{Ambiguity, ExecutionWait, RevisionHint};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, RevisionHint};
 use crate::decision::timing::Expiry;
 
 /// What to do: one sentence.
@@ -61,7 +61,7 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
     }
 }
 
-/// What to do about an execution that may never come.
+/// What to do about an execution that may never come, or that is not waited for.
 const fn waiting(wait: &ExecutionWait) -> Option<&'static str> {
     match wait {
         ExecutionWait::NoExecution { hint: Some(RevisionHint::Similar(_)), .. } => {
@@ -73,6 +73,10 @@ const fn waiting(wait: &ExecutionWait) -> Option<&'static str> {
         ExecutionWait::NotCovered { .. } => Some(
             "Add an entry for this source to spec.sourceRevisions, or wait for an execution whose sources are covered.",
         ),
+        ExecutionWait::Execution {
+            position: ExecutionPosition::PastApproval | ExecutionPosition::PreviousRequest,
+            ..
+        } => Some("The operator continues when history shows it; no action needed."),
         ExecutionWait::NoExecution { hint: None, .. }
         | ExecutionWait::UnknownExecution
         | ExecutionWait::Execution { .. }

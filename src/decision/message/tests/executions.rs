@@ -124,6 +124,22 @@ fn a_position_of_an_execution() {
                 "Execution 4f1a9c2e has reached the approval, but its token is not visible yet",
             ),
             (
+                at_position(ExecutionPosition::BeyondHistory),
+                "Could not read the whole history of execution 4f1a9c2e, which may show a response; to respond now, \
+                 set spec.token",
+            ),
+            (at_position(ExecutionPosition::InProgress), "Execution 4f1a9c2e is in progress"),
+        ],
+    );
+}
+
+#[test]
+fn a_request_whose_response_history_does_not_show_yet() {
+    check(
+        Reason::Waiting,
+        "The operator continues when history shows it; no action needed.",
+        [
+            (
                 at_position(ExecutionPosition::PastApproval),
                 "Execution 4f1a9c2e ended, and CodePipeline's history does not show the outcome of its approval yet",
             ),
@@ -132,12 +148,6 @@ fn a_position_of_an_execution() {
                 "Execution 4f1a9c2e asked for a response before, and CodePipeline's history does not show yet how that \
                  request ended",
             ),
-            (
-                at_position(ExecutionPosition::BeyondHistory),
-                "Could not read the whole history of execution 4f1a9c2e, which may show a response; to respond now, \
-                 set spec.token",
-            ),
-            (at_position(ExecutionPosition::InProgress), "Execution 4f1a9c2e is in progress"),
         ],
     );
 }
