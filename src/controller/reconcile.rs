@@ -64,8 +64,7 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
         pipeline = decision.spec.pipeline_name,
         reason = Empty,
     );
-    // On the heap: kube moves the future.
-    Box::pin(Performer::new(Arc::unwrap_or_clone(decision), &context, slot).run().instrument(span)).await
+    Performer::new(Arc::unwrap_or_clone(decision), &context, slot).run().instrument(span).await
 }
 
 /// What happens after a failed reconcile.

@@ -3,12 +3,12 @@
 
 use crate::api::time::to_second;
 use crate::api::v1alpha1::WireDecision;
+use crate::telemetry::LogLimiter;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// What the name of every operator starts with.
@@ -17,18 +17,15 @@ const PREFIX: &str = "approval-operator/";
 /// The API server refuses longer names.
 const MAX_NAME_LENGTH: usize = 128;
 
-/// The shortest time between two searches.
-const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
-
 /// The longest time that a search may take.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// This operator as a writer of statuses. Clones share the time of the last search.
+/// This operator as a writer of statuses. Clones share the limit of its searches.
 #[derive(Clone, Debug)]
 pub struct StatusWriter {
     name: String,
     started_at: Timestamp,
-    searched_at: Arc<Mutex<Option<Instant>>>,
+    warnings: LogLimiter,
 }
 
 impl StatusWriter {
@@ -37,7 +34,7 @@ impl StatusWriter {
     pub fn new(name: &str) -> Self {
         let name = format!("{PREFIX}{name}").chars().filter(char::is_ascii_graphic).take(MAX_NAME_LENGTH).collect();
         // The API server keeps the time of a write in whole seconds.
-        Self { name, started_at: to_second(Timestamp::now()), searched_at: Arc::default() }
+        Self { name, started_at: to_second(Timestamp::now()), warnings: LogLimiter::default() }
     }
 
     /// The parameters of a write.
@@ -48,7 +45,7 @@ impl StatusWriter {
     /// Logs a warning if another operator has written the status of this decision since this one started. A conflict is the sign of it
     /// that costs nothing. The reconcile does not wait for the search, and an error ends it: there will be other conflicts.
     pub(super) fn search_for_another(&self, api: &Api<WireDecision>, namespace: Option<&str>, name: &str) {
-        if !self.start_search() {
+        if !self.warnings.is_due() {
             return;
         }
         let (writer, api, namespace, name) = (self.clone(), api.clone(), namespace.map(str::to_owned), name.to_owned());
@@ -64,15 +61,6 @@ impl StatusWriter {
                 );
             }
         });
-    }
-
-    fn start_search(&self) -> bool {
-        let mut searched_at = self.searched_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = searched_at.is_none_or(|at| at.elapsed() >= SEARCH_INTERVAL);
-        if is_due {
-            *searched_at = Some(Instant::now());
-        }
-        is_due
     }
 
     /// An operator that wrote before this one started may have been its predecessor.
@@ -118,7 +106,7 @@ mod tests {
     #[test]
     fn it_searches_once_a_minute_and_its_name_is_short_enough() {
         let writer = StatusWriter::new(&"ab\n".repeat(300));
-        assert_eq!((writer.start_search(), writer.clone().start_search()), (true, false));
+        assert_eq!((writer.warnings.is_due(), writer.clone().warnings.is_due()), (true, false));
         assert_eq!((writer.name.len(), writer.name.contains('\n')), (MAX_NAME_LENGTH, false));
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use test_control_plane::User;
-use test_support::chart::{apply, kubectl};
+use test_support::chart::{apply, kubectl, rights_of_operator};
 use test_support::{Cluster, Operator, TestEnv, install_crds, reason};
 
 /// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
@@ -139,13 +139,7 @@ async fn rotated_aws_keys_in_a_mounted_secret_are_read_again() {
 async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_back() {
     let env = TestEnv::new().await;
     let cluster = Cluster::shared();
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": { "name": "operator", "namespace": env.namespace },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approval-operator" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "developer" }],
-    });
+    let binding = rights_of_operator(&env.namespace);
     apply(cluster, std::slice::from_ref(&binding));
     let operator = env.operator_via(&cluster.control_plane.kubeconfig(User::Developer)).start();
     deliver(&env, "before").await;

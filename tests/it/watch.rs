@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use test_control_plane::User;
-use test_support::chart::{apply, kubectl};
+use test_support::chart::{apply, kubectl, rights_of_operator};
 use test_support::{Cluster, TestEnv};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -202,13 +202,7 @@ async fn wait_for_readyz(store: &DecisionStore, expected: u16) {
 async fn readyz_fails_while_a_watch_is_broken_and_heals_without_an_event() {
     let env = TestEnv::new().await;
     let cluster = Cluster::shared();
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": { "name": "operator", "namespace": env.namespace },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approval-operator" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "developer" }],
-    });
+    let binding = rights_of_operator(&env.namespace);
     apply(cluster, std::slice::from_ref(&binding));
     let client = cluster.client(User::Developer).await;
     let store = start_controller(client, Some(&env.namespace), Duration::from_secs(3));

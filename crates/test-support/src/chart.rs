@@ -60,6 +60,18 @@ pub fn apply(cluster: &Cluster, objects: &[Value]) {
     kubectl(cluster, User::Admin, &["apply", "--filename=-"], &list).expect_success();
 }
 
+/// A RoleBinding that gives the user `developer` the rights of the operator in a namespace.
+pub fn rights_of_operator(namespace: &str) -> Value {
+    let api = "rbac.authorization.k8s.io";
+    serde_json::json!({
+        "apiVersion": format!("{api}/v1"),
+        "kind": "RoleBinding",
+        "metadata": { "name": "operator", "namespace": namespace },
+        "roleRef": { "apiGroup": api, "kind": "ClusterRole", "name": "approval-operator" },
+        "subjects": [{ "apiGroup": api, "kind": "User", "name": "developer" }],
+    })
+}
+
 /// Creates a ServiceAccount and returns a kubeconfig file for it.
 pub fn create_service_account(cluster: &Cluster, namespace: &str, name: &str, folder: &Path) -> PathBuf {
     let run = |arguments: &[&str]| kubectl(cluster, User::Admin, arguments, &Value::Null).expect_success();
