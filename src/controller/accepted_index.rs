@@ -125,6 +125,7 @@ mod tests {
         let mut delivered = decision(namespace, name);
         let spec = &delivered.spec;
         let submission = Submission {
+            target: None,
             account_id: String::new(),
             region: String::new(),
             pipeline_name: spec.pipeline_name.clone(),

@@ -58,6 +58,7 @@ impl<'a> Last<'a> {
         };
         let spec = &decision.spec;
         let submission = Submission {
+            target: spec.target_ref.as_ref().map(|target| target.name.clone()),
             // The account and the region are those of the credentials, which are ensured after this.
             account_id: String::new(),
             region: String::new(),

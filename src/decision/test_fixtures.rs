@@ -216,6 +216,7 @@ impl DecisionExt for ApprovalDecision {
 pub fn submission(attempts: i64, start: i64, deadline: i64) -> Submission {
     let spec = fresh().spec;
     Submission {
+        target: None,
         account_id: "111122223333".to_owned(),
         region: "eu-west-1".to_owned(),
         pipeline_name: spec.pipeline_name,

@@ -1,7 +1,7 @@
 //! The generated files are up to date. `make generate` writes them.
 
 use approval_operator::api::conditions::ConditionStatus;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason, crds};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason, TargetReason, crds};
 use approval_operator::cli::Cli;
 use approval_operator::codepipeline::CallMetrics;
 use approval_operator::decision::Settings;
@@ -10,7 +10,6 @@ use approval_operator::metrics::Metrics;
 use clap::CommandFactory;
 use jiff::SignedDuration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
-use kube::CustomResourceExt;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -30,9 +29,13 @@ fn check(file: &str, generated: &str) {
 fn the_crds_match_the_types_and_the_output_of_the_program() {
     let output = Command::new(env!("CARGO_BIN_EXE_approval-operator")).arg("crd").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
-    check("crds/codepipeline.approvals.dev_approvaldecisions.yaml", &printed);
-    let read: CustomResourceDefinition = serde_saphyr::from_str(&printed).unwrap();
-    assert_eq!(read, ApprovalDecision::crd());
+    let documents: Vec<_> = printed.split("---\n").filter(|document| !document.is_empty()).collect();
+    assert_eq!(documents.len(), crds().len());
+    for (document, crd) in documents.into_iter().zip(crds()) {
+        check(&format!("crds/{}_{}.yaml", crd.spec.group, crd.spec.names.plural), document);
+        let read: CustomResourceDefinition = serde_saphyr::from_str(document).unwrap();
+        assert_eq!(read, crd);
+    }
 }
 
 /// Uninstalling the chart must not delete the CRDs, and with them every decision.
@@ -147,6 +150,13 @@ fn every_reason_is_documented() {
             page.push_str(IS_AN_OPERATOR_RUNNING);
         }
     }
+    page.push_str(
+        "\n## Reasons of an `ApprovalTarget`\n\n| Ready | Reason | Meaning | What to do |\n|---|---|---|---|\n",
+    );
+    for reason in TargetReason::ALL {
+        let meaning = reason.meaning().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        writeln!(page, "| {:?} | `{}` | {meaning} | {} |", reason.ready(), reason.as_str(), reason.remedy()).unwrap();
+    }
     check("docs/reasons.md", &page);
 }
 
@@ -167,13 +177,16 @@ fn every_flag_field_and_metric_is_documented() {
         let (name, help) = (flag.get_long().unwrap(), flag.get_help().unwrap());
         writeln!(page, "| `--{name}` | `{environment}` | {} | {help}{values} |", default.join(", ")).unwrap();
     }
-    page.push_str("\n## Fields of `ApprovalDecision`\n\n| Field | Type | Limits | Description |\n|---|---|---|---|\n");
-    let crd = ApprovalDecision::crd();
-    let root = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
-    fields(&mut page, "", root);
-    page.push_str("\nThe API server also checks these rules:\n\n");
-    for rule in root.x_kubernetes_validations.iter().flatten() {
-        writeln!(page, "- {}", rule.message.as_deref().unwrap()).unwrap();
+    for crd in crds() {
+        let kind = crd.spec.names.kind;
+        write!(page, "\n## Fields of `{kind}`\n\n| Field | Type | Limits | Description |\n|---|---|---|---|\n")
+            .unwrap();
+        let root = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        fields(&mut page, "", root);
+        page.push_str("\nThe API server also checks these rules:\n\n");
+        for rule in root.x_kubernetes_validations.iter().flatten() {
+            writeln!(page, "- {}", rule.message.as_deref().unwrap()).unwrap();
+        }
     }
     page.push_str("\n## Metrics\n\nThe operator serves them at `/metrics` on `--http-address`, in the OpenMetrics text format.\n\n");
     page.push_str("| Metric | Type | Description |\n|---|---|---|\n");

@@ -59,6 +59,7 @@ fn intent(decision: &ApprovalDecision, now: Timestamp) -> Intent {
     let token = decision.spec.token.clone().unwrap_or_else(|| Token(String::new()));
     let spec = &decision.spec;
     let submission = Submission {
+        target: None,
         account_id: "123456789012".to_owned(),
         region: "us-east-1".to_owned(),
         pipeline_name: spec.pipeline_name.clone(),

@@ -7,6 +7,7 @@ use super::approval_result::ApprovalResult;
 use super::binding::{PipelineExecutionId, SourceRevision, Token};
 use super::reason::Reason;
 use super::submission::{SettledRequest, Submission};
+use super::target_ref::TargetRef;
 use crate::api::conditions::{Condition, integral_option};
 use crate::api::time;
 use jiff::Timestamp;
@@ -46,6 +47,7 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "ApprovedAt", type_ = "string", json_path = ".status.approvedAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.targetRef.name", priority = 1),
     printcolumn(
         name = "Execution",
         type_ = "string",
@@ -62,7 +64,11 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalDecisionSpec {
-    /// The pipeline that contains the approval, in the operator's AWS account and region.
+    /// The ApprovalTarget: the AWS account and region of the pipeline, and as whom the operator goes there. Without it, the operator
+    /// uses its own identity and region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_ref: Option<TargetRef>,
+    /// The pipeline that contains the approval, in the AWS account and region of the target.
     #[schemars(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_-]+$"))]
     pub pipeline_name: String,
     /// The stage that contains the approval action.
@@ -161,6 +167,15 @@ pub struct ApprovalDecisionStatus {
     /// The exception that CodePipeline raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Exception>,
+    /// The AWS account where the request was first resolved. In another one the decision is TargetForbidden until it is edited, or
+    /// the annotation codepipeline.approvals.dev/requestedAt gets a new value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub account_id: Option<String>,
+    /// The AWS region where the request was first resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub region: Option<String>,
     /// The pipeline execution that the request belongs to, or that the decision waits for, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
@@ -232,6 +247,7 @@ impl ApprovalDecisionSpec {
     #[must_use]
     pub const fn new(pipeline_name: String, stage_name: String, action_name: String, result: ApprovalResult) -> Self {
         Self {
+            target_ref: None,
             pipeline_name,
             stage_name,
             action_name,

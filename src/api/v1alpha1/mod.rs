@@ -2,22 +2,33 @@
 
 mod approval_decision;
 mod approval_result;
+mod approval_target;
 mod binding;
 mod reason;
 mod submission;
+mod target_reason;
+mod target_ref;
 mod valid_spec;
 mod wire_decision;
+mod wire_target;
 
 pub use approval_decision::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, Exception, ObservedSourceRevision, REQUESTED_AT,
     Unsupported, UserTime,
 };
 pub use approval_result::{ApprovalResult, ApprovalStatus};
+pub use approval_target::{
+    Access, ApprovalTarget, ApprovalTargetSpec, ApprovalTargetStatus, LabelOperator, LabelRequirement,
+    NamespaceSelector, Namespaces,
+};
 pub use binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
 pub use reason::{ReadyClass, Reason};
 pub use submission::{SettledRequest, Submission, SubmissionOutcome};
+pub use target_reason::TargetReason;
+pub use target_ref::TargetRef;
 pub use valid_spec::{InvalidSpec, ValidSpec};
 pub use wire_decision::WireDecision;
+pub use wire_target::WireTarget;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -25,5 +36,5 @@ use kube::CustomResourceExt;
 /// The CustomResourceDefinition of every kind, as `approval-operator crd` prints them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![ApprovalDecision::crd()]
+    vec![ApprovalDecision::crd(), ApprovalTarget::crd()]
 }

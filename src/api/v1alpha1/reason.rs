@@ -101,6 +101,22 @@ pub enum Reason {
         message = "If the result is still wanted, set spec.notAfter to a later time; it replaces the waiting limit."
     )]
     Expired,
+    /// There is no ApprovalTarget with the name in `spec.targetRef`. The operator continues when there is one.
+    #[strum(message = "Correct spec.targetRef.name, or create the ApprovalTarget.")]
+    TargetNotFound,
+    /// STS has not confirmed that the operator can go to the account of the target, or the operator cannot read the targets. The operator
+    /// continues when it can. `kubectl get apt` shows the reason of the target.
+    #[strum(message = "Fix the ApprovalTarget; the operator continues automatically.")]
+    TargetNotReady,
+    /// The target does not admit the namespace, the pipeline and the result together; it has another account or region than
+    /// `spec.targetRef` says; or the request was first resolved in another account or region. Nothing is read there. Evaluated again
+    /// when the target changes.
+    #[strum(message = "Correct spec.targetRef, or ask an administrator for an access entry in the ApprovalTarget.")]
+    TargetForbidden,
+    /// The decision has no `spec.targetRef`, and an ApprovalTarget has the operator's own account and region, or the operator runs with
+    /// `--ambient-credentials=false`. Evaluated again when the targets change.
+    #[strum(message = "Set spec.targetRef.name to an ApprovalTarget.")]
+    TargetRequired,
     /// CodePipeline throttles requests. Nothing was applied, and the operator retries.
     #[strum(message = "No action needed; if this continues, request a higher CodePipeline quota for the account.")]
     Throttled,
@@ -170,8 +186,12 @@ impl Reason {
             | Self::PipelineExecutionNotFound
             | Self::AmbiguousRevision
             | Self::ValidationFailed
-            | Self::Expired => ReadyClass::Stalled,
-            Self::Throttled
+            | Self::Expired
+            | Self::TargetForbidden
+            | Self::TargetRequired => ReadyClass::Stalled,
+            Self::TargetNotFound
+            | Self::TargetNotReady
+            | Self::Throttled
             | Self::AccessDenied
             | Self::CredentialsUnavailable
             | Self::ServiceUnavailable

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Submission {
+    /// The ApprovalTarget through which the request is sent; absent for the operator's own identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub target: Option<String>,
     /// The AWS account that the request is sent to.
     #[schemars(length(max = 100))]
     pub account_id: String,

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_a_newer_schema_admits_is_reported_and_never_stops_the_watch() {
         for (pointer, value, expected) in [
-            ("/spec", json!({ "targetRef": { "name": "production" } }), Unsupported::SpecField("targetRef".to_owned())),
+            ("/spec", json!({ "schedule": { "days": "weekdays" } }), Unsupported::SpecField("schedule".to_owned())),
             ("/spec/result", json!({ "comment": 1 }), Unsupported::SpecField("result.comment".to_owned())),
         ] {
             let mut object = object();

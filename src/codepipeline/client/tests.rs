@@ -64,6 +64,7 @@ fn token() -> Token {
 
 fn submission() -> Submission {
     Submission {
+        target: None,
         account_id: "123456789012".to_owned(),
         region: "us-east-1".to_owned(),
         pipeline_name: PIPELINE.to_owned(),

@@ -65,11 +65,15 @@ fn ready_is_always_present_and_another_condition_only_while_it_is_true() {
             | Reason::ExecutionEnded
             | Reason::PipelineExecutionNotFound
             | Reason::AmbiguousRevision
-            | Reason::Expired,
+            | Reason::Expired
+            | Reason::TargetForbidden
+            | Reason::TargetRequired,
         ) => vec![("Ready", False), ("Stalled", True)],
         (
             _,
-            Reason::Throttled
+            Reason::TargetNotFound
+            | Reason::TargetNotReady
+            | Reason::Throttled
             | Reason::AccessDenied
             | Reason::CredentialsUnavailable
             | Reason::ServiceUnavailable

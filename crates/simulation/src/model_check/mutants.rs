@@ -43,6 +43,7 @@ fn intent(decision: &ApprovalDecision, settings: &Settings, now: Timestamp, toke
     let AttemptTimes { start_time, deadline } = start_attempt(settings, now);
     let spec = decision.spec.clone();
     let submission = Submission {
+        target: None,
         account_id: String::new(),
         region: String::new(),
         pipeline_name: spec.pipeline_name,

@@ -1,0 +1,70 @@
+//! The reasons of the `Ready` condition of an `ApprovalTarget`. `docs/reasons.md` is generated from here.
+
+use crate::api::conditions::ConditionStatus;
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
+
+/// Why a target is Ready or not. The order is that of the documentation.
+#[derive(Clone, Copy, Debug, EnumMessage, EnumString, Eq, Hash, IntoStaticStr, PartialEq, VariantArray)]
+pub enum TargetReason {
+    /// STS confirmed that the operator's credentials for the target belong to `spec.accountId`.
+    #[strum(message = "No action needed.")]
+    Verified,
+    /// The credentials belong to another account than `spec.accountId`. Nothing is read or sent there.
+    #[strum(
+        message = "Correct spec.accountId in another ApprovalTarget, or give the operator an identity in this account."
+    )]
+    WrongAccount,
+    /// STS does not allow the operator to assume `spec.roleArn`.
+    #[strum(
+        message = "Allow sts:AssumeRole for the role in the IAM policy of the operator's role, and trust the operator's role in the \
+                       trust policy of this role, with the external ID if one is set."
+    )]
+    AssumeRoleDenied,
+    /// The operator has no valid AWS credentials with which it could go to the account, or its clock is wrong.
+    #[strum(
+        message = "Give the operator credentials (IRSA, EKS Pod Identity or AWS_* variables); the operator retries automatically."
+    )]
+    CredentialsUnavailable,
+    /// STS cannot be reached, or fails.
+    #[strum(message = "Check the network between the operator and STS; the operator retries automatically.")]
+    Unreachable,
+    /// The object has a field or a value that this version of the operator does not know. Such a target admits nothing.
+    #[strum(message = "Upgrade the operator, or remove the field.")]
+    ValidationFailed,
+}
+
+impl TargetReason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The word in the condition.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The status of the Ready condition.
+    #[must_use]
+    pub const fn ready(self) -> ConditionStatus {
+        match self {
+            Self::Verified => ConditionStatus::True,
+            Self::WrongAccount
+            | Self::AssumeRoleDenied
+            | Self::CredentialsUnavailable
+            | Self::Unreachable
+            | Self::ValidationFailed => ConditionStatus::False,
+        }
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        self.get_message().unwrap_or_default()
+    }
+}
