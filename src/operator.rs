@@ -2,7 +2,7 @@
 
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
-use crate::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
+use crate::codepipeline::{CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter};
 use crate::controller::{
     AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER,
     WATCH_SECONDS, Watch, Watches,
@@ -88,13 +88,9 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
     let aws_timeout = args.aws_timeout.unsigned_abs();
-    let client_settings = ClientSettings {
-        timeout: aws_timeout,
-        credentials_dir: args.aws_credentials_dir,
-        sts_region: args.aws_sts_region,
-        proxies,
-    };
-    let codepipeline = Client::new(client_settings, RateLimiter::new(args.aws_requests_per_second), calls);
+    let client_settings = ClientSettings::new(aws_timeout, args.aws_credentials_dir, args.aws_sts_region, &proxies);
+    let rate_limiter = RateLimiter::new(args.aws_requests_per_second);
+    let codepipeline = Client::new(client_settings, Destination::Ambient, rate_limiter, calls);
     tokio::spawn(warm_up(codepipeline.clone()));
     let (stop_events, events_stop) = oneshot::channel();
     let (events, write_events) = EventRecorder::new(kubernetes.clone(), events_stop);
@@ -186,8 +182,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
 
 /// Loads region and credentials during the start, so that the first decision need not wait for them. The start does not wait.
 async fn warm_up(codepipeline: Client) {
-    if let Err(error) = codepipeline.ensure_credentials().await {
-        tracing::warn!("{}; the operator retries with its next call to CodePipeline", error.detail());
+    if let Err(error) = codepipeline.verify().await {
+        tracing::warn!("{error}; the operator retries with its next call to CodePipeline");
     }
 }
 

@@ -4,12 +4,13 @@ use super::error::{CallError, RetryCause};
 use super::operation::Operation;
 use crate::api::v1alpha1::Reason;
 use jiff::SignedDuration;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -17,23 +18,41 @@ use std::time::Duration;
 const OK: &str = "OK";
 const INDETERMINATE: &str = "Indeterminate";
 
+/// The name of an `ApprovalTarget`; none for the operator's own account and region, whose series do not have the label.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct TargetLabel(Option<Arc<str>>);
+
+impl EncodeLabelSet for TargetLabel {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(name) => ("target", &**name).encode(encoder.encode_label()),
+            None => Ok(()),
+        }
+    }
+}
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RequestLabels {
     operation: &'static str,
     outcome: &'static str,
+    #[prometheus(flatten)]
+    target: TargetLabel,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OperationLabel {
+struct OperationLabels {
     operation: &'static str,
+    #[prometheus(flatten)]
+    target: TargetLabel,
 }
 
-/// Counts and times the calls to CodePipeline. Clones share their values.
+/// Counts and times the calls to CodePipeline at one destination. Clones, and those of other destinations, share their values.
 #[derive(Clone, Debug)]
 pub struct CallMetrics {
+    target: TargetLabel,
     requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<OperationLabel, Histogram>,
-    clock_skew_seconds: Gauge<f64, AtomicU64>,
+    request_seconds: Family<OperationLabels, Histogram>,
+    clock_skew_seconds: Family<TargetLabel, Gauge<f64, AtomicU64>>,
 }
 
 /// From 1 ms to about half a minute.
@@ -42,42 +61,92 @@ fn call_seconds() -> Histogram {
 }
 
 impl Default for CallMetrics {
-    /// Creates every series at zero. If a counter appeared with its first count, Prometheus would see no increase.
+    /// The metrics of the operator's own account and region.
     fn default() -> Self {
         let metrics = Self {
+            target: TargetLabel::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(call_seconds as fn() -> Histogram),
-            clock_skew_seconds: Gauge::default(),
+            clock_skew_seconds: Family::default(),
         };
-        for operation in Operation::ALL.iter().map(|operation| operation.as_str()) {
-            let causes = RetryCause::ALL.iter().map(|cause| Reason::from(*cause).as_str());
-            for outcome in [OK, INDETERMINATE].into_iter().chain(causes) {
-                let _ = metrics.requests.get_or_create(&RequestLabels { operation, outcome });
-            }
-            let _ = metrics.request_seconds.get_or_create(&OperationLabel { operation });
-        }
+        metrics.create_series();
         metrics
     }
 }
 
 impl CallMetrics {
+    /// The metrics of an `ApprovalTarget`, which are exported together with these.
+    #[must_use]
+    pub fn for_target(&self, name: &str) -> Self {
+        let metrics = Self { target: TargetLabel(Some(name.into())), ..self.clone() };
+        metrics.create_series();
+        metrics
+    }
+
+    /// Removes the series of an `ApprovalTarget` that was deleted.
+    pub fn remove_target(&self, name: &str) {
+        let metrics = Self { target: TargetLabel(Some(name.into())), ..self.clone() };
+        // Some outcomes have a series only after the first call that had them.
+        let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+        for labels in metrics.request_labels(&[OK, INDETERMINATE].into_iter().chain(reasons).collect::<Vec<_>>()) {
+            metrics.requests.remove(&labels);
+        }
+        for labels in metrics.operation_labels() {
+            metrics.request_seconds.remove(&labels);
+        }
+        metrics.clock_skew_seconds.remove(&metrics.target);
+    }
+
+    /// The name of the `ApprovalTarget`; none for the operator's own account and region.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.target.0.as_deref()
+    }
+
+    /// Creates every series at zero. If a counter appeared with its first count, Prometheus would see no increase.
+    fn create_series(&self) {
+        let causes = RetryCause::ALL.iter().map(|cause| Reason::from(*cause).as_str());
+        for labels in self.request_labels(&[OK, INDETERMINATE].into_iter().chain(causes).collect::<Vec<_>>()) {
+            let _ = self.requests.get_or_create(&labels);
+        }
+        for labels in self.operation_labels() {
+            let _ = self.request_seconds.get_or_create(&labels);
+        }
+        let _ = self.clock_skew_seconds.get_or_create(&self.target);
+    }
+
+    fn operation_labels(&self) -> impl Iterator<Item = OperationLabels> {
+        let target = &self.target;
+        Operation::ALL.iter().map(|operation| OperationLabels { operation: operation.as_str(), target: target.clone() })
+    }
+
+    fn request_labels(&self, outcomes: &[&'static str]) -> Vec<RequestLabels> {
+        let labels =
+            |operation, target: &TargetLabel, outcome| RequestLabels { operation, outcome, target: target.clone() };
+        self.operation_labels()
+            .flat_map(|OperationLabels { operation, target }| {
+                outcomes.iter().map(move |outcome| labels(operation, &target, outcome))
+            })
+            .collect()
+    }
+
     /// Adds the metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "aws_requests",
-            "CodePipeline calls, by operation and outcome: OK, Indeterminate, or the reason for the failure",
+            "CodePipeline calls, by operation, outcome (OK, Indeterminate, or the reason for the failure) and target",
             self.requests.clone(),
         );
         registry.register_with_unit(
             "aws_request_duration",
-            "Duration of CodePipeline calls, by operation",
+            "Duration of CodePipeline calls, by operation and target",
             Unit::Seconds,
             self.request_seconds.clone(),
         );
         registry.register_with_unit(
             "clock_skew",
-            "How far AWS's clock was ahead of the operator's at the last response of AWS; beyond 10 s in either direction, the operator \
-             submits nothing",
+            "How far AWS's clock was ahead of the operator's at the last response of AWS, by target; beyond 10 s in either direction, the \
+             operator submits nothing",
             Unit::Seconds,
             self.clock_skew_seconds.clone(),
         );
@@ -85,14 +154,14 @@ impl CallMetrics {
 
     /// Shows how far AWS's clock is ahead of the operator's.
     pub fn set_clock_skew(&self, skew: SignedDuration) {
-        self.clock_skew_seconds.set(skew.as_secs_f64());
+        self.clock_skew_seconds.get_or_create(&self.target).set(skew.as_secs_f64());
     }
 
     /// Counts and times a call; `error` is none if it succeeded.
     pub fn record(&self, operation: Operation, error: Option<&CallError>, elapsed: Duration) {
-        let (operation, outcome) = (operation.as_str(), outcome(error));
-        self.requests.get_or_create(&RequestLabels { operation, outcome }).inc();
-        self.request_seconds.get_or_create(&OperationLabel { operation }).observe(elapsed.as_secs_f64());
+        let (operation, outcome, target) = (operation.as_str(), outcome(error), self.target.clone());
+        self.requests.get_or_create(&RequestLabels { operation, outcome, target: target.clone() }).inc();
+        self.request_seconds.get_or_create(&OperationLabels { operation, target }).observe(elapsed.as_secs_f64());
     }
 }
 

@@ -4,18 +4,18 @@
 use super::call_metrics::CallMetrics;
 use super::call_span::{call_span, end_call};
 use super::clock_skew::AwsClock;
-use super::credentials::read_credentials;
+use super::destination::Destination;
 use super::error::{CallError, RetryCause, classify};
-use super::http_client::http_client;
-use super::identity::{CallerIdentity, Identified, IdentityError, identify};
+use super::identity::{CallerIdentity, Verified, VerifyError};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
-use super::sdk_config::{ClientSettings, Found, client_config, find_credentials};
+use super::sdk_client::{SdkClient, Session};
+use super::sdk_config::ClientSettings;
 use super::send_guard::SendGuard;
+use super::session_name::SessionName;
 use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalStatus, Submission};
 use crate::backoff;
-use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -25,7 +25,6 @@ use jiff::Timestamp;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use tokio::sync::Mutex;
-use tokio::time::timeout_at;
 use tracing::Instrument;
 
 /// The response to a call.
@@ -37,7 +36,8 @@ pub struct Response<T> {
     pub request_id: Option<String>,
 }
 
-/// A client for one account and region. Clones share the SDK client, the rate limiter and the metrics.
+/// A client for one account and region. Clones share the SDK client, the rate limiter and the metrics. Clients of different destinations
+/// share only the HTTP client, so they never wait for each other.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -46,6 +46,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     settings: ClientSettings,
+    destination: Destination,
     rate_limiter: RateLimiter,
     metrics: CallMetrics,
     cached: Mutex<CachedClient>,
@@ -57,33 +58,44 @@ struct Shared {
 enum CachedClient {
     Empty,
     Loaded(SdkClient),
-    Failed { error: CallError, failed_at: Instant },
-}
-
-/// A client of the SDK. The time identifies it: a client that is loaded later has a later one.
-#[derive(Clone, Debug)]
-struct SdkClient {
-    client: sdk::Client,
-    identity: CallerIdentity,
-    caller_arn: Option<String>,
-    clock: AwsClock,
-    loaded_at: Instant,
+    Failed { error: VerifyError, failed_at: Instant },
 }
 
 impl Client {
     /// A client that has not loaded anything yet.
     #[must_use]
-    pub fn new(settings: ClientSettings, rate_limiter: RateLimiter, metrics: CallMetrics) -> Self {
+    pub fn new(
+        settings: ClientSettings,
+        destination: Destination,
+        rate_limiter: RateLimiter,
+        metrics: CallMetrics,
+    ) -> Self {
         let (cached, identity) = (Mutex::new(CachedClient::Empty), std::sync::Mutex::default());
-        Self { shared: Arc::new(Shared { settings, rate_limiter, metrics, cached, identity }) }
+        Self { shared: Arc::new(Shared { settings, destination, rate_limiter, metrics, cached, identity }) }
     }
 
-    /// Finds a region and credentials through the standard AWS provider chain, unless the client already has them, and checks the
-    /// operator's clock. Returns who the operator is for AWS.
+    /// Finds a region and credentials, and asks STS who they belong to: at once, unless the client has just done so. A session of a
+    /// role that STS no longer permits is not used any more.
     ///
     /// # Errors
-    /// [`RetryCause::CredentialsUnavailable`], with what is missing and where the chain searched. [`RetryCause::ClockSkew`].
-    pub async fn ensure_credentials(&self) -> Result<CallerIdentity, CallError> {
+    /// With what is missing and where the operator searched, what STS said, or how wrong the operator's clock is.
+    pub async fn verify(&self) -> Result<Verified, VerifyError> {
+        let mut loaded = self.sdk_client().await?;
+        let is_old = loaded.loaded_at.elapsed() >= backoff::AWS_CONFIG;
+        if is_old && let Some(claimed_at) = self.claim(loaded.loaded_at).await {
+            loaded = self.replace(claimed_at, self.load_client().await).await?;
+        }
+        loaded.clock.check()?;
+        Ok(loaded.verified)
+    }
+
+    /// Obtains the credentials to submit the result of a decision, and checks the operator's clock. With a role, they are a session with
+    /// the name of the decision, and last until the attempt has ended. Without a role, they are the client's own.
+    ///
+    /// # Errors
+    /// [`RetryCause::AccessDenied`] if STS refuses to let the operator assume the role. [`RetryCause::CredentialsUnavailable`], with what
+    /// is missing and where the operator searched. [`RetryCause::ClockSkew`].
+    pub async fn open_session(&self, name: &SessionName) -> Result<Session, CallError> {
         let mut loaded = self.sdk_client().await?;
         if loaded.clock.check().is_err() {
             // A clock that is slowly corrected seems wrong until AWS responds. A new client asks STS.
@@ -91,7 +103,19 @@ impl Client {
             loaded = self.sdk_client().await?;
         }
         loaded.clock.check()?;
-        Ok(loaded.identity)
+        let target = match &self.shared.destination {
+            Destination::Ambient => return Ok(Session(loaded)),
+            Destination::Target(target) => target,
+        };
+        let Some(role) = &target.role else { return Ok(Session(loaded)) };
+        match loaded.open_session(target, role, name, self.shared.settings.timeout).await {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                let error = blame_clock(error.into(), &loaded.clock);
+                self.reload_after(&error, loaded.loaded_at).await;
+                Err(error)
+            }
+        }
     }
 
     /// Who the operator is for AWS; none before credentials are loaded, and after that failed. It does not wait.
@@ -104,6 +128,7 @@ impl Client {
     /// CodePipeline accepted the result.
     pub async fn put_approval_result(
         &self,
+        session: &Session,
         submission: &Submission,
         send_deadline: Timestamp,
     ) -> Response<Option<Timestamp>> {
@@ -114,7 +139,7 @@ impl Client {
         };
         let result = sdk::types::ApprovalResult::builder().status(status).summary(&result.summary).build();
         let response = self
-            .call(Operation::PutApprovalResult, send_deadline, |client, guard| {
+            .call(session.0.clone(), Operation::PutApprovalResult, send_deadline, |client, guard| {
                 let request = client
                     .put_approval_result()
                     .pipeline_name(pipeline_name)
@@ -151,7 +176,7 @@ impl Client {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         waited.add(self.shared.rate_limiter.acquire().await);
-        let result = self.call(operation, Timestamp::MAX, send).await.result;
+        let result = self.call(self.sdk_client().await?, operation, Timestamp::MAX, send).await.result;
         match &result {
             Ok(_) => self.shared.rate_limiter.on_success(),
             Err(CallError::NotApplied { cause: RetryCause::Throttled, .. }) => self.shared.rate_limiter.on_throttled(),
@@ -162,6 +187,7 @@ impl Client {
 
     async fn call<T, E, F>(
         &self,
+        loaded: SdkClient,
         operation: Operation,
         send_deadline: Timestamp,
         send: impl FnOnce(sdk::Client, SendGuard) -> F,
@@ -171,10 +197,7 @@ impl Client {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let SdkClient { client, clock, loaded_at, .. } = match self.sdk_client().await {
-            Ok(loaded) => loaded,
-            Err(error) => return Response { result: Err(error), request_id: None },
-        };
+        let SdkClient { client, clock, loaded_at, .. } = loaded;
         let started_at = Instant::now();
         let guard = SendGuard::new(operation, send_deadline, clock.clone());
         let span = call_span(operation);
@@ -191,12 +214,19 @@ impl Client {
         let result = result.map_err(|error| blame_clock(error, &clock));
         self.shared.metrics.record(operation, result.as_ref().err(), started_at.elapsed());
         end_call(&span, result.as_ref().err(), request_id.as_deref());
-        match result.as_ref().err().map(CallError::cause) {
-            Some(RetryCause::CredentialsUnavailable | RetryCause::ClockSkew) => self.discard(loaded_at).await,
-            Some(RetryCause::AccessDenied) => self.reload(loaded_at),
-            Some(RetryCause::Throttled | RetryCause::ServiceUnavailable) | None => {}
+        if let Err(error) = &result {
+            self.reload_after(error, loaded_at).await;
         }
         Response { result, request_id }
+    }
+
+    /// Loads another client in place of the one that was loaded at this time, if a call failed in a way that this may fix.
+    async fn reload_after(&self, error: &CallError, loaded_at: Instant) {
+        match error.cause() {
+            RetryCause::CredentialsUnavailable | RetryCause::ClockSkew => self.discard(loaded_at).await,
+            RetryCause::AccessDenied => self.reload(loaded_at),
+            RetryCause::Throttled | RetryCause::ServiceUnavailable => {}
+        }
     }
 
     /// Discards the client that was loaded at this time. An SDK client reads its files only once, so a corrected file takes
@@ -217,8 +247,10 @@ impl Client {
         if loaded_at.elapsed() >= backoff::AWS_RELOAD {
             let client = self.clone();
             tokio::spawn(async move {
-                if let Some(claimed_at) = client.claim(loaded_at).await {
-                    client.replace(claimed_at, client.load_client().await).await;
+                if let Some(claimed_at) = client.claim(loaded_at).await
+                    && let Err(error) = client.replace(claimed_at, client.load_client().await).await
+                {
+                    tracing::warn!("could not load AWS credentials again after AWS denied access: {error}");
                 }
             });
         }
@@ -235,22 +267,23 @@ impl Client {
         }
     }
 
-    /// Replaces the claimed client, unless loading another one failed.
-    async fn replace(&self, claimed_at: Instant, loaded: Result<SdkClient, String>) {
-        match loaded {
-            Ok(loaded) => {
-                let mut cached = self.shared.cached.lock().await;
-                if matches!(&*cached, CachedClient::Loaded(current) if current.loaded_at == claimed_at) {
-                    *cached = self.cache_entry(&Ok(loaded));
-                }
-            }
-            Err(detail) => tracing::warn!("could not load AWS credentials again after AWS denied access: {detail}"),
+    /// Replaces the claimed client, unless loading another one failed and the claimed one may still be used. Returns the loaded one.
+    async fn replace(
+        &self,
+        claimed_at: Instant,
+        loaded: Result<SdkClient, VerifyError>,
+    ) -> Result<SdkClient, VerifyError> {
+        let is_kept = loaded.as_ref().is_err_and(|error| !error.revokes_current());
+        let mut cached = self.shared.cached.lock().await;
+        if !is_kept && matches!(&*cached, CachedClient::Loaded(current) if current.loaded_at == claimed_at) {
+            *cached = self.cache_entry(&loaded);
         }
+        loaded
     }
 
     /// Returns the cached client, or loads one. Every caller shares the outcome, and a failure is cached for
     /// [`backoff::AWS_CONFIG`].
-    async fn sdk_client(&self) -> Result<SdkClient, CallError> {
+    async fn sdk_client(&self) -> Result<SdkClient, VerifyError> {
         let mut cached = self.shared.cached.lock().await;
         match &*cached {
             CachedClient::Loaded(loaded) => return Ok(loaded.clone()),
@@ -259,40 +292,26 @@ impl Client {
             }
             CachedClient::Failed { .. } | CachedClient::Empty => {}
         }
-        let result = self.load_client().await.map_err(|detail| CallError::NotApplied {
-            cause: RetryCause::CredentialsUnavailable,
-            exception: None,
-            detail,
-        });
+        let result = self.load_client().await;
         *cached = self.cache_entry(&result);
         result
     }
 
-    async fn load_client(&self) -> Result<SdkClient, String> {
-        let settings = &self.shared.settings;
-        let credentials = settings.credentials_dir.as_deref().map(read_credentials).transpose()?;
-        let http_client = http_client(&settings.proxies);
-        let chain = || {
-            let chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
-            match &credentials {
-                Some(credentials) => chain.credentials_provider(credentials.clone()),
-                None => chain,
-            }
-        };
-        load(chain, settings).await
+    async fn load_client(&self) -> Result<SdkClient, VerifyError> {
+        SdkClient::load(&self.shared.settings, &self.shared.destination).await
     }
 
     /// What to keep of a client that was loaded or failed to load.
-    fn cache_entry(&self, result: &Result<SdkClient, CallError>) -> CachedClient {
+    fn cache_entry(&self, result: &Result<SdkClient, VerifyError>) -> CachedClient {
         let loaded = result.as_ref().ok();
-        let identity = loaded.map(|loaded| loaded.identity.clone());
+        let identity = loaded.map(|loaded| loaded.verified.identity.clone());
         let previous = {
             let mut known = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *known, identity)
         };
         if let Some(loaded) = loaded {
-            if previous.as_ref() != Some(&loaded.identity) {
-                log_identity(loaded);
+            if previous.as_ref() != Some(&loaded.verified.identity) {
+                self.log_identity(&loaded.verified);
             }
             self.shared.metrics.set_clock_skew(loaded.clock.skew());
         }
@@ -301,17 +320,18 @@ impl Client {
             Err(error) => CachedClient::Failed { error: error.clone(), failed_at: Instant::now() },
         }
     }
-}
 
-/// Says on whose behalf the operator submits results: once at the start, and after that when it changes or is known again.
-fn log_identity(SdkClient { identity, caller_arn, .. }: &SdkClient) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        account = identity.account_id,
-        region = identity.region,
-        caller = caller_arn,
-        "AWS accepted the operator's credentials"
-    );
+    /// Says on whose behalf the operator submits results: once at the start, and after that when it changes or is known again.
+    fn log_identity(&self, Verified { identity, caller_arn }: &Verified) {
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            target = self.shared.metrics.target(),
+            account = identity.account_id,
+            region = identity.region,
+            caller = caller_arn,
+            "AWS accepted the operator's credentials"
+        );
+    }
 }
 
 /// AWS refuses the signatures of a clock that is minutes wrong as it refuses wrong credentials.
@@ -322,25 +342,6 @@ fn blame_clock(error: CallError, clock: &AwsClock) -> CallError {
         }
         (error, _) => error,
     }
-}
-
-/// Loads a client within the timeout: finds credentials, and asks STS who they belong to.
-async fn load(chain: impl Fn() -> ConfigLoader, settings: &ClientSettings) -> Result<SdkClient, String> {
-    let timeout = settings.timeout;
-    let deadline = tokio::time::Instant::now() + timeout;
-    let found = match timeout_at(deadline, find_credentials(chain, settings)).await {
-        Ok(found) => found?,
-        Err(_) => return Err(format!("no AWS credentials found within {timeout:?}")),
-    };
-    let Found { config, sts, region, credentials, provider } = found;
-    let Identified { identity, caller_arn, aws_time } =
-        match timeout_at(deadline, identify(&sts, credentials, &region)).await {
-            Ok(identified) => identified,
-            Err(_) => Err(IdentityError::timeout(timeout)),
-        }
-        .map_err(|error| error.to_string())?;
-    let client = sdk::Client::from_conf(client_config(&config, provider, timeout));
-    Ok(SdkClient { client, identity, caller_arn, clock: AwsClock::new(aws_time), loaded_at: Instant::now() })
 }
 
 /// Converts a CodePipeline time; none if it is outside the calendar.

@@ -1,7 +1,10 @@
-//! Credentials from the files of a mounted Secret, and credentials that are fetched while the client is loaded, to ask STS who the
-//! operator is. The first request to CodePipeline uses them too: fetching them again from an STS endpoint or a program would take
-//! seconds.
+//! Credentials from the files of a mounted Secret, those of a target, and credentials that are fetched while the client is loaded, to ask
+//! STS who the operator is. The first request to CodePipeline uses them too: fetching them again from an STS endpoint or a program
+//! would take seconds.
 
+use super::destination::{AssumedRole, TargetDestination};
+use super::session_name::SessionName;
+use super::sts::{PROVIDER_NAME, Sts, check_account};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{
     ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future::ProvideCredentials as Provided,
@@ -9,9 +12,10 @@ use aws_credential_types::provider::{
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
-/// The name of these credentials in the SDK's log.
-const PROVIDER_NAME: &str = "approval-operator";
+/// How long a session for reads lasts. It is the longest one of a role that is assumed with credentials of another role.
+pub(super) const READ_SESSION: Duration = Duration::from_secs(3600);
 
 /// Reads an access key from files with the names of the variables. Only a client that is loaded later reads them again, so that no
 /// credentials are used before STS has said whose they are.
@@ -37,10 +41,49 @@ pub(super) struct PrefetchedCredentials {
 }
 
 impl PrefetchedCredentials {
-    /// Fetches credentials from their source. Returns them beside the provider.
-    pub(super) async fn fetch(source: SharedCredentialsProvider) -> Result<(Credentials, Self), CredentialsError> {
-        let credentials = source.provide_credentials().await?;
-        Ok((credentials.clone(), Self { prefetched: Mutex::new(Some(credentials)), source }))
+    /// A provider that returns these credentials first.
+    pub(super) fn new(prefetched: Credentials, source: SharedCredentialsProvider) -> Self {
+        Self { prefetched: Mutex::new(Some(prefetched)), source }
+    }
+}
+
+/// A provider of credentials that were verified to belong to the account of a target: with its role, a session for reads; without, the
+/// operator's own.
+#[derive(Debug)]
+pub(super) struct TargetCredentials {
+    pub(super) target: TargetDestination,
+    pub(super) own: SharedCredentialsProvider,
+    pub(super) sts: Sts,
+}
+
+impl TargetCredentials {
+    async fn load(&self) -> Result<Credentials, CredentialsError> {
+        match &self.target.role {
+            Some(role) => self.assume(role).await,
+            None => self.verify_own().await,
+        }
+    }
+
+    async fn assume(&self, role: &AssumedRole) -> Result<Credentials, CredentialsError> {
+        let (name, deadline) = (SessionName::for_reads(), self.sts.deadline());
+        let session = self.sts.assume_role(&self.target, role, &name, READ_SESSION, deadline).await;
+        session.map(|session| session.credentials).map_err(CredentialsError::provider_error)
+    }
+
+    async fn verify_own(&self) -> Result<Credentials, CredentialsError> {
+        let credentials = self.own.provide_credentials().await?;
+        let caller = self.sts.caller(credentials.clone(), self.sts.deadline()).await;
+        let checked = caller.and_then(|caller| check_account(&caller.account_id, &self.target));
+        checked.map(|()| credentials).map_err(CredentialsError::provider_error)
+    }
+}
+
+impl ProvideCredentials for TargetCredentials {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        Provided::new(self.load())
     }
 }
 

@@ -2,6 +2,7 @@
 //! or a read of CodePipeline's history, because the request may have been applied.
 
 use super::clock_skew::ClockSkewExceeded;
+use super::identity::VerifyError;
 use super::response::describe_unreadable;
 use crate::api::v1alpha1::{Exception, Reason};
 use crate::error_chain::{caused_by, display_chain};
@@ -114,14 +115,14 @@ impl From<RetryCause> for Reason {
 
 /// What the name of an exception means. CodePipeline's API model declares the refusals. The other exceptions are common to AWS
 /// services, and no model declares them.
-enum Meaning {
+pub(super) enum Meaning {
     Refused(Refusal),
     NotApplied(RetryCause),
     /// The exception does not say whether the request was applied.
     Indeterminate,
 }
 
-fn meaning(name: &str) -> Meaning {
+pub(super) fn meaning(name: &str) -> Meaning {
     match name {
         "InvalidApprovalTokenException" => Meaning::Refused(Refusal::InvalidApprovalToken),
         "ApprovalAlreadyCompletedException" => Meaning::Refused(Refusal::ApprovalAlreadyCompleted),
@@ -191,6 +192,19 @@ impl From<ClockSkewExceeded> for CallError {
     }
 }
 
+impl From<VerifyError> for CallError {
+    fn from(error: VerifyError) -> Self {
+        let cause = match &error {
+            VerifyError::AssumeRoleDenied(_) => RetryCause::AccessDenied,
+            VerifyError::WrongAccount(_) | VerifyError::CredentialsUnavailable(_) | VerifyError::Unreachable(_) => {
+                RetryCause::CredentialsUnavailable
+            }
+            VerifyError::ClockSkew(_) => RetryCause::ClockSkew,
+        };
+        Self::NotApplied { cause, exception: None, detail: error.to_string() }
+    }
+}
+
 /// Classifies the failure of a call.
 pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
 where
@@ -209,6 +223,9 @@ where
     if transmission == Transmission::NotStarted {
         if let Some(skew) = caused_by::<ClockSkewExceeded>(&error) {
             return (*skew).into();
+        }
+        if let Some(refresh) = caused_by::<VerifyError>(&error) {
+            return refresh.clone().into();
         }
         // Between building a request and sending it, the SDK fetches credentials. A timeout there points to the credentials.
         let credentials = caused_by::<CredentialsError>(&error).is_some()

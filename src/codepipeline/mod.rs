@@ -7,6 +7,7 @@ mod call_span;
 mod client;
 mod clock_skew;
 mod credentials;
+mod destination;
 mod error;
 mod http_client;
 mod identity;
@@ -17,16 +18,20 @@ mod query;
 mod rate_limiter;
 mod reader;
 mod response;
+mod sdk_client;
 mod sdk_config;
 mod send_guard;
+mod session_name;
 mod snapshot;
+mod sts;
 
 pub use approval_record::{ApprovalRecord, CompletedApproval, RecordQuery};
 pub use call_metrics::CallMetrics;
 pub use client::{Client, Response};
 pub use clock_skew::CLOCK_SKEW;
+pub use destination::{AssumedRole, Destination, TargetDestination};
 pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
-pub use identity::CallerIdentity;
+pub use identity::{CallerIdentity, Verified, VerifyError};
 pub use operation::Operation;
 pub use pipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,
@@ -38,5 +43,7 @@ pub use poller::{PipelinePoller, Subscriber};
 pub use query::{ExecutionSelector, Query};
 pub use rate_limiter::RateLimiter;
 pub use reader::{AwsPipelineReader, PipelineReader};
+pub use sdk_client::Session;
 pub use sdk_config::ClientSettings;
+pub use session_name::SessionName;
 pub use snapshot::{HISTORY_LAG, PipelineSnapshot, SimilarRevision, UnknownExecution, read_snapshot};

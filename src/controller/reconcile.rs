@@ -4,7 +4,7 @@ use super::context::Context;
 use super::reconcile_slots::Slot;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
 use crate::backoff;
-use crate::codepipeline::{CallError, PipelineObservation, Query, WakeCondition};
+use crate::codepipeline::{CallError, PipelineObservation, Query, Response, Session, SessionName, WakeCondition};
 use crate::decision::{
     Announcement, Attention, Effect, Reconciliation, Requeue, WriteResult, subscription_generation, urgency,
 };
@@ -89,6 +89,8 @@ struct Performer<'a> {
     context: &'a Context,
     api: Api<WireDecision>,
     reconciliation: Reconciliation,
+    /// With which credentials the result is submitted, from before the intent is recorded.
+    session: Option<Session>,
     /// The request id of the last response from CodePipeline, for the log.
     request_id: Option<String>,
     /// Counts against `--concurrency`.
@@ -102,6 +104,7 @@ impl<'a> Performer<'a> {
             context,
             api: Api::namespaced(context.kubernetes.clone(), &namespace),
             reconciliation: Reconciliation::new(decision),
+            session: None,
             request_id: None,
             _slot: slot,
         }
@@ -123,8 +126,8 @@ impl<'a> Performer<'a> {
                     self.reconciliation.on_accepted(found);
                 }
                 Effect::EnsureCredentials => {
-                    let result = self.context.codepipeline.ensure_credentials().await;
-                    self.reconciliation.on_credentials(result);
+                    let result = self.open_session().await;
+                    self.reconciliation.on_credentials(result.map(|session| session.identity().clone()));
                 }
                 Effect::RecordIntent(status) => {
                     // Everything up to here, credentials included, may have taken a while.
@@ -142,7 +145,7 @@ impl<'a> Performer<'a> {
                     },
                 },
                 Effect::Send { submission, send_deadline } => {
-                    let response = self.context.codepipeline.put_approval_result(&submission, send_deadline).await;
+                    let response = self.send(&submission, send_deadline).await;
                     if !matches!(response.result, Err(CallError::NotApplied { .. })) {
                         let Submission { pipeline_name, stage_name, action_name, .. } = &*submission;
                         self.context.poller.invalidate(pipeline_name, stage_name, action_name);
@@ -153,6 +156,28 @@ impl<'a> Performer<'a> {
                 Effect::Announce(announcement) => self.announce(&announcement).await,
                 Effect::Finish(requeue) => return Ok(self.finish(requeue)),
             }
+        }
+    }
+
+    /// Opens the session with which the result of this decision is submitted.
+    async fn open_session(&mut self) -> Result<Session, CallError> {
+        let decision = self.reconciliation.decision();
+        let (namespace, name) = (decision.namespace().unwrap_or_default(), decision.name_any());
+        let session_name = SessionName::of(&namespace, &name, decision.uid().as_deref().unwrap_or_default());
+        let session = self.context.codepipeline.open_session(&session_name).await?;
+        self.session = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Submits a result in the session that was opened before the intent was recorded.
+    async fn send(&mut self, submission: &Submission, send_deadline: Timestamp) -> Response<Option<Timestamp>> {
+        let session = match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.open_session().await,
+        };
+        match session {
+            Ok(session) => self.context.codepipeline.put_approval_result(&session, submission, send_deadline).await,
+            Err(error) => Response { result: Err(error), request_id: None },
         }
     }
 

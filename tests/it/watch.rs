@@ -2,7 +2,7 @@
 //! too long makes the operator unready.
 
 use approval_operator::api::v1alpha1::WireDecision;
-use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, PipelinePoller, RateLimiter};
+use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter};
 use approval_operator::controller::{
     AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, Watch,
     WatchState, Watches,
@@ -112,13 +112,9 @@ fn hanging(written: mpsc::UnboundedSender<String>) -> Kubernetes {
 fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_after: Duration) -> DecisionStore {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
-    let settings = ClientSettings {
-        credentials_dir: None,
-        timeout: Duration::from_secs(1),
-        sts_region: None,
-        proxies: ProxySettings::from_env().unwrap(),
-    };
-    let codepipeline = Client::new(settings, RateLimiter::new(5.0), calls);
+    let proxies = ProxySettings::from_env().unwrap();
+    let settings = ClientSettings::new(Duration::from_secs(1), None, None, &proxies);
+    let codepipeline = Client::new(settings, Destination::Ambient, RateLimiter::new(5.0), calls);
     let (leader_sender, leader) = watch::channel(LeaderState::Leader);
     let second = SignedDuration::from_secs(1);
     let (stop_events, events_stop) = oneshot::channel();

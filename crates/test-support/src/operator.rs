@@ -163,7 +163,9 @@ impl Operator {
     /// The same; None if the operator does not respond.
     async fn find_metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        // A series without labels of a metric that can have labels has empty braces.
+        let value = |rest: &str| rest.strip_prefix("{}").unwrap_or(rest).strip_prefix(' ').map(str::to_owned);
+        let value = text.lines().find_map(|line| value(line.strip_prefix(name)?));
         Some(value.map_or(0.0, |value| value.parse().unwrap()))
     }
 

@@ -7,6 +7,8 @@ mod endpoint;
 mod json;
 mod raw_response;
 mod reload;
+mod sts;
+mod targets;
 
 use super::*;
 use crate::api::v1alpha1::{ApprovalResult, PipelineExecutionId, SourceRevision, Token};
@@ -81,12 +83,21 @@ fn submission() -> Submission {
     }
 }
 
+fn session_name() -> SessionName {
+    SessionName::of("team-a", "web", "uid")
+}
+
+/// A session with the client's own credentials. It is returned even while the clock is wrong, as if that had been noticed later.
+async fn session(client: &Client) -> Session {
+    Session(client.sdk_client().await.unwrap())
+}
+
 /// Submits a result, and returns the outcome after this reply.
 async fn submit(endpoint: &Endpoint, reply: Reply) -> Result<Result<Option<Timestamp>, CallError>, TestCaseError> {
     endpoint.set(Operation::PutApprovalResult, reply);
     let client = endpoint.client(TIMEOUT).await;
     let started_at = Instant::now();
-    let response = client.put_approval_result(&submission(), Timestamp::MAX).await;
+    let response = client.put_approval_result(&session(&client).await, &submission(), Timestamp::MAX).await;
     prop_assert!(started_at.elapsed() < TIMEOUT + SLACK, "it took {:?}", started_at.elapsed());
     Ok(response.result)
 }
@@ -337,7 +348,7 @@ async fn call_error(client: &Client, operation: Operation) -> CallError {
     let reader = AwsPipelineReader::new(client, PIPELINE);
     let result = match operation {
         Operation::PutApprovalResult => {
-            client.put_approval_result(&submission(), Timestamp::MAX).await.result.map(drop)
+            client.put_approval_result(&session(client).await, &submission(), Timestamp::MAX).await.result.map(drop)
         }
         Operation::GetPipelineState => reader.pipeline_state().await.map(drop),
         Operation::ListPipelineExecutions => reader.pipeline_executions(None).await.map(drop),

@@ -1,14 +1,10 @@
 //! A wrong clock of the operator, and an STS that does not say who the operator is.
 
-use super::endpoint::{date, identity};
+use super::endpoint::{credentials, new_client};
+use super::sts::{date, hanging, identity};
 use super::*;
-use aws_credential_types::Credentials;
 use jiff::SignedDuration;
 use std::time::Duration;
-
-fn credentials() -> Credentials {
-    Credentials::new("OPERATOR", "secret", None, None, "a test")
-}
 
 /// An STS whose clock is ahead of that of this machine.
 fn ahead(endpoint: &Endpoint, by: SignedDuration) {
@@ -30,7 +26,7 @@ fn read_response(headers: &[(&'static str, String)]) -> Reply {
 }
 
 async fn put(client: &Client) -> Result<Option<Timestamp>, CallError> {
-    client.put_approval_result(&submission(), Timestamp::MAX).await.result
+    client.put_approval_result(&session(client).await, &submission(), Timestamp::MAX).await.result
 }
 
 #[tokio::test]
@@ -57,7 +53,7 @@ async fn nothing_is_submitted_while_the_clock_is_wrong_and_reads_go_on() {
                 assert_eq!((error.cause(), endpoint.requests()), (RetryCause::ClockSkew, 0), "{by:?}: {error:?}");
                 let detail = error.detail();
                 assert!(detail.contains(direction) && detail.contains("at most 10 s are allowed"), "{detail}");
-                assert_eq!(client.ensure_credentials().await.unwrap_err().cause(), RetryCause::ClockSkew);
+                assert_eq!(client.open_session(&session_name()).await.unwrap_err().cause(), RetryCause::ClockSkew);
                 endpoint.set(Operation::GetPipelineState, read_response(&[]));
                 let read = call_error(&client, Operation::GetPipelineState).await;
                 assert_eq!((read.cause(), endpoint.requests()), (RetryCause::Throttled, 1), "{by:?}");
@@ -127,8 +123,8 @@ async fn the_client_knows_the_account_and_the_region() {
     let client = endpoint.client(TIMEOUT).await;
     let expected = CallerIdentity { account_id: "123456789012".to_owned(), region: "eu-west-1".to_owned() };
     assert_eq!(client.identity(), Some(expected.clone()));
-    assert_eq!(client.ensure_credentials().await, Ok(expected));
-    let unloaded = Client::new(endpoint::settings(TIMEOUT), RateLimiter::new(1.0), CallMetrics::default());
+    assert_eq!(client.open_session(&session_name()).await.unwrap().identity(), &expected);
+    let unloaded = new_client(endpoint.settings(credentials(), TIMEOUT), Destination::Ambient);
     assert_eq!(unloaded.identity(), None);
 }
 
@@ -142,7 +138,6 @@ async fn without_an_identity_no_client_is_loaded_and_the_error_says_what_to_do()
         "<GetCallerIdentityResponse><GetCallerIdentityResult></GetCallerIdentityResult></GetCallerIdentityResponse>";
     let refused = "the AWS identity could not be verified with STS: InvalidClientTokenId: no such key";
     let endless = Reply::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), b" ".repeat(65_536), Duration::ZERO);
-    let silent = Reply::Endless(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), Duration::from_millis(20));
     let rows = [
         (dated(plain(403, error)), refused, false),
         (dated(plain(200, "<html></html>")), "HTTP status 200, and the response does not come from STS", true),
@@ -151,13 +146,13 @@ async fn without_an_identity_no_client_is_loaded_and_the_error_says_what_to_do()
         (Reply::Bytes(identity().bytes()), "no usable Date header", true),
         // It is cut off, and either that is reported or the retries take too long.
         (endless, "", true),
-        (silent, "no valid response within 2s", true),
+        (hanging(), "no valid response within 2s", true),
     ];
     for (reply, expected, has_hint) in rows {
         let endpoint = Endpoint::start().await;
         endpoint.set_identity(reply);
         let started_at = Instant::now();
-        let detail = endpoint.load(credentials(), TIMEOUT).await.unwrap_err();
+        let detail = endpoint.load_error(TIMEOUT).await.to_string();
         assert!(detail.starts_with("the AWS identity could not be verified with STS: "), "{detail}");
         assert!(detail.contains(expected), "{detail}");
         assert_eq!(detail.contains("a VPC without internet access needs a VPC endpoint for STS"), has_hint, "{detail}");

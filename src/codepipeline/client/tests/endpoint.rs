@@ -1,16 +1,15 @@
 //! A local server that replies to a request with any given bytes, and a real client that uses it as CodePipeline and as STS.
 
-use super::super::{Client, ClientSettings, load};
-use super::raw_response::RawResponse;
-use crate::codepipeline::{CallMetrics, Operation, RateLimiter};
-use crate::proxy::ProxySettings;
+use super::super::{Client, ClientSettings};
+use super::sts::{StandIn, signer};
+use crate::codepipeline::sdk_config::Chain;
+use crate::codepipeline::{CallMetrics, Destination, Operation, RateLimiter, VerifyError};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,9 +28,6 @@ pub(super) enum Reply {
     Endless(Vec<u8>, Vec<u8>, Duration),
 }
 
-/// The key of the replies to STS.
-const STS: &str = "STS";
-
 pub(super) struct Endpoint {
     url: String,
     server: Arc<Server>,
@@ -40,28 +36,15 @@ pub(super) struct Endpoint {
 #[derive(Default)]
 struct Server {
     replies: Mutex<HashMap<&'static str, Reply>>,
+    sts: StandIn,
     written: AtomicUsize,
-    /// When the requests to CodePipeline were signed, according to their signatures.
-    signed: Mutex<Vec<Timestamp>>,
+    /// When the requests to CodePipeline were signed, according to their signatures, and with which access keys and regions.
+    signed: Mutex<Vec<(Timestamp, [String; 2])>>,
 }
 
-/// A `Date` header that is ahead of the clock of this machine.
-pub(super) fn date(ahead: SignedDuration) -> String {
-    DateTimePrinter::new().timestamp_to_rfc9110_string(&(Timestamp::now() + ahead)).unwrap()
-}
-
-/// The response of STS to GetCallerIdentity.
-pub(super) fn identity() -> RawResponse {
-    let result = "<UserId>ID</UserId><Account>123456789012</Account><Arn>arn:aws:iam::123456789012:user/OPERATOR</Arn>";
-    let body = format!(
-        "<GetCallerIdentityResponse><GetCallerIdentityResult>{result}</GetCallerIdentityResult></GetCallerIdentityResponse>"
-    );
-    RawResponse::plain(200, body.as_bytes())
-}
-
-/// Settings with this timeout.
-pub(super) fn settings(timeout: Duration) -> ClientSettings {
-    ClientSettings { credentials_dir: None, timeout, sts_region: None, proxies: ProxySettings::from_env().unwrap() }
+/// The operator's own credentials.
+pub(super) fn credentials() -> Credentials {
+    Credentials::new("OPERATOR", "secret", None, None, "a test")
 }
 
 impl Endpoint {
@@ -84,9 +67,14 @@ impl Endpoint {
         self.server.replies.lock().unwrap().insert(operation.as_str(), reply);
     }
 
-    /// Sets the reply to STS. By default, it is the identity with the time of this machine.
+    /// Sets the reply of STS to GetCallerIdentity. By default, it is the identity with the time of this machine.
     pub(super) fn set_identity(&self, reply: Reply) {
-        self.server.replies.lock().unwrap().insert(STS, reply);
+        self.sts().set("GetCallerIdentity", Some(reply));
+    }
+
+    /// The STS of this server.
+    pub(super) fn sts(&self) -> &StandIn {
+        &self.server.sts
     }
 
     /// The number of bytes of endless replies that were written.
@@ -101,12 +89,33 @@ impl Endpoint {
 
     /// When the requests to CodePipeline were signed.
     pub(super) fn signed(&self) -> Vec<Timestamp> {
-        self.server.signed.lock().unwrap().clone()
+        self.server.signed.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+
+    /// The access keys and the regions with which the requests to CodePipeline were signed.
+    pub(super) fn signers(&self) -> Vec<[String; 2]> {
+        self.server.signed.lock().unwrap().iter().map(|(_, signer)| signer.clone()).collect()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Settings of clients that use this server with credentials of this provider.
+    pub(super) fn settings(&self, credentials: impl ProvideCredentials + 'static, timeout: Duration) -> ClientSettings {
+        let (url, credentials) = (self.url.clone(), SharedCredentialsProvider::new(credentials));
+        let chain = move || {
+            aws_config::defaults(BehaviorVersion::latest())
+                .endpoint_url(&url)
+                .region(Region::new("eu-west-1"))
+                .credentials_provider(credentials.clone())
+        };
+        ClientSettings { timeout, credentials_dir: None, sts_region: None, chain: Chain(Arc::new(chain)) }
     }
 
     /// A client without a connection: a kept one would be useless after a reply that closes it.
     pub(super) async fn client(&self, timeout: Duration) -> Client {
-        self.client_with(Credentials::new("OPERATOR", "secret", None, None, "a test"), timeout).await
+        self.client_with(credentials(), timeout).await
     }
 
     /// A client with credentials of this provider.
@@ -115,29 +124,21 @@ impl Endpoint {
         credentials: impl ProvideCredentials + 'static,
         timeout: Duration,
     ) -> Client {
-        self.load(credentials, timeout).await.unwrap()
+        let client = new_client(self.settings(credentials, timeout), Destination::Ambient);
+        client.sdk_client().await.unwrap();
+        client
     }
 
-    /// The same, or why it cannot be loaded.
-    pub(super) async fn load(
-        &self,
-        credentials: impl ProvideCredentials + 'static,
-        timeout: Duration,
-    ) -> Result<Client, String> {
-        let credentials = SharedCredentialsProvider::new(credentials);
-        let chain = || {
-            aws_config::defaults(BehaviorVersion::latest())
-                .endpoint_url(&self.url)
-                .region(Region::new("eu-west-1"))
-                .credentials_provider(credentials.clone())
-        };
-        let settings = settings(timeout);
-        let loaded = load(chain, &settings).await?;
-        let client = Client::new(settings, RateLimiter::new(1e6), CallMetrics::default());
-        let cached = client.cache_entry(&Ok(loaded));
-        *client.shared.cached.lock().await = cached;
-        Ok(client)
+    /// Why no client can be loaded.
+    pub(super) async fn load_error(&self, timeout: Duration) -> VerifyError {
+        let client = new_client(self.settings(credentials(), timeout), Destination::Ambient);
+        client.sdk_client().await.unwrap_err()
     }
+}
+
+/// A client that has not loaded anything yet, and whose reads are not limited.
+pub(super) fn new_client(settings: ClientSettings, destination: Destination) -> Client {
+    Client::new(settings, destination, RateLimiter::new(1e6), CallMetrics::default())
 }
 
 async fn serve(mut stream: TcpStream, server: &Server) -> std::io::Result<()> {
@@ -160,7 +161,8 @@ async fn serve(mut stream: TcpStream, server: &Server) -> std::io::Result<()> {
     let reply = match target {
         Some(target) => {
             let signed = DateTime::strptime("%Y%m%dt%H%M%Sz", header("x-amz-date").unwrap()).unwrap();
-            server.signed.lock().unwrap().push(signed.to_zoned(TimeZone::UTC).unwrap().timestamp());
+            let signer = signer(header("authorization").unwrap());
+            server.signed.lock().unwrap().push((signed.to_zoned(TimeZone::UTC).unwrap().timestamp(), signer));
             let replies = server.replies.lock().unwrap();
             let mut replies = replies.iter();
             replies
@@ -168,8 +170,8 @@ async fn serve(mut stream: TcpStream, server: &Server) -> std::io::Result<()> {
                 .map(|(_, reply)| reply.clone())
         }
         None => {
-            let reply = server.replies.lock().unwrap().get(STS).cloned();
-            Some(reply.unwrap_or_else(|| Reply::Bytes(identity().with("Date", date(SignedDuration::ZERO)).bytes())))
+            let body = String::from_utf8_lossy(&request[head..head + length]).into_owned();
+            Some(server.sts.respond(header("authorization").unwrap(), &body))
         }
     };
     match reply {

@@ -14,7 +14,7 @@ async fn loaded_at(client: &Client) -> Option<Instant> {
 }
 
 /// Makes the client in use this old.
-async fn age(client: &Client, age: Duration) -> Instant {
+pub(super) async fn age(client: &Client, age: Duration) -> Instant {
     let before = Instant::now().checked_sub(age).unwrap();
     match &mut *client.shared.cached.lock().await {
         CachedClient::Loaded(loaded) => loaded.loaded_at = before,
@@ -55,14 +55,15 @@ async fn a_client_stays_in_use_until_another_one_is_loaded() {
     let client = endpoint.client(TIMEOUT).await;
     let first = loaded_at(&client).await.unwrap();
     let claimed = client.claim(first).await.unwrap();
-    client.replace(claimed, Err("STS cannot be reached".to_owned())).await;
+    let failed = Err(VerifyError::Unreachable("STS cannot be reached".to_owned()));
+    client.replace(claimed, failed).await.unwrap_err();
     assert_eq!(loaded_at(&client).await, Some(claimed));
     assert!(client.identity().is_some());
     let other = endpoint.client_with(Credentials::new("OTHER", "secret", None, None, "a test"), TIMEOUT).await;
     let loaded = other.sdk_client().await.unwrap();
     let loaded_later = loaded.loaded_at;
-    client.replace(first, Ok(loaded.clone())).await;
+    client.replace(first, Ok(loaded.clone())).await.unwrap();
     assert_eq!(loaded_at(&client).await, Some(claimed), "another client was loaded since");
-    client.replace(claimed, Ok(loaded)).await;
+    client.replace(claimed, Ok(loaded)).await.unwrap();
     assert_eq!(loaded_at(&client).await, Some(loaded_later));
 }
