@@ -128,6 +128,7 @@ mod tests {
             target: None,
             account_id: String::new(),
             region: String::new(),
+            session_name: None,
             pipeline_name: spec.pipeline_name.clone(),
             stage_name: spec.stage_name.clone(),
             action_name: spec.action_name.clone(),

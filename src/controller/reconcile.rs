@@ -6,7 +6,8 @@ use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission,
 use crate::backoff;
 use crate::codepipeline::{CallError, PipelineObservation, Query, Response, Session, SessionName, WakeCondition};
 use crate::decision::{
-    Announcement, Attention, Effect, Reconciliation, Requeue, WriteResult, subscription_generation, urgency,
+    AmbientCredentials, Announcement, Attention, Effect, Reconciliation, Requeue, TargetObservation, WriteResult,
+    subscription_generation, urgency,
 };
 use crate::error_chain::{api_status, display_chain};
 use crate::telemetry::SPAN_TARGET;
@@ -113,7 +114,12 @@ impl<'a> Performer<'a> {
     async fn run(mut self) -> Result<Action, Error> {
         loop {
             match self.reconciliation.next(&self.context.settings, Timestamp::now()) {
-                Effect::ReadPipeline { pipeline, query, condition } => {
+                Effect::FindTarget { target: _ } => {
+                    let ambient = AmbientCredentials::Enabled;
+                    let (identity, targets) = (self.context.codepipeline.identity(), Arc::default());
+                    self.reconciliation.on_target(TargetObservation::Own { ambient, identity, targets });
+                }
+                Effect::ReadPipeline { target: _, pipeline, query, condition } => {
                     let newest = self.subscribe(&pipeline, query, condition);
                     self.reconciliation.on_snapshot(newest);
                 }
@@ -125,7 +131,7 @@ impl<'a> Performer<'a> {
                     let found = self.context.accepted.find(self.reconciliation.decision(), &ids);
                     self.reconciliation.on_accepted(found);
                 }
-                Effect::EnsureCredentials => {
+                Effect::EnsureCredentials { target: _ } => {
                     let result = self.open_session().await;
                     self.reconciliation.on_credentials(result.map(|session| session.identity().clone()));
                 }

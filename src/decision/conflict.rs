@@ -1,6 +1,7 @@
 //! A rejection goes first: whether another decision rejects the request that a decision is about to approve.
 
 use super::phase::{current_class, current_reason, is_edited};
+use super::target::Place;
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalStatus, Binding, ExecutionBinding, PipelineExecutionId, ReadyClass, Reason,
     SourceRevision, Token, UserTime,
@@ -29,6 +30,8 @@ pub struct Rejection {
     pub requests: RejectedRequests,
     /// Its `notAfter`.
     pub not_after: Option<Timestamp>,
+    /// Where its request is. The index of decisions knows the target, and fills it in.
+    pub place: Place,
 }
 
 /// What a rejection names.
@@ -74,7 +77,14 @@ impl Rejection {
             name: decision.name_any(),
             requests,
             not_after: spec.not_after.as_ref().and_then(|UserTime(text)| text.parse().ok()),
+            place: Place::Unknown,
         })
+    }
+
+    /// The rejection, of a request at this place; none if the decision may not use its target.
+    #[must_use]
+    pub fn at(self, place: Place) -> Option<Self> {
+        (place != Place::NotAdmitted).then_some(Self { place, ..self })
     }
 
     /// Whether it is about the request with this token. The execution may not be known.

@@ -3,11 +3,13 @@
 
 use super::evaluate::evaluate;
 use super::last::Last;
-use super::outcome::{Intent, Outcome, PriorAttempts, UnconfirmedCause, Wait};
+use super::outcome::{Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
 use super::phase::{Phase, execution_ids};
 use super::recover::{explain, recover};
 use super::step::{Attempt, Observed, Step};
 use super::submit::conflict_step;
+use super::target::TargetProblem;
+use super::target_rules::may_continue;
 use super::timing::{
     AttemptTimes, Settings, expiry, ignore_forged_times, next_attempt, next_history_read, send_deadline, soonest_retry,
     start_attempt,
@@ -28,6 +30,7 @@ pub fn decide(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> S
         Attempt::Submitted(_, Ok(approved_at)) => {
             Step::WriteStatus(Outcome::Delivered { approved_at: *approved_at, record: None })
         }
+        Attempt::NotAllowed(intent, problem) => not_allowed(observed, settings, now, intent, problem),
         Attempt::NotPrepared(intent, error) | Attempt::Submitted(intent, Err(error)) => {
             after_error(observed, settings, now, intent, error)
         }
@@ -63,6 +66,11 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
         Ok(valid) => valid,
         Err(invalid) => return unless_in_doubt(Step::WriteStatus(Outcome::Invalid(invalid))),
     };
+    match may_continue(observed, settings, now) {
+        Ok(_) => {}
+        Err(step @ Step::WriteStatus(_)) => return unless_in_doubt(step),
+        Err(step) => return step,
+    }
     let expiry = expiry(decision, valid.not_after, settings, now);
     if decision.spec.suspend || expiry.at() <= now {
         return unless_in_doubt(evaluate(observed, settings, now, Last::NotApplied(submission)));
@@ -85,6 +93,29 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
         submission: Submission { start_time, deadline, ..submission.clone() },
         ..intent.clone()
     })
+}
+
+/// The credentials belong to an account or region where the result must not be sent.
+fn not_allowed(
+    observed: &Observed<'_>,
+    settings: &Settings,
+    now: Timestamp,
+    Intent { submission, prior, .. }: &Intent,
+    problem: &TargetProblem,
+) -> Step {
+    match prior {
+        PriorAttempts::NotApplied | PriorAttempts::Refused => {
+            // Credentials that were loaded again may be others.
+            let requeue = Requeue::At(next_attempt(observed.decision, submission).max(soonest_retry(now)));
+            Step::WriteStatus(Outcome::TargetProblem { problem: problem.clone(), requeue })
+        }
+        PriorAttempts::InDoubt => Step::WriteStatus(Outcome::Unconfirmed {
+            cause: UnconfirmedCause::RetryNotAllowed(problem.clone()),
+            refused: None,
+            ids: execution_ids(submission),
+            next: next_history_read(observed.decision, settings, now, submission).max(submission.deadline),
+        }),
+    }
 }
 
 /// The result was not accepted, or the response was lost.

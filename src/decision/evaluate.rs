@@ -8,6 +8,7 @@ use super::phase::{execution_ids, known_ids};
 use super::step::{Observed, Step};
 use super::subject::record;
 use super::submit::submit;
+use super::target_rules::may_continue;
 use super::timing::{Expiry, HISTORY_LAG, Settings, created_at, expiry};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, SubmissionOutcome, Token};
@@ -25,6 +26,9 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
         Ok(valid) => valid,
         Err(invalid) => return Step::WriteStatus(Outcome::Invalid(invalid)),
     };
+    if let Err(step) = may_continue(observed, settings, now) {
+        return step;
+    }
     let not_after = valid.not_after;
     let is_suspended = decision.spec.suspend && not_after.is_none_or(|not_after| now < not_after);
     let suspended = || Step::WriteStatus(Outcome::Suspended { not_after });
@@ -44,6 +48,7 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
         Step::WriteStatus(outcome) if outcome.request_is_completed() => Step::WriteStatus(outcome),
         Step::ReadPipeline(until) => Step::ReadPipeline(until),
         Step::AwaitChange
+        | Step::FindTarget
         | Step::WaitUntil(_)
         | Step::AwaitSnapshot { .. }
         | Step::ListRejections

@@ -62,6 +62,7 @@ impl<'a> Last<'a> {
             // The account and the region are those of the credentials, which are ensured after this.
             account_id: String::new(),
             region: String::new(),
+            session_name: None,
             pipeline_name: spec.pipeline_name.clone(),
             stage_name: spec.stage_name.clone(),
             action_name: spec.action_name.clone(),

@@ -5,6 +5,7 @@ mod details;
 mod executions;
 mod names;
 mod remedy;
+mod target;
 
 use super::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
@@ -100,6 +101,7 @@ fn addition(outcome: &Outcome) -> Option<String> {
         | Outcome::PipelineExecutionNotFound(_)
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
@@ -155,6 +157,7 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
         Outcome::PipelineExecutionNotFound(exception) => raised(exception),
         Outcome::AmbiguousRevision(ambiguity) => executions::ambiguous(ambiguity),
         Outcome::Invalid(invalid) => self::invalid(invalid),
+        Outcome::TargetProblem { problem, .. } => target::what_happened(decision, problem),
         Outcome::Expired { expiry, caveat } => expired(expiry, caveat.as_ref()),
         Outcome::Suspended { .. } => format!("The result {result} is held back because spec.suspend is true"),
         Outcome::Waiting { wait, .. } => waiting(spec, wait),
@@ -314,9 +317,27 @@ fn unconfirmed(
                 place.unwrap_or_default()
             )
         }
+        UnconfirmedCause::TargetsNotListed(detail) => {
+            format!("{unknown}: the operator cannot list the ApprovalTargets ({})", brief(detail))
+        }
+        UnconfirmedCause::TargetNotFound => {
+            format!("{unknown}: it was sent {}, which does not exist now", target::sent(submission))
+        }
+        UnconfirmedCause::TargetElsewhere(found) => format!(
+            "{unknown}: it was sent {}, which now has {}",
+            target::sent(submission),
+            place(&found.account_id, &found.region)
+        ),
         UnconfirmedCause::NoTrace => format!(
             "{unknown}: CodePipeline's history shows no trace of it, and the decision does not allow the operator to send it again now"
         ),
+        UnconfirmedCause::NoTraceAtTarget(problem) => format!(
+            "{unknown}: CodePipeline's history shows no trace of it, and the operator may not send it again now: {}",
+            target::what_happened(decision, problem)
+        ),
+        UnconfirmedCause::RetryNotAllowed(problem) => {
+            format!("{unknown}: the operator may not send it again now: {}", target::what_happened(decision, problem))
+        }
     }
 }
 

@@ -17,6 +17,8 @@ mod status;
 mod step;
 mod subject;
 mod submit;
+mod target;
+mod target_rules;
 #[cfg(test)]
 mod test_fixtures;
 pub mod timing;
@@ -27,8 +29,8 @@ pub use decide::{Decide, decide};
 pub use message::Message;
 pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
 pub use phase::{
-    Phase, current_class, current_reason, is_edited, reconcile_key, status_is_current, subscription_generation,
-    trim_if_delivered,
+    Phase, current_class, current_reason, depends_on_targets, is_edited, reconcile_key, status_is_current,
+    subscription_generation, trim_if_delivered,
 };
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{
@@ -37,6 +39,9 @@ pub use resolve::{
 };
 pub use status::{Announcement, Attention, Details, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};
-pub use subject::{query_of, subject};
+pub use subject::{query_of, subject, target_of};
+pub use target::{
+    AmbientCredentials, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem, Verification, admits, place,
+};
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
 pub use urgency::{Urgency, urgency};

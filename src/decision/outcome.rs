@@ -1,9 +1,12 @@
 //! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
 use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest};
+use super::target::TargetProblem;
 use super::timing::Expiry;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, ReadyClass, Reason, Submission};
-use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionIds, PipelineExecution, Refusal, RetryCause};
+use crate::codepipeline::{
+    CallerIdentity, CompletedApproval, ExecutionEnd, ExecutionIds, PipelineExecution, Refusal, RetryCause,
+};
 use jiff::Timestamp;
 
 /// What to report about a decision.
@@ -60,6 +63,13 @@ pub enum Outcome {
     AmbiguousRevision(Ambiguity),
     /// The API server admitted a field that is not valid.
     Invalid(InvalidSpec),
+    /// The decision may not use its target now.
+    TargetProblem {
+        /// Why not.
+        problem: TargetProblem,
+        /// When to look again.
+        requeue: Requeue,
+    },
     /// It is too late to submit the result.
     Expired {
         /// The limit that passed.
@@ -219,8 +229,18 @@ pub enum UnconfirmedCause {
     PipelineNotFound,
     /// The operator now has another AWS account or region than the submission, whose history it does not read.
     OtherAccount,
+    /// The operator cannot list the targets, for this reason.
+    TargetsNotListed(String),
+    /// The target of the submission does not exist now.
+    TargetNotFound,
+    /// The target of the submission now has another account or region, whose history the operator does not read.
+    TargetElsewhere(CallerIdentity),
     /// CodePipeline's history shows no trace of the submission, and the rules do not permit to send it again.
     NoTrace,
+    /// CodePipeline's history shows no trace of the submission, and the target does not permit to send it again, for this reason.
+    NoTraceAtTarget(TargetProblem),
+    /// A further attempt with the same token is not permitted, for this reason.
+    RetryNotAllowed(TargetProblem),
 }
 
 impl Outcome {
@@ -275,6 +295,7 @@ impl Outcome {
             Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
             Self::AmbiguousRevision(_) => Reason::AmbiguousRevision,
             Self::Invalid(_) => Reason::ValidationFailed,
+            Self::TargetProblem { problem, .. } => problem.reason(),
             Self::Expired { .. } => Reason::Expired,
             Self::Suspended { .. } => Reason::Suspended,
             Self::Waiting { .. } => Reason::Waiting,
@@ -305,6 +326,7 @@ impl Outcome {
             | Self::PipelineExecutionNotFound(_)
             | Self::AmbiguousRevision(_)
             | Self::Invalid(_)
+            | Self::TargetProblem { .. }
             | Self::Expired { .. }
             | Self::Suspended { .. }
             | Self::Waiting { .. }
@@ -320,6 +342,7 @@ impl Outcome {
     #[must_use]
     pub fn requeue(&self) -> Requeue {
         match self {
+            Self::TargetProblem { requeue, .. } => *requeue,
             Self::Unconfirmed { next, .. } => Requeue::At(*next),
             Self::Retrying { next, until, .. } => Requeue::At(*next.min(until)),
             Self::Suspended { not_after: Some(not_after) } => Requeue::At(*not_after),

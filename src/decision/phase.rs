@@ -5,7 +5,7 @@ use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, ReadyClass, Reason, Submission,
     SubmissionOutcome, Token, Unsupported,
 };
-use crate::codepipeline::{ExecutionIds, Query};
+use crate::codepipeline::{CallerIdentity, ExecutionIds, Query};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -45,7 +45,7 @@ impl Phase {
         let is_unchanged = !is_edited && !is_restarted(decision, status);
         match (class, status.submission.clone()) {
             (Some(ReadyClass::Settled), _) if !is_edited => Self::Done,
-            (Some(ReadyClass::Stalled), _) if is_unchanged => Self::Done,
+            (Some(ReadyClass::Stalled), _) if is_unchanged && !waits_for_target(decision) => Self::Done,
             (_, Some(submission)) if submission.outcome.is_none() => match status.exception.clone() {
                 // The annotation restarts a decision only once the doubt is settled.
                 Some(exception) if !is_edited => Self::Unexplained(submission, exception),
@@ -69,6 +69,25 @@ impl Phase {
             (_, Some(_) | None) => Self::Fresh,
         }
     }
+}
+
+/// Whether the decision is Stalled because of its target. Then it is evaluated again when that changes.
+fn waits_for_target(decision: &ApprovalDecision) -> bool {
+    matches!(current_reason(decision), Some(Reason::TargetForbidden | Reason::TargetRequired))
+}
+
+/// Whether a change of a target, or of the labels of a namespace, may concern a decision: unless it is final for another reason.
+#[must_use]
+pub fn depends_on_targets(decision: &ApprovalDecision) -> bool {
+    Phase::of(decision) != Phase::Done
+}
+
+/// The account and region where the decision found its request. An edit and a new value of the annotation release it.
+#[must_use]
+pub fn pin(decision: &ApprovalDecision) -> Option<CallerIdentity> {
+    let status = decision.status.as_ref().filter(|_| status_is_current(decision))?;
+    let (account_id, region) = (status.account_id.clone()?, status.region.clone()?);
+    Some(CallerIdentity { account_id, region })
 }
 
 /// Drops from a settled decision all that is not needed to recognize it and that it is settled. The operator does not act on it

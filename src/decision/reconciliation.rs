@@ -10,7 +10,8 @@ use super::outcome::{Intent, Outcome, Requeue};
 use super::phase::current_reason;
 use super::status::{Announcement, Details, Report, result_still_unrecorded, status};
 use super::step::{Attempt, Observed, Step};
-use super::subject::{query_of, subject};
+use super::subject::{query_of, subject, target_of};
+use super::target::TargetObservation;
 use super::timing::Settings;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Submission};
 use crate::backoff;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub struct Reconciliation {
     decision: ApprovalDecision,
     attempt: Attempt,
+    target: Option<TargetObservation>,
     pipeline: Option<PipelineObservation>,
     rejections: Option<Rejections>,
     /// The last reason that was announced.
@@ -63,8 +65,15 @@ pub enum Stage {
 /// An effect to perform. Its result goes to the method in its description.
 #[derive(Clone, Debug)]
 pub enum Effect {
+    /// Find the target of this name, or what decisions without one need to know: [`Reconciliation::on_target`].
+    FindTarget {
+        /// Its name; none for the operator's own identity.
+        target: Option<String>,
+    },
     /// Subscribe to the pipeline, and report the newest poll if it is as wanted: [`Reconciliation::on_snapshot`].
     ReadPipeline {
+        /// The target where the pipeline is; none for the operator's own identity.
+        target: Option<String>,
         /// pipelineName
         pipeline: String,
         /// What the decision needs to know of it.
@@ -80,8 +89,12 @@ pub enum Effect {
         /// The token and the action execution, as far as they are known.
         ids: Vec<String>,
     },
-    /// Ensure that the client has credentials: [`Reconciliation::on_credentials`].
-    EnsureCredentials,
+    /// Ensure that there are credentials for the submission, in a session of the decision where the target has a role:
+    /// [`Reconciliation::on_credentials`].
+    EnsureCredentials {
+        /// The target where the result is sent; none for the operator's own identity.
+        target: Option<String>,
+    },
     /// Write the status with an intent, with the resourceVersion as precondition: [`Reconciliation::on_written`]. This fences
     /// every other view of the object.
     RecordIntent(Box<ApprovalDecisionStatus>),
@@ -120,6 +133,7 @@ impl Reconciliation {
             previous_reason: current_reason(&decision),
             decision,
             attempt: Attempt::None,
+            target: None,
             pipeline: None,
             rejections: None,
             unwritten_announcement: None,
@@ -140,6 +154,7 @@ impl Reconciliation {
         Observed {
             decision: &self.decision,
             attempt: &self.attempt,
+            target: self.target.as_ref(),
             pipeline: self.pipeline.as_ref(),
             rejections: self.rejections.as_ref(),
         }
@@ -169,7 +184,9 @@ impl Reconciliation {
                         return effect;
                     }
                 }
-                Stage::Prepare(_) => return Effect::EnsureCredentials,
+                Stage::Prepare(intent) => {
+                    return Effect::EnsureCredentials { target: intent.submission.target.clone() };
+                }
                 Stage::RecordIntent(intent) => {
                     let outcome = Outcome::Submitting(intent.clone());
                     let status = status(&self.decision, &outcome, now);
@@ -195,7 +212,10 @@ impl Reconciliation {
                 Stage::ReadPipeline { recheck_at, .. } => {
                     let condition = self.wake_condition(*recheck_at);
                     match query_of(&self.decision) {
-                        Some((pipeline, query)) => return Effect::ReadPipeline { pipeline, query, condition },
+                        Some((pipeline, query)) => {
+                            let target = target_of(&self.decision);
+                            return Effect::ReadPipeline { target, pipeline, query, condition };
+                        }
                         None => self.stage = Stage::Finish(Requeue::AwaitChange),
                     }
                 }
@@ -210,6 +230,7 @@ impl Reconciliation {
             Step::AwaitChange => Stage::Finish(Requeue::AwaitChange),
             Step::WaitUntil(time) => Stage::Finish(Requeue::At(time)),
             Step::AwaitSnapshot { recheck_at, until } => Stage::ReadPipeline { recheck_at, until },
+            Step::FindTarget => return Some(Effect::FindTarget { target: target_of(&self.decision) }),
             Step::ReadPipeline(until) => Stage::ReadPipeline { recheck_at: None, until },
             Step::ListRejections => return Some(Effect::ListRejections),
             Step::RecordIntent(intent) => Stage::Prepare(intent),
@@ -228,6 +249,11 @@ impl Reconciliation {
             }
         };
         None
+    }
+
+    /// The target.
+    pub fn on_target(&mut self, target: TargetObservation) {
+        self.target = Some(target);
     }
 
     /// The newest poll of the pipeline, if there is one as wanted. Otherwise a poll that is will start another reconcile.
@@ -286,10 +312,10 @@ impl Reconciliation {
     pub fn on_written(&mut self, result: WriteResult, now: Timestamp) {
         match result {
             WriteResult::Written(decision) => {
-                let query = query_of(&self.decision);
+                let before = (target_of(&self.decision), query_of(&self.decision));
                 self.decision = *decision;
-                if query_of(&self.decision) != query {
-                    self.pipeline = None;
+                if (target_of(&self.decision), query_of(&self.decision)) != before {
+                    (self.target, self.pipeline) = (None, None);
                 }
                 match std::mem::replace(&mut self.stage, Stage::Decide) {
                     Stage::RecordIntent(intent) => {
@@ -376,7 +402,7 @@ impl Reconciliation {
 
     /// What was observed before a write or a request says nothing about what follows it.
     fn drop_observations(&mut self) {
-        (self.pipeline, self.rejections) = (None, None);
+        (self.target, self.pipeline, self.rejections) = (None, None, None);
     }
 }
 

@@ -144,6 +144,7 @@ fn with_message(
         | Outcome::PipelineExecutionNotFound(_)
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
@@ -170,6 +171,7 @@ const fn submission_outcome(outcome: &Outcome) -> Option<SubmissionOutcome> {
         | Outcome::PipelineExecutionNotFound(_)
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
@@ -261,6 +263,7 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         | Outcome::ExecutionEnded { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Conflicting { .. }

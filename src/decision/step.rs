@@ -2,6 +2,7 @@
 
 use super::conflict::Rejections;
 use super::outcome::{Intent, Outcome};
+use super::target::{TargetObservation, TargetProblem};
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::{CallError, PipelineObservation};
 use jiff::Timestamp;
@@ -11,6 +12,8 @@ use jiff::Timestamp;
 pub struct Observed<'a> {
     /// The object, as it was watched, read or last written.
     pub decision: &'a ApprovalDecision,
+    /// The target of the decision, or of its submission in doubt, if this reconcile has looked for it.
+    pub target: Option<&'a TargetObservation>,
     /// How far this reconcile has come with a submission.
     pub attempt: &'a Attempt,
     /// The pipeline, if this reconcile has a poll of it with the query of the decision.
@@ -26,6 +29,8 @@ pub enum Attempt {
     None,
     /// The client has no credentials, so no intent was written.
     NotPrepared(Intent, CallError),
+    /// The credentials belong to an account or region where the result must not be sent, so no intent was written.
+    NotAllowed(Intent, TargetProblem),
     /// The intent is in the status, and nothing was sent under it.
     IntentRecorded(Intent),
     /// The request was handed to the client under the recorded intent. This is the response.
@@ -46,6 +51,8 @@ pub enum Step {
         /// When the wait ends.
         until: Timestamp,
     },
+    /// Find the target of the decision, or of its submission in doubt.
+    FindTarget,
     /// Read the pipeline, in a poll that all its decisions share. The wait for it ends at this time.
     ReadPipeline(Timestamp),
     /// List the decisions that reject requests of the same action.

@@ -1,7 +1,7 @@
 //! What a decision is about at present: the request of a submission in doubt, whatever its spec says now, or what its spec names.
 
 use super::phase::{is_edited, known_ids};
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Binding, Submission, Token};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, Binding, Submission, TargetRef, Token};
 use crate::codepipeline::{ApprovalRecord, ExecutionIds, ExecutionSelector, PipelineSnapshot, Query, RecordQuery};
 use std::borrow::Cow;
 
@@ -13,8 +13,9 @@ pub fn subject(decision: &ApprovalDecision) -> Cow<'_, ApprovalDecision> {
         Some((status, submission)) if submission.outcome.is_none() && !is_for_spec(submission, decision) => {
             let mut subject = decision.clone();
             subject.metadata.generation = status.observed_generation;
-            let Submission { pipeline_name, stage_name, action_name, token, result, .. } = submission.clone();
+            let Submission { target, pipeline_name, stage_name, action_name, token, result, .. } = submission.clone();
             subject.spec = ApprovalDecisionSpec {
+                target_ref: target.map(|name| TargetRef { name, account_id: None, region: None }),
                 token: Some(token),
                 ..ApprovalDecisionSpec::new(pipeline_name, stage_name, action_name, result)
             };
@@ -34,8 +35,15 @@ pub(super) fn is_for_spec(submission: &Submission, decision: &ApprovalDecision) 
     };
     !is_edited(decision)
         && has_token
+        && submission.target.as_ref() == spec.target_ref.as_ref().map(|target| &target.name)
         && (&submission.pipeline_name, &submission.stage_name, &submission.action_name)
             == (&spec.pipeline_name, &spec.stage_name, &spec.action_name)
+}
+
+/// The name of the target that a decision is about; none for the operator's own identity.
+#[must_use]
+pub fn target_of(decision: &ApprovalDecision) -> Option<String> {
+    subject(decision).spec.target_ref.as_ref().map(|target| target.name.clone())
 }
 
 /// The pipeline that a decision is about, and what it needs to know of it; none if it names no request.

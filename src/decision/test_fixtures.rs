@@ -219,6 +219,7 @@ pub fn submission(attempts: i64, start: i64, deadline: i64) -> Submission {
         target: None,
         account_id: "111122223333".to_owned(),
         region: "eu-west-1".to_owned(),
+        session_name: None,
         pipeline_name: spec.pipeline_name,
         stage_name: spec.stage_name,
         action_name: spec.action_name,

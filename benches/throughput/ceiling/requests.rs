@@ -62,6 +62,7 @@ fn intent(decision: &ApprovalDecision, now: Timestamp) -> Intent {
         target: None,
         account_id: "123456789012".to_owned(),
         region: "us-east-1".to_owned(),
+        session_name: None,
         pipeline_name: spec.pipeline_name.clone(),
         stage_name: spec.stage_name.clone(),
         action_name: spec.action_name.clone(),

@@ -23,6 +23,11 @@ pub struct Submission {
     /// The AWS region that the request is sent to.
     #[schemars(length(max = 100))]
     pub region: String,
+    /// The name of the role session in which the request is sent, where the target has a role. CodePipeline's lastUpdatedBy then shows
+    /// whose result it accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub session_name: Option<String>,
     /// The pipeline.
     #[schemars(length(max = 100))]
     pub pipeline_name: String,

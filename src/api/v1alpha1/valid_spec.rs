@@ -53,9 +53,6 @@ impl ApprovalDecisionSpec {
         if let Some(unsupported) = &self.unsupported {
             return Err(InvalidSpec::Unsupported(unsupported.clone()));
         }
-        if self.target_ref.is_some() {
-            return Err(InvalidSpec::Unsupported(Unsupported::SpecField("targetRef".to_owned())));
-        }
         let binding = self.binding().ok_or(InvalidSpec::Binding)?;
         let time = |field, written: &Option<UserTime>| match written {
             None => Ok(None),

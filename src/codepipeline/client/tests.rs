@@ -69,6 +69,7 @@ fn submission() -> Submission {
         target: None,
         account_id: "123456789012".to_owned(),
         region: "us-east-1".to_owned(),
+        session_name: None,
         pipeline_name: PIPELINE.to_owned(),
         stage_name: STAGE.to_owned(),
         action_name: ACTION.to_owned(),

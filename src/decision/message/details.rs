@@ -4,6 +4,7 @@
 use crate::api::v1alpha1::Exception;
 use crate::decision::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use crate::decision::resolve::Missing;
+use crate::decision::target::{TargetProblem, Verification};
 use crate::error_chain::one_line;
 
 /// The most bytes of a text that is part of what happened.
@@ -59,6 +60,11 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
         Outcome::Retrying { detail, .. }
         | Outcome::Unreadable { detail, .. }
         | Outcome::Waiting { wait: Wait::ReadablePipeline { detail, .. }, .. }
+        | Outcome::TargetProblem {
+            problem:
+                TargetProblem::NotListed(detail) | TargetProblem::NotVerified(Verification::Failed { message: detail, .. }),
+            ..
+        }
         | Outcome::Expired {
             caveat: Some(Caveat::HistoryUnreadable(detail) | Caveat::PipelineUnreadable(detail)),
             ..
@@ -67,7 +73,8 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
             cause:
                 UnconfirmedCause::ResponseLost(detail)
                 | UnconfirmedCause::HistoryUnreadable(detail)
-                | UnconfirmedCause::RetryFailed(detail),
+                | UnconfirmedCause::RetryFailed(detail)
+                | UnconfirmedCause::TargetsNotListed(detail),
             ..
         } => Some(detail),
         Outcome::Unconfirmed {
@@ -80,6 +87,7 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
         | Outcome::ExecutionEnded { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
         | Outcome::Expired { .. }
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }

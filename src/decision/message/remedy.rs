@@ -1,5 +1,6 @@
 //! What to do about an outcome: the remedy of its reason, or a better one where more is known than the reason.
 
+use super::target;
 use crate::api::v1alpha1::{ApprovalDecision, Binding};
 use crate::codepipeline::{ExecutionEnd, Refusal};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
@@ -44,6 +45,14 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         Outcome::Unconfirmed { cause: UnconfirmedCause::OtherAccount, .. } => {
             "Give the operator credentials for that account and region: it settles this once it can read the history there."
         }
+        Outcome::TargetProblem { problem, .. } => target::remedy(problem),
+        Outcome::Unconfirmed {
+            cause: UnconfirmedCause::TargetNotFound | UnconfirmedCause::TargetElsewhere(_), ..
+        } => "Restore the ApprovalTarget as it was: the operator settles this once it can read the history there.",
+        Outcome::Unconfirmed {
+            cause: UnconfirmedCause::NoTraceAtTarget(problem) | UnconfirmedCause::RetryNotAllowed(problem),
+            ..
+        } => target::remedy(problem),
         Outcome::Refused { .. }
         | Outcome::Delivered { .. }
         | Outcome::AlreadyDecided { .. }

@@ -46,6 +46,7 @@ fn intent(decision: &ApprovalDecision, settings: &Settings, now: Timestamp, toke
         target: None,
         account_id: String::new(),
         region: String::new(),
+        session_name: None,
         pipeline_name: spec.pipeline_name,
         stage_name: spec.stage_name,
         action_name: spec.action_name,

@@ -1,0 +1,94 @@
+//! The wording of what is about targets. What a message says of a target that does not admit the decision follows from the decision alone:
+//! its namespace must not learn anything from it.
+
+use super::details::brief;
+use super::names::place;
+use crate::api::v1alpha1::{ApprovalDecision, Submission};
+use crate::codepipeline::CallerIdentity;
+use crate::decision::target::{Forbidden, TargetProblem, Verification};
+use kube::ResourceExt;
+
+/// Why the decision may not use its target now.
+pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> String {
+    let spec = &decision.spec;
+    let target = spec.target_ref.as_ref().map_or_else(
+        || "The operator's own identity".to_owned(),
+        |target| format!("ApprovalTarget {:?} (spec.targetRef.name)", target.name),
+    );
+    let at = |identity: &CallerIdentity| place(&identity.account_id, &identity.region);
+    match problem {
+        TargetProblem::NotListed(why) => format!("The operator cannot list the ApprovalTargets ({})", brief(why)),
+        TargetProblem::NotFound => format!("{target} does not exist"),
+        TargetProblem::Forbidden(Forbidden::NotAdmitted) => format!(
+            "{target} does not admit namespace {}, pipeline {} and result {} together",
+            decision.namespace().unwrap_or_default(),
+            spec.pipeline_name,
+            spec.result.status
+        ),
+        TargetProblem::Forbidden(Forbidden::Guarded { found }) => {
+            let guards = spec.target_ref.as_ref();
+            let guard = |name: &str, value: Option<&String>| value.map(|value| format!("{name} {value}"));
+            let account = guard("accountId", guards.and_then(|guards| guards.account_id.as_ref()));
+            let region = guard("region", guards.and_then(|guards| guards.region.as_ref()));
+            let guards = account.into_iter().chain(region).collect::<Vec<_>>().join(" and ");
+            format!("{target} has {}, and spec.targetRef asks for {guards}", at(found))
+        }
+        TargetProblem::Forbidden(Forbidden::Pinned { pinned, found }) => format!(
+            "The operator found the request of this decision in {} (status.accountId, status.region), and {} now has {}",
+            at(pinned),
+            if spec.target_ref.is_some() { target.as_str() } else { "the operator" },
+            at(found)
+        ),
+        TargetProblem::NotVerified(Verification::Failed { reason, message }) => {
+            format!("{target} is not ready: {} ({})", reason.as_str(), brief(message))
+        }
+        TargetProblem::NotVerified(Verification::Pending | Verification::Verified) => {
+            format!("{target} is not ready: the operator has not verified it with STS yet")
+        }
+        TargetProblem::OtherIdentity { found, expected } => {
+            format!("{target} has {}, and the operator found itself in {}", at(expected), at(found))
+        }
+        TargetProblem::OwnUnknown => {
+            "The operator's own AWS account and region, which may be those of an ApprovalTarget, are not known yet"
+                .to_owned()
+        }
+        TargetProblem::RequiredByFlag => {
+            "spec.targetRef is not set, and this operator runs with --ambient-credentials=false".to_owned()
+        }
+        TargetProblem::RequiredBy(name) => {
+            format!("spec.targetRef is not set, and ApprovalTarget {name:?} has the operator's own account and region")
+        }
+    }
+}
+
+/// What to do about it.
+pub fn remedy(problem: &TargetProblem) -> &'static str {
+    match problem {
+        TargetProblem::NotListed(_) => {
+            "Allow the operator to list and watch approvaltargets; it continues automatically."
+        }
+        TargetProblem::Forbidden(Forbidden::NotAdmitted) => {
+            "Correct spec, or ask an administrator for an access entry in the ApprovalTarget."
+        }
+        TargetProblem::Forbidden(Forbidden::Guarded { .. }) => "Correct spec.targetRef.",
+        TargetProblem::Forbidden(Forbidden::Pinned { .. }) => {
+            "If the decision is meant for the new place, change the annotation codepipeline.approvals.dev/requestedAt."
+        }
+        TargetProblem::NotVerified(Verification::Failed { reason, .. }) => reason.remedy(),
+        TargetProblem::OwnUnknown => {
+            "Set spec.targetRef.name to an ApprovalTarget, or wait: the operator continues automatically."
+        }
+        TargetProblem::NotVerified(Verification::Pending | Verification::Verified)
+        | TargetProblem::OtherIdentity { .. } => "Wait: the operator continues automatically.",
+        TargetProblem::NotFound | TargetProblem::RequiredByFlag | TargetProblem::RequiredBy(_) => {
+            problem.reason().remedy()
+        }
+    }
+}
+
+/// Where a submission was sent.
+pub fn sent(submission: Option<&Submission>) -> String {
+    let Some(Submission { target, account_id, region, .. }) = submission else { return String::new() };
+    let through = target.as_ref().map(|name| format!(" through ApprovalTarget {name:?}")).unwrap_or_default();
+    format!("to {}{through}", place(account_id, region))
+}

@@ -1,0 +1,131 @@
+//! Where a decision may go: what is known of its target, and whether the rules let the decision use it. Nothing is read from a pipeline and
+//! nothing is sent before [`check`] agrees.
+
+mod admission;
+mod observation;
+mod problem;
+
+use super::phase::pin;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget};
+use crate::codepipeline::CallerIdentity;
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+
+pub use admission::admits;
+pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, Verification};
+pub use problem::{Forbidden, TargetProblem};
+
+/// The account and region of a target.
+#[must_use]
+pub fn place_of(target: &ApprovalTarget) -> CallerIdentity {
+    CallerIdentity { account_id: target.spec.account_id.clone(), region: target.spec.region.clone() }
+}
+
+/// Where the request of a decision is, which another decision may reject.
+#[must_use]
+pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Place {
+    // This version cannot tell what such a decision names.
+    if decision.spec.unsupported.is_some() {
+        return Place::Unknown;
+    }
+    match observation {
+        TargetObservation::NotListed(_) => Place::Unknown,
+        TargetObservation::NotFound => Place::NotAdmitted,
+        TargetObservation::Own { .. } => match check(decision, observation, None) {
+            Ok(place) => place.map_or(Place::Unknown, Place::from),
+            Err(problem) => place_despite(&problem),
+        },
+        TargetObservation::Found { target, namespace_labels, .. } => {
+            match admitted(decision, target, namespace_labels.as_ref()) {
+                Ok(()) => place_of(target).into(),
+                Err(forbidden) => place_despite(&TargetProblem::Forbidden(forbidden)),
+            }
+        }
+    }
+}
+
+/// Where the request of a decision is that has a problem with its target.
+fn place_despite(problem: &TargetProblem) -> Place {
+    match problem {
+        TargetProblem::NotListed(_) | TargetProblem::OwnUnknown => Place::Unknown,
+        // The decision is about the request that it found there.
+        TargetProblem::Forbidden(Forbidden::Pinned { pinned, .. }) => pinned.clone().into(),
+        TargetProblem::NotFound
+        | TargetProblem::Forbidden(Forbidden::NotAdmitted | Forbidden::Guarded { .. })
+        | TargetProblem::NotVerified(_)
+        | TargetProblem::OtherIdentity { .. }
+        | TargetProblem::RequiredByFlag
+        | TargetProblem::RequiredBy(_) => Place::NotAdmitted,
+    }
+}
+
+/// Whether a decision may use its target, and where that is, if known. `found` is the account and region that the operator found itself
+/// in, from a poll or from credentials.
+///
+/// # Errors
+/// When the decision may not use it. What a decision may not know comes last: one that is not admitted learns nothing else.
+pub fn check(
+    decision: &ApprovalDecision,
+    observation: &TargetObservation,
+    found: Option<&CallerIdentity>,
+) -> Result<Option<CallerIdentity>, TargetProblem> {
+    match observation {
+        TargetObservation::NotListed(why) => Err(TargetProblem::NotListed(why.clone())),
+        TargetObservation::NotFound => Err(TargetProblem::NotFound),
+        TargetObservation::Found { target, namespace_labels, verification } => {
+            admitted(decision, target, namespace_labels.as_ref()).map_err(TargetProblem::Forbidden)?;
+            match verification {
+                Verification::Verified => {}
+                Verification::Pending | Verification::Failed { .. } => {
+                    return Err(TargetProblem::NotVerified(verification.clone()));
+                }
+            }
+            let place = place_of(target);
+            match found.filter(|found| **found != place) {
+                Some(found) => Err(TargetProblem::OtherIdentity { found: found.clone(), expected: place }),
+                None => Ok(Some(place)),
+            }
+        }
+        TargetObservation::Own { ambient: AmbientCredentials::Disabled, .. } => Err(TargetProblem::RequiredByFlag),
+        TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity, targets } => {
+            let Some(place) = found.or(identity.as_ref()) else {
+                return if targets.is_empty() { Ok(None) } else { Err(TargetProblem::OwnUnknown) };
+            };
+            if let Some(target) = targets.iter().find(|target| target.is_at(place)) {
+                return Err(TargetProblem::RequiredBy(target.name.clone()));
+            }
+            stays(decision, place).map_err(TargetProblem::Forbidden)?;
+            Ok(Some(place.clone()))
+        }
+    }
+}
+
+/// Whether a target admits a decision, and is the one that the decision means.
+fn admitted(
+    decision: &ApprovalDecision,
+    target: &ApprovalTarget,
+    namespace_labels: Option<&BTreeMap<String, String>>,
+) -> Result<(), Forbidden> {
+    let spec = &decision.spec;
+    let namespace = decision.namespace().unwrap_or_default();
+    if !admits(target, &namespace, namespace_labels, &spec.pipeline_name, spec.result.status) {
+        return Err(Forbidden::NotAdmitted);
+    }
+    let place = place_of(target);
+    let guards = spec.target_ref.as_ref();
+    let is_other = |guard: Option<&String>, found: &String| guard.is_some_and(|guard| guard != found);
+    if is_other(guards.and_then(|guards| guards.account_id.as_ref()), &place.account_id)
+        || is_other(guards.and_then(|guards| guards.region.as_ref()), &place.region)
+    {
+        return Err(Forbidden::Guarded { found: place });
+    }
+    stays(decision, &place)
+}
+
+/// Whether the decision found its request in this account and region, if it found it.
+fn stays(decision: &ApprovalDecision, place: &CallerIdentity) -> Result<(), Forbidden> {
+    match pin(decision).filter(|pinned| pinned != place) {
+        Some(pinned) => Err(Forbidden::Pinned { pinned, found: place.clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! What the driver observes of the target of a decision.
+
+use crate::api::v1alpha1::{ApprovalTarget, TargetReason};
+use crate::codepipeline::CallerIdentity;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is known of the target that a decision names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TargetObservation {
+    /// The targets cannot be listed (yet). This is why, for people.
+    NotListed(String),
+    /// The decision names no target: it uses the operator's own identity.
+    Own {
+        /// Whether decisions may do so.
+        ambient: AmbientCredentials,
+        /// The operator's own account and region, if known.
+        identity: Option<CallerIdentity>,
+        /// Where all targets are.
+        targets: Arc<[TargetPlace]>,
+    },
+    /// There is no target of this name.
+    NotFound,
+    /// There is one.
+    Found {
+        /// The target.
+        target: Arc<ApprovalTarget>,
+        /// The labels of the decision's namespace. None: they cannot be read.
+        namespace_labels: Option<BTreeMap<String, String>>,
+        /// Whether the operator can go there.
+        verification: Verification,
+    },
+}
+
+/// Whether decisions may use the operator's own identity: `--ambient-credentials`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AmbientCredentials {
+    /// They may.
+    Enabled,
+    /// Each decision must name a target.
+    Disabled,
+}
+
+/// Where a target is.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TargetPlace {
+    /// The name of the target.
+    pub name: String,
+    /// `accountId`
+    pub account_id: String,
+    /// `region`
+    pub region: String,
+}
+
+/// Whether STS confirmed that the operator can go to the account of a target.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Verification {
+    /// The operator has not asked yet.
+    Pending,
+    /// STS confirmed it.
+    Verified,
+    /// It did not.
+    Failed {
+        /// Why not.
+        reason: TargetReason,
+        /// What happened, for people.
+        message: String,
+    },
+}
+
+/// Where the request of a decision is.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Place {
+    /// In this account and region.
+    At {
+        /// The account ID.
+        account_id: String,
+        /// The region.
+        region: String,
+    },
+    /// This cannot be told. It may be anywhere.
+    Unknown,
+    /// Nowhere: the decision may not use its target.
+    NotAdmitted,
+}
+
+impl TargetPlace {
+    /// Whether it is in this account and region.
+    pub fn is_at(&self, place: &CallerIdentity) -> bool {
+        (&self.account_id, &self.region) == (&place.account_id, &place.region)
+    }
+}
+
+impl From<CallerIdentity> for Place {
+    fn from(CallerIdentity { account_id, region }: CallerIdentity) -> Self {
+        Self::At { account_id, region }
+    }
+}

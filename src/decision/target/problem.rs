@@ -1,0 +1,65 @@
+//! Why a decision may not use its target now.
+
+use super::observation::Verification;
+use crate::api::v1alpha1::Reason;
+use crate::codepipeline::CallerIdentity;
+
+/// Why a decision may not use its target now.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum TargetProblem {
+    /// The operator cannot list the targets, for this reason.
+    NotListed(String),
+    /// There is no target of this name.
+    NotFound,
+    /// The decision must not use the target, and nothing else is said about the target.
+    Forbidden(Forbidden),
+    /// STS has not confirmed that the operator can go to the account.
+    NotVerified(Verification),
+    /// The operator found itself in another account or region than the one of the target.
+    OtherIdentity {
+        /// Where it was.
+        found: CallerIdentity,
+        /// Where the target is.
+        expected: CallerIdentity,
+    },
+    /// The operator does not know its own account and region yet, which may be those of a target.
+    OwnUnknown,
+    /// The decision names no target, and the operator runs with `--ambient-credentials=false`.
+    RequiredByFlag,
+    /// The decision names no target, and this target has the operator's own account and region.
+    RequiredBy(String),
+}
+
+/// Why a decision must not use a target.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Forbidden {
+    /// No access entry admits the namespace, the pipeline and the result together.
+    NotAdmitted,
+    /// `spec.targetRef` says another account or region than the one of the target.
+    Guarded {
+        /// Where the target is.
+        found: CallerIdentity,
+    },
+    /// The decision found its request in another account or region, and was not edited since.
+    Pinned {
+        /// Where it found the request.
+        pinned: CallerIdentity,
+        /// Where the target is now, or the operator.
+        found: CallerIdentity,
+    },
+}
+
+impl TargetProblem {
+    /// The reason of the Ready condition.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::NotListed(_) | Self::NotVerified(_) | Self::OtherIdentity { .. } | Self::OwnUnknown => {
+                Reason::TargetNotReady
+            }
+            Self::NotFound => Reason::TargetNotFound,
+            Self::Forbidden(_) => Reason::TargetForbidden,
+            Self::RequiredByFlag | Self::RequiredBy(_) => Reason::TargetRequired,
+        }
+    }
+}
