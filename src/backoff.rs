@@ -57,6 +57,15 @@ pub const AWS_CONFIG: Duration = Duration::from_secs(1);
 /// Between two loads of the AWS credentials after AWS denied access, which a load rarely fixes.
 pub const AWS_RELOAD: Duration = Duration::from_secs(60);
 
+/// Between two verifications of a target that STS confirmed.
+pub const VERIFICATION: Duration = Duration::from_secs(600);
+
+/// Between two verifications of a target that is not Ready.
+pub const FAILED_VERIFICATION: Duration = Duration::from_secs(15);
+
+/// After the verification of a target, how long a call through it that fails does not cause another one.
+pub const VERIFIED_RECENTLY: Duration = Duration::from_secs(15);
+
 impl ExponentialBackoff {
     /// The delay after this many consecutive failures, the first being 1.
     #[must_use]

@@ -3,7 +3,7 @@
 use crate::decision::MAX_AWS_TIMEOUT;
 use crate::telemetry::LogFormat;
 use axum::http::Uri;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,13 +54,13 @@ pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "it would become the help text of all flags")]
     pub leader_election: LeaderElection,
-    /// Maximum number of concurrent reconciles. Decisions that may be submitted go first
+    /// Maximum number of concurrent reconciles, of the decisions of each target. Decisions that may be submitted go first
     #[arg(long, env = "APPROVAL_OPERATOR_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// Interval between polls of a pipeline that has waiting decisions
     #[arg(long, env = "APPROVAL_OPERATOR_POLL_INTERVAL", default_value = "15s", value_parser = poll_interval)]
     pub poll_interval: SignedDuration,
-    /// Maximum number of read requests to AWS per second. A pipeline that has waiting decisions needs two or three per
+    /// Maximum number of read requests to AWS per second, for each target. A pipeline that has waiting decisions needs two or three per
     /// --poll-interval. Submissions are not limited
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_REQUESTS_PER_SECOND", default_value_t = 5.0, value_parser = requests_per_second)]
     pub aws_requests_per_second: f64,
@@ -78,6 +78,13 @@ pub struct RunArgs {
     /// How long a decision without spec.notAfter may wait, counted from its status.waitingSince; after that, it is Expired
     #[arg(long, env = "APPROVAL_OPERATOR_WAITING_LIMIT", default_value = "7d", value_parser = duration)]
     pub waiting_limit: SignedDuration,
+    /// Whether decisions may use ApprovalTargets. Without them, the operator needs no rights on ApprovalTargets and namespaces, and a
+    /// decision with spec.targetRef waits
+    #[arg(long, env = "APPROVAL_OPERATOR_APPROVAL_TARGETS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub approval_targets: bool,
+    /// Whether a decision without spec.targetRef uses the operator's own identity and region. Otherwise it is TargetRequired
+    #[arg(long, env = "APPROVAL_OPERATOR_AMBIENT_CREDENTIALS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub ambient_credentials: bool,
     /// Address that serves /healthz, /readyz and /metrics. The default is [::]:8080, which accepts IPv4 too, and 0.0.0.0:8080 on a
     /// node without IPv6
     #[arg(long, env = "APPROVAL_OPERATOR_HTTP_ADDRESS", value_name = "ADDRESS")]

@@ -1,7 +1,7 @@
 //! The HTTP server: liveness, readiness and metrics. By default it serves IPv4 and IPv6, because probes, Prometheus and `helm test`
 //! use the family of the cluster.
 
-use crate::controller::{DecisionStore, Readiness};
+use crate::controller::{DecisionStore, Readiness, Targets};
 use crate::decision::Settings;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
@@ -35,6 +35,8 @@ pub struct ListenError {
 pub struct Health {
     /// The decisions of each watch.
     pub stores: Vec<DecisionStore>,
+    /// The targets.
+    pub targets: Targets,
     /// Whether this replica is the leader.
     pub leader: watch::Receiver<LeaderState>,
     /// The settings that the times of decisions depend on.
@@ -92,6 +94,10 @@ pub fn router(health: Health) -> Router {
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     match DecisionStore::readiness(&health.stores) {
+        Readiness::Ready if health.targets.watch_is_broken() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the watch on ApprovalTargets has failed for more than two minutes; see the log for the reason\n",
+        ),
         Readiness::Ready => (StatusCode::OK, "ok\n"),
         Readiness::NotSynced => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -107,7 +113,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
 async fn metrics(State(health): State<Health>) -> Response {
     let leader = *health.leader.borrow();
     let decisions = health.stores.iter().flat_map(|store| store.decisions.state());
-    match health.metrics.encode(decisions, &health.settings, leader) {
+    match health.metrics.encode(decisions, &health.targets.ready(), &health.settings, leader) {
         Ok(text) => {
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, format)], text).into_response()

@@ -9,6 +9,7 @@ use crate::leader_election::LeaderState;
 use decisions::{Decisions, ReasonLabel};
 use jiff::Timestamp;
 use kube::ResourceExt;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -160,6 +161,7 @@ impl Metrics {
     pub fn encode(
         &self,
         decisions: impl Iterator<Item = Arc<ApprovalDecision>>,
+        targets: &[(String, bool)],
         settings: &Settings,
         leader: LeaderState,
     ) -> Result<String, std::fmt::Error> {
@@ -171,10 +173,26 @@ impl Metrics {
         encode_registry(&mut text, &self.registry)?;
         let mut registry = Registry::with_prefix(PREFIX);
         Decisions::count(decisions, settings, Timestamp::now()).register(&mut registry);
+        register_targets(targets, &mut registry);
         encode_registry(&mut text, &registry)?;
         encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TargetLabel {
+    target: String,
+}
+
+fn register_targets(targets: &[(String, bool)], registry: &mut Registry) {
+    let ready = Family::<TargetLabel, Gauge>::default();
+    for (target, is_ready) in targets {
+        ready.get_or_create(&TargetLabel { target: target.clone() }).set((*is_ready).into());
+    }
+    let meaning =
+        "Whether an ApprovalTarget is Ready: 1 if STS confirmed its account, 0 if not. Only the leader asks STS";
+    registry.register("target_ready", meaning, ready);
 }
 
 struct ReconcileInProgress {

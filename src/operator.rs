@@ -1,13 +1,12 @@
 //! Composes the operator: the watches, leader election, the HTTP server, and the shutdown.
 
-use crate::api::v1alpha1::ApprovalDecision;
 use crate::cli::RunArgs;
-use crate::codepipeline::{CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter};
+use crate::codepipeline::{CallMetrics, Client, ClientSettings};
 use crate::controller::{
-    AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER,
-    WATCH_SECONDS, Watch, Watches,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, NamespaceLabels, NamespaceWatch, RejectionIndex,
+    StatusWriter, TargetSync, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch, Watches,
 };
-use crate::decision::Settings;
+use crate::decision::{AmbientCredentials, Settings};
 use crate::event_recorder::EventRecorder;
 use crate::http::{self, Health, router};
 use crate::kube_client;
@@ -17,10 +16,10 @@ use crate::proxy::{InvalidProxy, ProxySettings};
 use crate::telemetry::LogLimiter;
 use futures::future::{FutureExt, join_all};
 use kube::api::Api;
-use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -89,29 +88,46 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let metrics = Metrics::new(&calls);
     let aws_timeout = args.aws_timeout.unsigned_abs();
     let client_settings = ClientSettings::new(aws_timeout, args.aws_credentials_dir, args.aws_sts_region, &proxies);
-    let rate_limiter = RateLimiter::new(args.aws_requests_per_second);
-    let codepipeline = Client::new(client_settings, Destination::Ambient, rate_limiter, calls);
-    tokio::spawn(warm_up(codepipeline.clone()));
+    let connections = ConnectionSettings {
+        client: client_settings,
+        requests_per_second: args.aws_requests_per_second,
+        poll_interval: args.poll_interval.unsigned_abs(),
+        concurrency: args.concurrency,
+        calls,
+    };
+    let watches = Watches::default();
+    let (verify, due) = unbounded_channel();
+    let namespaces = args.approval_targets.then(|| {
+        let watch = NamespaceWatch {
+            kubernetes: kubernetes.clone(),
+            api_server: api_server.clone(),
+            broken_after: WATCH_BROKEN_AFTER,
+        };
+        let watches = watches.clone();
+        watch.run(move |namespace| watches.wake_decisions_in(namespace))
+    });
+    let (namespace_watch, namespaces) = namespaces.unzip();
+    let ambient = if args.ambient_credentials { AmbientCredentials::Enabled } else { AmbientCredentials::Disabled };
+    let targets = Targets::new(connections, ambient, namespaces.clone(), verify);
+    if args.ambient_credentials {
+        tokio::spawn(warm_up(targets.own().client.clone()));
+    }
     let (stop_events, events_stop) = oneshot::channel();
     let (events, write_events) = EventRecorder::new(kubernetes.clone(), events_stop);
     let write_events = tokio::spawn(write_events);
-    let poller = PipelinePoller::new(codepipeline.clone(), args.poll_interval.unsigned_abs());
     let (state, leader) = watch::channel(LeaderState::Standby);
-    let slots = ReconcileSlots::new(args.concurrency);
     let settings = Settings {
         aws_timeout: args.aws_timeout,
         waiting_limit: args.waiting_limit,
         poll_interval: args.poll_interval,
     };
-    let namespaces: BTreeSet<&String> = args.namespaces.iter().collect();
-    let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let watched: BTreeSet<&String> = args.namespaces.iter().collect();
+    let scopes = if watched.is_empty() { vec![None] } else { watched.into_iter().map(Some).collect() };
     let (rejections, accepted) = (RejectionIndex::new(scopes.len()), AcceptedIndex::default());
-    let watches = Watches::default();
     let refusals = LogLimiter::default();
     let context = |decisions, wake| Context {
         kubernetes: kubernetes.clone(),
-        codepipeline: codepipeline.clone(),
-        poller: poller.clone(),
+        targets: targets.clone(),
         decisions,
         rejections: rejections.clone(),
         accepted: accepted.clone(),
@@ -122,7 +138,6 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         writer: writer.clone(),
         events: events.clone(),
         refusals: refusals.clone(),
-        slots: slots.clone(),
         leader: leader.clone(),
     };
     let (controllers, stores): (Vec<_>, Vec<_>) = scopes
@@ -138,10 +153,30 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         })
         .unzip();
 
-    let synced = DecisionStore::wait_until_synced(stores.clone());
+    let (target_watch, target_sync) = args
+        .approval_targets
+        .then(|| {
+            let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
+            let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
+            watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone())
+        })
+        .unzip();
+    tokio::spawn(join_all(target_watch));
+    tokio::spawn(join_all(namespace_watch));
+
+    // A decision that is reconciled before the targets are known would say so, and a moment later something else.
+    let synced = {
+        let stores = stores.clone();
+        async move {
+            join_all(target_sync.map(TargetSync::wait_until_known)).await;
+            join_all(namespaces.map(NamespaceLabels::wait_until_known)).await;
+            DecisionStore::wait_until_synced(stores).await;
+        }
+    };
     let election = tokio::spawn(run_election(election, synced, state, stop.clone()));
-    tokio::spawn(stop_polling_when_not_leading(leader.clone(), poller.clone()));
-    let health = Health { stores, leader: leader.clone(), settings, metrics: metrics.clone() };
+    tokio::spawn(stop_polling_when_not_leading(leader.clone(), targets.clone()));
+    let health =
+        Health { stores, targets: targets.clone(), leader: leader.clone(), settings, metrics: metrics.clone() };
     tokio::spawn(axum::serve(listener, router(health)).into_future());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -156,7 +191,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         biased;
         () = stop => {
             tracing::info!("stopping: waiting for submissions in flight");
-            slots.close();
+            targets.close_slots();
             let deadline = Instant::now() + aws_timeout;
             if timeout_at(deadline, controllers).await.is_err() {
                 tracing::warn!(
@@ -198,13 +233,10 @@ fn check_root_certificates() -> Result<(), Error> {
 }
 
 /// Only the leader polls pipelines.
-async fn stop_polling_when_not_leading(
-    mut leader: watch::Receiver<LeaderState>,
-    poller: PipelinePoller<ObjectRef<ApprovalDecision>>,
-) {
+async fn stop_polling_when_not_leading(mut leader: watch::Receiver<LeaderState>, targets: Targets) {
     while leader.changed().await.is_ok() {
         if *leader.borrow_and_update() != LeaderState::Leader {
-            poller.retain(|_| false);
+            targets.stop_polling();
         }
     }
 }

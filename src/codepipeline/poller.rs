@@ -100,6 +100,12 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         newest
     }
 
+    /// Whether both are the same poller.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Ends a subscription.
     pub fn unsubscribe(&self, key: &K) {
         self.pipelines().unsubscribe(key);

@@ -1,13 +1,13 @@
 //! What all reconciles share: the clients, the poller, the decisions, and whether this replica is the leader.
 
 use super::accepted_index::AcceptedIndex;
-use super::reconcile_slots::ReconcileSlots;
 use super::rejection_index::RejectionIndex;
 use super::status_writer::StatusWriter;
+use super::targets::Targets;
 use super::watch_health::{BrokenWatch, WatchHealth};
-use crate::api::v1alpha1::ApprovalDecision;
-use crate::codepipeline::{Client, PipelinePoller, Subscriber};
-use crate::decision::{Rejections, Settings};
+use crate::api::v1alpha1::{ApprovalDecision, Reason};
+use crate::codepipeline::Subscriber;
+use crate::decision::{Place, Rejections, Settings, current_reason, depends_on_targets, place, target_of};
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
@@ -26,10 +26,8 @@ type Wake = UnboundedSender<ObjectRef<ApprovalDecision>>;
 pub struct Context {
     /// The Kubernetes API.
     pub kubernetes: kube::Client,
-    /// CodePipeline.
-    pub codepipeline: Client,
-    /// The polls that decisions share.
-    pub poller: PipelinePoller<ObjectRef<ApprovalDecision>>,
+    /// The targets, and the connections to CodePipeline.
+    pub targets: Targets,
     /// The cache of decisions.
     pub decisions: Store<ApprovalDecision>,
     /// The decisions that reject, of all watches.
@@ -50,8 +48,6 @@ pub struct Context {
     pub events: EventRecorder,
     /// Limits how often the log says that a permission for decisions is missing.
     pub refusals: LogLimiter,
-    /// Limits concurrent reconciles, in all watched namespaces together.
-    pub slots: ReconcileSlots,
     /// Whether this replica is the leader. A new leader reconciles every decision.
     pub leader: watch::Receiver<LeaderState>,
 }
@@ -66,6 +62,7 @@ pub struct Watches {
 struct WokenWatch {
     /// Its namespace, if it has only one.
     namespace: Option<String>,
+    decisions: Store<ApprovalDecision>,
     wake: Wake,
     health: WatchHealth,
 }
@@ -77,8 +74,45 @@ impl WokenWatch {
 }
 
 impl Watches {
-    pub(super) fn add(&self, namespace: Option<String>, wake: Wake, health: WatchHealth) {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(WokenWatch { namespace, wake, health });
+    pub(super) fn add(
+        &self,
+        namespace: Option<String>,
+        decisions: Store<ApprovalDecision>,
+        wake: Wake,
+        health: WatchHealth,
+    ) {
+        let watch = WokenWatch { namespace, decisions, wake, health };
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+    }
+
+    /// Wakes the decisions that a change of a target or of a namespace's labels may concern, and that `is_concerned`.
+    fn wake_dependents(&self, is_concerned: impl Fn(&ApprovalDecision) -> bool) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        for watch in watches.iter() {
+            for decision in watch.decisions.state() {
+                if depends_on_targets(&decision) && is_concerned(&decision) {
+                    // There is no receiver during shutdown.
+                    let _ = watch.wake.send(ObjectRef::from_obj(&*decision));
+                }
+            }
+        }
+    }
+
+    /// Wakes the decisions that name this target.
+    pub(super) fn wake_decisions_of(&self, target: &str) {
+        self.wake_dependents(|decision| target_of(decision).as_deref() == Some(target));
+    }
+
+    /// Wakes the decisions in this namespace, or in all, and the approvals that a rejection there may have held back.
+    pub fn wake_decisions_in(&self, namespace: Option<&str>) {
+        let is_there = |decision: &ApprovalDecision| decision.metadata.namespace.as_deref() == namespace;
+        self.wake_dependents(|decision| namespace.is_none() || is_there(decision) || is_held_back(decision));
+    }
+
+    /// Wakes every decision that targets matter to: where one of them is also decides whether a decision needs one, and whose rejection
+    /// goes first.
+    pub(super) fn wake_all_that_depend_on_targets(&self) {
+        self.wake_dependents(|_| true);
     }
 
     /// Wakes a decision in the watch that has it.
@@ -102,6 +136,10 @@ impl Watches {
     }
 }
 
+fn is_held_back(decision: &ApprovalDecision) -> bool {
+    current_reason(decision) == Some(Reason::ConflictingDecision)
+}
+
 impl Context {
     pub(super) fn is_leading(&self) -> bool {
         *self.leader.borrow() == LeaderState::Leader
@@ -123,7 +161,13 @@ impl Context {
                 return Rejections::NotListed;
             }
         }
-        self.rejections.rejections_for(decision)
+        self.rejections.rejections_for(decision, |rejection| self.place(rejection))
+    }
+
+    /// Where the request of a decision is that rejects.
+    fn place(&self, decision: &ApprovalDecision) -> Place {
+        let target = decision.spec.target_ref.as_ref().map(|target| target.name.as_str());
+        place(decision, &self.targets.observe(&decision.namespace().unwrap_or_default(), target))
     }
 
     /// Wakes the approvals that waited for a broken watch.
@@ -140,6 +184,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::runtime::reflector::store;
     use std::time::Duration;
     use tokio::sync::mpsc::unbounded_channel;
 
@@ -151,7 +196,7 @@ mod tests {
                 health.on_error(cause);
                 std::thread::sleep(Duration::from_millis(2));
             }
-            watches.add(Some(namespace.to_owned()), unbounded_channel().0, health);
+            watches.add(Some(namespace.to_owned()), store().0, unbounded_channel().0, health);
         }
         watches
     }

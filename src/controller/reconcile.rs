@@ -1,13 +1,16 @@
 //! Performs the effects of a [`Reconciliation`] and reports their results, one at a time, until it is complete. Nothing is decided here.
 
+use super::connection::Connection;
 use super::context::Context;
 use super::reconcile_slots::Slot;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
 use crate::backoff;
-use crate::codepipeline::{CallError, PipelineObservation, Query, Response, Session, SessionName, WakeCondition};
+use crate::codepipeline::{
+    CallError, CallerIdentity, PipelineObservation, Query, Response, RetryCause, Session, SessionName, WakeCondition,
+};
 use crate::decision::{
-    AmbientCredentials, Announcement, Attention, Effect, Reconciliation, Requeue, TargetObservation, WriteResult,
-    subscription_generation, urgency,
+    Announcement, Attention, Effect, Reconciliation, Requeue, TargetObservation, WriteResult, subscription_generation,
+    target_of, urgency,
 };
 use crate::error_chain::{api_status, display_chain};
 use crate::telemetry::SPAN_TARGET;
@@ -46,10 +49,11 @@ pub enum Error {
 pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -> Result<Action, Error> {
     let subscriber = context.subscriber(&decision);
     let urgency = urgency(&decision, &context.settings, Timestamp::now());
-    let Some(slot) = context.slots.enter(subscriber.clone(), urgency) else {
+    let target = target_of(&decision);
+    let Some(slot) = context.targets.enter(target.as_deref(), subscriber.clone(), urgency) else {
         if context.decisions.get(&subscriber.key).is_none() {
             // It was deleted meanwhile, and nothing reconciles it again.
-            context.slots.forget(&subscriber.key);
+            context.targets.forget(&subscriber.key);
         }
         return Ok(Action::await_change());
     };
@@ -90,8 +94,8 @@ struct Performer<'a> {
     context: &'a Context,
     api: Api<WireDecision>,
     reconciliation: Reconciliation,
-    /// With which credentials the result is submitted, from before the intent is recorded.
-    session: Option<Session>,
+    /// The credentials for the submission, once they are ensured.
+    session: Option<(Connection, Session)>,
     /// The request id of the last response from CodePipeline, for the log.
     request_id: Option<String>,
     /// Counts against `--concurrency`.
@@ -114,13 +118,12 @@ impl<'a> Performer<'a> {
     async fn run(mut self) -> Result<Action, Error> {
         loop {
             match self.reconciliation.next(&self.context.settings, Timestamp::now()) {
-                Effect::FindTarget { target: _ } => {
-                    let ambient = AmbientCredentials::Enabled;
-                    let (identity, targets) = (self.context.codepipeline.identity(), Arc::default());
-                    self.reconciliation.on_target(TargetObservation::Own { ambient, identity, targets });
+                Effect::FindTarget { target } => {
+                    let observation = self.find_target(target.as_deref()).await;
+                    self.reconciliation.on_target(observation);
                 }
-                Effect::ReadPipeline { target: _, pipeline, query, condition } => {
-                    let newest = self.subscribe(&pipeline, query, condition);
+                Effect::ReadPipeline { target, pipeline, query, condition } => {
+                    let newest = self.subscribe(target.as_deref(), &pipeline, query, condition);
                     self.reconciliation.on_snapshot(newest);
                 }
                 Effect::ListRejections => {
@@ -131,9 +134,9 @@ impl<'a> Performer<'a> {
                     let found = self.context.accepted.find(self.reconciliation.decision(), &ids);
                     self.reconciliation.on_accepted(found);
                 }
-                Effect::EnsureCredentials { target: _ } => {
-                    let result = self.open_session().await;
-                    self.reconciliation.on_credentials(result.map(|session| session.identity().clone()));
+                Effect::EnsureCredentials { target } => {
+                    let result = self.open_session(target.as_deref()).await;
+                    self.reconciliation.on_credentials(result);
                 }
                 Effect::RecordIntent(status) => {
                     // Everything up to here, credentials included, may have taken a while.
@@ -152,10 +155,6 @@ impl<'a> Performer<'a> {
                 },
                 Effect::Send { submission, send_deadline } => {
                     let response = self.send(&submission, send_deadline).await;
-                    if !matches!(response.result, Err(CallError::NotApplied { .. })) {
-                        let Submission { pipeline_name, stage_name, action_name, .. } = &*submission;
-                        self.context.poller.invalidate(pipeline_name, stage_name, action_name);
-                    }
                     self.request_id = response.request_id;
                     self.reconciliation.on_response(response.result);
                 }
@@ -165,40 +164,89 @@ impl<'a> Performer<'a> {
         }
     }
 
-    /// Opens the session with which the result of this decision is submitted.
-    async fn open_session(&mut self) -> Result<Session, CallError> {
-        let decision = self.reconciliation.decision();
-        let (namespace, name) = (decision.namespace().unwrap_or_default(), decision.name_any());
-        let session_name = SessionName::of(&namespace, &name, decision.uid().as_deref().unwrap_or_default());
-        let session = self.context.codepipeline.open_session(&session_name).await?;
-        self.session = Some(session.clone());
-        Ok(session)
-    }
-
-    /// Submits a result in the session that was opened before the intent was recorded.
-    async fn send(&mut self, submission: &Submission, send_deadline: Timestamp) -> Response<Option<Timestamp>> {
-        let session = match self.session.take() {
-            Some(session) => Ok(session),
-            None => self.open_session().await,
-        };
-        match session {
-            Ok(session) => self.context.codepipeline.put_approval_result(&session, submission, send_deadline).await,
-            Err(error) => Response { result: Err(error), request_id: None },
+    /// What is known of the target. Whether a decision may go without one depends on the operator's own account, which is asked for
+    /// once there are targets.
+    async fn find_target(&self, target: Option<&str>) -> TargetObservation {
+        let targets = &self.context.targets;
+        if target.is_none() && targets.needs_own_identity() {
+            // The observation says that it is not known.
+            let _ = targets.own().client.verify().await;
         }
+        let namespace = self.reconciliation.decision().namespace().unwrap_or_default();
+        targets.observe(&namespace, target)
     }
 
     /// Subscribes to the pipeline, and returns the newest poll if it meets the condition.
-    fn subscribe(&self, pipeline: &str, query: Query, condition: WakeCondition) -> Option<PipelineObservation> {
+    fn subscribe(
+        &self,
+        target: Option<&str>,
+        pipeline: &str,
+        query: Query,
+        condition: WakeCondition,
+    ) -> Option<PipelineObservation> {
         let decision = self.reconciliation.decision();
         let generation = subscription_generation(decision, &query);
         let subscriber = self.context.subscriber(decision);
-        let newest = self.context.poller.subscribe(&subscriber, generation, pipeline, query, condition);
+        let targets = &self.context.targets;
+        // Without its target, the decision waits until that is back, which wakes it.
+        let poller = targets.connection(target)?.poller;
+        targets.unsubscribe_elsewhere(&subscriber.key, &poller);
+        let newest = poller.subscribe(&subscriber, generation, pipeline, query, condition);
         if newest.is_none() && (self.context.decisions.get(&subscriber.key).is_none() || !self.context.is_leading()) {
             // The decision was deleted during this reconcile, or another replica became the leader. Nothing else would end the
             // subscription.
-            self.context.poller.unsubscribe(&subscriber.key);
+            poller.unsubscribe(&subscriber.key);
+        }
+        if let Some(Err(error)) = newest.as_ref().map(|newest| &newest.poll.result) {
+            self.verify_target_after(target, error);
         }
         newest
+    }
+
+    /// Ensures credentials for the submission. Where the target has a role, its session is named after the decision.
+    async fn open_session(&mut self, target: Option<&str>) -> Result<CallerIdentity, CallError> {
+        let decision = self.reconciliation.decision();
+        let Some(connection) = self.context.targets.connection(target) else { return Err(no_target()) };
+        let uid = decision.uid().unwrap_or_default();
+        let name = SessionName::of(&decision.namespace().unwrap_or_default(), &decision.name_any(), &uid);
+        match connection.client.open_session(&name).await {
+            Ok(session) => {
+                let identity = session.identity().clone();
+                self.session = Some((connection, session));
+                Ok(identity)
+            }
+            Err(error) => {
+                self.verify_target_after(target, &error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn send(&mut self, submission: &Submission, send_deadline: Timestamp) -> Response<Option<Timestamp>> {
+        let Submission { target, pipeline_name, stage_name, action_name, .. } = submission;
+        let current = self.context.targets.connection(target.as_deref());
+        let is_current = |(connection, _): &(Connection, Session)| {
+            current.is_some_and(|current| current.poller.is_same(&connection.poller))
+        };
+        let Some((connection, session)) = self.session.take().filter(is_current) else {
+            return Response { result: Err(no_target()), request_id: None };
+        };
+        let response = connection.client.put_approval_result(&session, submission, send_deadline).await;
+        match &response.result {
+            Err(error @ CallError::NotApplied { .. }) => self.verify_target_after(target.as_deref(), error),
+            Ok(_) | Err(CallError::Refused { .. } | CallError::Indeterminate { .. }) => {
+                connection.poller.invalidate(pipeline_name, stage_name, action_name);
+            }
+        }
+        response
+    }
+
+    /// The verification of the target may explain this failure to everyone.
+    fn verify_target_after(&self, target: Option<&str>, error: &CallError) {
+        let is_explained = matches!(error.cause(), RetryCause::AccessDenied | RetryCause::CredentialsUnavailable);
+        if let Some(target) = target.filter(|_| is_explained) {
+            self.context.targets.verify_after_failure(target);
+        }
     }
 
     /// Writes the status, with the object's resourceVersion as precondition.
@@ -288,8 +336,17 @@ impl<'a> Performer<'a> {
             Requeue::AwaitChange => None,
             Requeue::At(time) => Some(time),
         };
-        self.context.poller.unsubscribe(&ObjectRef::from_obj(self.reconciliation.decision()));
+        self.context.targets.unsubscribe(&ObjectRef::from_obj(self.reconciliation.decision()));
         time.map_or_else(Action::await_change, requeue_at)
+    }
+}
+
+/// The target was deleted, or goes elsewhere, since the reconcile started.
+fn no_target() -> CallError {
+    CallError::NotApplied {
+        cause: RetryCause::CredentialsUnavailable,
+        exception: None,
+        detail: "the ApprovalTarget changed during the submission".to_owned(),
     }
 }
 

@@ -57,6 +57,11 @@ impl ReconcileSlots {
         self.lock().limit = 0;
     }
 
+    /// Whether both are the same slots.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slots, &other.slots)
+    }
+
     /// A slot, or none: then the decision is woken when it has one.
     pub(super) fn enter(&self, subscriber: Subscriber<Key>, urgency: Urgency) -> Option<Slot> {
         let mut slots = self.lock();

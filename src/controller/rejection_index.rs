@@ -2,7 +2,7 @@
 //! that was held back is woken when a rejection of its action changes, or when the watches have listed their decisions.
 
 use crate::api::v1alpha1::ApprovalDecision;
-use crate::decision::{Rejection, Rejections};
+use crate::decision::{Place, Rejection, Rejections};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,9 +32,29 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct RejectedAction {
-    rejections: BTreeMap<(String, String), Rejection>,
+    rejections: BTreeMap<(String, String), RejectingDecision>,
     /// Approvals that one of them may hold back.
     held: HashSet<Key>,
+}
+
+/// A decision that rejects. Where its request is depends on its target, which may change.
+#[derive(Debug)]
+struct RejectingDecision {
+    decision: ApprovalDecision,
+    rejection: Rejection,
+}
+
+impl RejectingDecision {
+    /// Whether an approval that one of both holds back need not be woken for the other.
+    fn is_alike(&self, rejection: &Rejection, decision: &ApprovalDecision) -> bool {
+        let place = |decision: &ApprovalDecision| {
+            let status = decision.status.as_ref();
+            status.map(|status| (status.account_id.clone(), status.region.clone())).unwrap_or_default()
+        };
+        self.rejection == *rejection
+            && self.decision.spec.target_ref == decision.spec.target_ref
+            && place(&self.decision) == place(decision)
+    }
 }
 
 impl RejectionIndex {
@@ -48,7 +68,11 @@ impl RejectionIndex {
 
     /// The rejections of the action that a decision approves. It is woken when that changes.
     #[must_use]
-    pub fn rejections_for(&self, decision: &ApprovalDecision) -> Rejections {
+    pub fn rejections_for(
+        &self,
+        decision: &ApprovalDecision,
+        place: impl Fn(&ApprovalDecision) -> Place,
+    ) -> Rejections {
         let key = ObjectRef::from_obj(decision);
         let mut inner = self.lock();
         if inner.unlisted > 0 {
@@ -61,7 +85,8 @@ impl RejectionIndex {
                 // The cache may lag behind an edit that made this decision an approval.
                 let own = name(decision);
                 let others = action.rejections.iter().filter(|(name, _)| **name != own);
-                Rejections::Listed(others.map(|(_, rejection)| rejection.clone()).collect())
+                let placed = |known: &RejectingDecision| known.rejection.clone().at(place(&known.decision));
+                Rejections::Listed(others.filter_map(|(_, known)| placed(known)).collect())
             }
             None => Rejections::Listed(Vec::new()),
         }
@@ -78,7 +103,8 @@ impl RejectionIndex {
             // An edit may have moved it to another action.
             (Some(rejection), Some(known)) if *known == action(decision) => {
                 let rejections = inner.actions.get(known).map(|action| &action.rejections);
-                rejections.and_then(|rejections| rejections.get(&name(decision))) == Some(rejection)
+                let known = rejections.and_then(|rejections| rejections.get(&name(decision)));
+                known.is_some_and(|known| known.is_alike(rejection, decision))
             }
             (None | Some(_), Some(_)) | (Some(_), None) => false,
         };
@@ -88,7 +114,8 @@ impl RejectionIndex {
         let woken = inner.remove(&key, &name(decision));
         if let Some(rejection) = rejection {
             let action = action(decision);
-            inner.actions.entry(action.clone()).or_default().rejections.insert(name(decision), rejection);
+            let known = RejectingDecision { decision: decision.clone(), rejection };
+            inner.actions.entry(action.clone()).or_default().rejections.insert(name(decision), known);
             inner.rejections.insert(key, action);
         }
         woken
@@ -187,6 +214,10 @@ mod tests {
         decision(name, "Approve", ApprovalStatus::Rejected)
     }
 
+    fn here(_: &ApprovalDecision) -> Place {
+        Place::Unknown
+    }
+
     fn keys(decisions: &[&ApprovalDecision]) -> Vec<Key> {
         decisions.iter().map(|decision| ObjectRef::from_obj(*decision)).collect()
     }
@@ -199,7 +230,7 @@ mod tests {
     }
 
     fn names(index: &RejectionIndex, approval: &ApprovalDecision) -> Vec<String> {
-        match index.rejections_for(approval) {
+        match index.rejections_for(approval, here) {
             Rejections::Listed(rejections) => rejections.into_iter().map(|rejection| rejection.name).collect(),
             Rejections::NotListed => panic!("it is not listed"),
         }
@@ -216,9 +247,9 @@ mod tests {
     #[test]
     fn an_approval_is_held_until_every_watch_has_listed_its_decisions() {
         let (index, go) = (RejectionIndex::new(2), approval("Approve"));
-        assert_eq!(index.rejections_for(&go), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
         assert_eq!(index.clone().watch_listed(), [], "the other watch may still find a rejection");
-        assert_eq!(index.rejections_for(&go), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
         assert_eq!(index.update(&rejection("stop")), []);
         assert_eq!(index.watch_listed(), keys(&[&go]));
         assert_eq!(names(&index, &go), ["stop"]);
@@ -228,7 +259,7 @@ mod tests {
     #[test]
     fn an_approval_that_is_deleted_is_not_woken_when_the_watches_have_listed() {
         let (index, go) = (RejectionIndex::new(1), approval("Approve"));
-        assert_eq!(index.rejections_for(&go), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
         assert_eq!(index.remove(&ObjectRef::from_obj(&go)), []);
         assert_eq!(index.watch_listed(), []);
     }
@@ -287,7 +318,7 @@ mod tests {
         let mut other = stop.clone();
         other.spec.token = Some(Token("0a1b2c3d-0000-4000-8000-00000000000b".to_owned()));
         assert_eq!(index.update(&other), keys(&[&go]));
-        let Rejections::Listed(rejections) = index.rejections_for(&go) else { panic!("it is not listed") };
+        let Rejections::Listed(rejections) = index.rejections_for(&go, here) else { panic!("it is not listed") };
         assert!(rejections.iter().all(|rejection| rejection.requests != RejectedRequests::Token(token())));
         assert_eq!(index.remove(&ObjectRef::from_obj(&stop)), keys(&[&go]));
         assert_eq!(names(&index, &go), Vec::<String>::new());

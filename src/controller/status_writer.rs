@@ -6,7 +6,7 @@ use crate::api::v1alpha1::WireDecision;
 use crate::telemetry::LogLimiter;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::PostParams;
+use kube::api::{PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -40,6 +40,11 @@ impl StatusWriter {
     /// The parameters of a write.
     pub(super) fn parameters(&self) -> PostParams {
         PostParams { field_manager: Some(self.name.clone()), ..PostParams::default() }
+    }
+
+    /// The parameters of a patch.
+    pub(super) fn patch_parameters(&self) -> PatchParams {
+        PatchParams { field_manager: Some(self.name.clone()), ..PatchParams::default() }
     }
 
     /// Logs a warning if another operator has written the status of this decision since this one started. A conflict is the sign of it

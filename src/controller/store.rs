@@ -179,11 +179,11 @@ impl StoreWriter {
             (Event::InitDone, InitialList::NotStarted | InitialList::Done) => self.end_list(),
             (Event::Delete(WireDecision(decision)), _) => {
                 let key = ObjectRef::from_obj(&decision);
-                self.context.poller.unsubscribe(&key);
+                self.context.targets.unsubscribe(&key);
                 self.wake(self.context.rejections.remove(&key));
                 self.context.accepted.remove(&decision);
                 self.writer.apply_watcher_event(&Event::Delete(decision));
-                self.context.slots.forget(&key);
+                self.context.targets.forget(&key);
             }
         }
     }
@@ -209,13 +209,12 @@ impl StoreWriter {
     /// What happened while there was no watch is unknown: every decision is reconciled.
     fn end_list(&mut self) {
         self.writer.apply_watcher_event(&Event::InitDone);
-        let Context { poller, decisions, rejections, accepted, slots, .. } = &self.context;
+        let Context { targets, decisions, rejections, accepted, .. } = &self.context;
         let is_kept = |decision: &ObjectRef<ApprovalDecision>| {
             self.namespace.as_ref().is_some_and(|name| decision.namespace.as_ref() != Some(name))
                 || decisions.get(decision).is_some()
         };
-        poller.retain(is_kept);
-        slots.retain(is_kept);
+        targets.retain(is_kept);
         self.wake(rejections.retain(is_kept));
         accepted.retain(is_kept);
         decisions.state().iter().for_each(|decision| self.context.wake(ObjectRef::from_obj(&**decision)));

@@ -196,7 +196,7 @@ fn every_flag_field_and_metric_is_documented() {
         poll_interval: SignedDuration::from_secs(15),
     };
     let text = Metrics::new(&CallMetrics::default())
-        .encode(example_decisions().into_iter(), &settings, LeaderState::Leader)
+        .encode(example_decisions().into_iter(), &[("production".to_owned(), true)], &settings, LeaderState::Leader)
         .unwrap();
     for time in ["stalled", "unconfirmed", "expiry"] {
         assert!(text.contains(&format!("approval_operator_decision_{time}_timestamp_seconds{{")), "{time}: {text}");

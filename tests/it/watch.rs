@@ -2,12 +2,12 @@
 //! too long makes the operator unready.
 
 use approval_operator::api::v1alpha1::WireDecision;
-use approval_operator::codepipeline::{CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter};
+use approval_operator::codepipeline::{CallMetrics, ClientSettings};
 use approval_operator::controller::{
-    AcceptedIndex, Context, DecisionStore, ReconcileSlots, RejectionIndex, StatusWriter, WATCH_BROKEN_AFTER, Watch,
-    WatchState, Watches,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, RejectionIndex, StatusWriter, Targets,
+    WATCH_BROKEN_AFTER, Watch, WatchState, Watches,
 };
-use approval_operator::decision::Settings;
+use approval_operator::decision::{AmbientCredentials, Settings};
 use approval_operator::event_recorder::EventRecorder;
 use approval_operator::http::{Health, router};
 use approval_operator::leader_election::LeaderState;
@@ -108,13 +108,19 @@ fn hanging(written: mpsc::UnboundedSender<String>) -> Kubernetes {
     })
 }
 
+fn no_targets(calls: CallMetrics) -> Targets {
+    let second = Duration::from_secs(1);
+    let client = ClientSettings::new(second, None, None, &ProxySettings::from_env().unwrap());
+    let settings =
+        ConnectionSettings { client, requests_per_second: 5.0, poll_interval: second, concurrency: 8, calls };
+    Targets::new(settings, AmbientCredentials::Enabled, None, mpsc::unbounded_channel().0)
+}
+
 /// Starts the watch of one namespace or of all, and the reconciles.
 fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_after: Duration) -> DecisionStore {
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
-    let proxies = ProxySettings::from_env().unwrap();
-    let settings = ClientSettings::new(Duration::from_secs(1), None, None, &proxies);
-    let codepipeline = Client::new(settings, Destination::Ambient, RateLimiter::new(5.0), calls);
+    let targets = no_targets(calls);
     let (leader_sender, leader) = watch::channel(LeaderState::Leader);
     let second = SignedDuration::from_secs(1);
     let (stop_events, events_stop) = oneshot::channel();
@@ -124,8 +130,7 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
         refusals: LogLimiter::default(),
         accepted: AcceptedIndex::default(),
         kubernetes: client,
-        poller: PipelinePoller::new(codepipeline.clone(), Duration::from_secs(1)),
-        codepipeline,
+        targets,
         decisions,
         rejections: RejectionIndex::new(1),
         watches: Watches::default(),
@@ -134,7 +139,6 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
         metrics,
         writer: StatusWriter::new("test"),
         events,
-        slots: ReconcileSlots::new(8),
         leader,
     };
     let api: Api<WireDecision> = match namespace {
@@ -177,6 +181,7 @@ async fn readyz(store: &DecisionStore) -> u16 {
     let second = SignedDuration::from_secs(1);
     let health = Health {
         stores: vec![store.clone()],
+        targets: no_targets(CallMetrics::default()),
         leader: watch::channel(LeaderState::Standby).1,
         settings: Settings { aws_timeout: second, waiting_limit: second, poll_interval: second },
         metrics: Metrics::new(&CallMetrics::default()),

@@ -1,0 +1,65 @@
+//! The connection to one target, or to the operator's own account and region: its client, poller and reconcile slots. Connections share
+//! nothing that one of them could exhaust, so a target that hangs or throttles slows no other.
+
+use super::reconcile_slots::ReconcileSlots;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTargetSpec};
+use crate::codepipeline::{
+    AssumedRole, CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter, TargetDestination,
+};
+use kube::runtime::reflector::ObjectRef;
+use std::time::Duration;
+
+/// How the operator reaches one account and region. Clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    /// Calls AWS.
+    pub client: Client,
+    /// The polls that decisions share.
+    pub poller: PipelinePoller<ObjectRef<ApprovalDecision>>,
+    /// Limits concurrent reconciles.
+    pub slots: ReconcileSlots,
+}
+
+/// What all connections have in common.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// How clients reach AWS.
+    pub client: ClientSettings,
+    /// `--aws-requests-per-second`
+    pub requests_per_second: f64,
+    /// `--poll-interval`
+    pub poll_interval: Duration,
+    /// `--concurrency`
+    pub concurrency: u16,
+    /// Counts and times calls.
+    pub calls: CallMetrics,
+}
+
+impl ConnectionSettings {
+    /// A connection with the operator's own identity and region. It calls nothing before it is used.
+    #[must_use]
+    pub fn connect_own(&self) -> Connection {
+        self.connect(Destination::Ambient, self.calls.clone())
+    }
+
+    /// A connection to a target.
+    pub(super) fn connect_target(&self, name: &str, destination: Destination) -> Connection {
+        self.connect(destination, self.calls.for_target(name))
+    }
+
+    fn connect(&self, destination: Destination, calls: CallMetrics) -> Connection {
+        let client = Client::new(self.client.clone(), destination, RateLimiter::new(self.requests_per_second), calls);
+        Connection {
+            poller: PipelinePoller::new(client.clone(), self.poll_interval),
+            client,
+            slots: ReconcileSlots::new(self.concurrency),
+        }
+    }
+}
+
+/// Where a target is, and as whom the operator goes there.
+pub(super) fn destination(spec: &ApprovalTargetSpec) -> Destination {
+    let ApprovalTargetSpec { account_id, region, role_arn, external_id, .. } = spec.clone();
+    let role = role_arn.map(|arn| AssumedRole { arn, external_id });
+    Destination::Target(TargetDestination { account_id, region, role })
+}

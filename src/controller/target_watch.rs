@@ -1,0 +1,212 @@
+//! The watch on targets. It keeps [`Targets`] up to date, verifies each target with STS, and wakes the decisions that a change concerns.
+
+use super::context::Watches;
+use super::status_writer::StatusWriter;
+use super::store::WatchState;
+use super::targets::{Affected, Targets};
+use super::verify_target::{error_policy, verify_target};
+use super::watch_events::{WatchErrorLog, became_leader, observed_client, watch_config, watch_events};
+use super::watch_health::{BrokenWatch, Change, WatchHealth};
+use crate::api::GROUP;
+use crate::api::v1alpha1::{ApprovalTarget, WireTarget};
+use crate::backoff::{ConstantBackoff, FAILED_WATCH};
+use crate::error_chain::{api_status, display_chain};
+use crate::leader_election::LeaderState;
+use futures::stream::{empty, poll_fn, unfold};
+use futures::{FutureExt, StreamExt};
+use kube::api::Api;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Controller, WatchStreamExt};
+use kube::{Resource, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+
+/// The watch on targets.
+pub struct TargetWatch {
+    /// The client of the API server.
+    pub kubernetes: kube::Client,
+    /// The API server's URL, for the log.
+    pub api_server: String,
+    /// How long the watch may fail before it counts as broken.
+    pub broken_after: Duration,
+    /// The targets to verify.
+    pub due: UnboundedReceiver<ObjectRef<WireTarget>>,
+}
+
+/// What the verification of targets shares.
+#[derive(Clone)]
+pub struct TargetContext {
+    /// The API.
+    pub(super) api: Api<WireTarget>,
+    /// The targets.
+    pub(super) targets: Targets,
+    /// Wakes decisions.
+    pub(super) watches: Watches,
+    /// As whom the operator writes statuses.
+    pub(super) writer: StatusWriter,
+    /// Whether this replica is the leader, which alone verifies targets.
+    pub(super) leader: watch::Receiver<LeaderState>,
+}
+
+impl TargetContext {
+    pub(super) fn wake(&self, name: &str, affected: Affected) {
+        match affected {
+            Affected::Nobody => {}
+            Affected::ItsDecisions => self.watches.wake_decisions_of(name),
+            Affected::All => self.watches.wake_all_that_depend_on_targets(),
+        }
+    }
+}
+
+/// Whether the targets are listed.
+pub struct TargetSync {
+    state: watch::Receiver<WatchState>,
+}
+
+impl TargetSync {
+    /// Waits until the targets are listed, or the operator is not allowed to list them: then decisions say so.
+    pub async fn wait_until_known(mut self) {
+        // The sender lives as long as the watch.
+        let _ = self.state.wait_for(|state| *state != WatchState::NotListed).await;
+    }
+}
+
+impl TargetWatch {
+    /// Starts to watch. The future verifies targets until `stop`.
+    pub fn run(
+        self,
+        targets: Targets,
+        watches: Watches,
+        writer: StatusWriter,
+        leader: watch::Receiver<LeaderState>,
+        stop: impl Future<Output = ()> + Send + Sync + 'static,
+    ) -> (impl Future<Output = ()>, TargetSync) {
+        let health = WatchHealth::new(self.broken_after);
+        let context = {
+            let api = Api::all(self.kubernetes.clone());
+            TargetContext { api, targets, watches, writer, leader: leader.clone() }
+        };
+        let api: Api<WireTarget> = Api::all(observed_client(self.kubernetes, {
+            let (health, context) = (health.clone(), context.clone());
+            move || {
+                if health.on_request() == Change::Recovered {
+                    context.wake("", Affected::All);
+                }
+            }
+        }));
+        let (state_sender, state) = watch::channel(WatchState::NotListed);
+        let (targets, store_writer) = store();
+        let resource = format!("{}.{GROUP}", ApprovalTarget::plural(&()));
+        let mut events = EventHandler {
+            store: store_writer,
+            context: context.clone(),
+            state: state_sender,
+            health: health.clone(),
+            listed: Vec::new(),
+            log: WatchErrorLog::new(resource, "the cluster".to_owned(), self.api_server),
+        };
+        let config = watch_config();
+        let handled = watch_events(move || watcher(api.clone(), config.clone()).boxed())
+            .backoff(ConstantBackoff(FAILED_WATCH))
+            .for_each(move |event| std::future::ready(events.handle(event)));
+        let mut due = self.due;
+        let stop = stop.shared();
+        let verified = Controller::for_stream(empty(), targets)
+            .reconcile_on(poll_fn(move |task| due.poll_recv(task)))
+            .reconcile_all_on(unfold(leader, became_leader))
+            .graceful_shutdown_on(stop.clone())
+            .run(verify_target, error_policy, Arc::new(context))
+            .for_each(|_| std::future::ready(()));
+        let run = async move {
+            tokio::select! {
+                () = handled => {}
+                () = verified => {}
+            }
+        };
+        (run, TargetSync { state })
+    }
+}
+
+/// Applies the events of the watch.
+struct EventHandler {
+    store: Writer<WireTarget>,
+    context: TargetContext,
+    state: watch::Sender<WatchState>,
+    health: WatchHealth,
+    /// The names in the list that is being received.
+    listed: Vec<String>,
+    log: WatchErrorLog,
+}
+
+impl EventHandler {
+    fn handle(&mut self, event: watcher::Result<Event<WireTarget>>) {
+        match event {
+            Ok(event) => {
+                // The watcher reports the start of a list before it sends the request.
+                let shows_success = !matches!(event, Event::Init);
+                self.apply(event);
+                if shows_success && self.health.on_event() == Change::Recovered {
+                    self.context.wake("", Affected::All);
+                }
+            }
+            Err(error) => self.on_error(&error),
+        }
+    }
+
+    fn apply(&mut self, event: Event<WireTarget>) {
+        let targets = &self.context.targets;
+        match &event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(WireTarget(target)) => {
+                self.listed.push(target.name_any());
+                targets.set(target.clone());
+            }
+            Event::Apply(WireTarget(target)) => {
+                let affected = targets.set(target.clone());
+                self.context.wake(&target.name_any(), affected);
+            }
+            Event::Delete(WireTarget(target)) => {
+                let affected = targets.remove(&target.name_any());
+                self.context.wake(&target.name_any(), affected);
+            }
+            Event::InitDone => {}
+        }
+        let is_complete = matches!(event, Event::InitDone);
+        // The store has a target before its reconcile looks for it there.
+        self.store.apply_watcher_event(&event);
+        if is_complete {
+            self.set_listed();
+        }
+    }
+
+    fn set_listed(&mut self) {
+        self.context.targets.set_listed(&self.listed, self.health.clone());
+        self.state.send_replace(WatchState::Listed);
+        self.context.wake("", Affected::All);
+    }
+
+    fn on_error(&mut self, error: &watcher::Error) {
+        let state = *self.state.borrow();
+        match api_status(error) {
+            // The kind is not installed, so there is no target. One that was deleted with the kind was reported before.
+            Some(404) if self.context.targets.is_empty() => {
+                if state != WatchState::Listed {
+                    self.listed.clear();
+                    self.set_listed();
+                }
+                return;
+            }
+            Some(403) if state != WatchState::Listed => {
+                self.context.targets.set_refused(display_chain(error));
+                self.state.send_replace(WatchState::Refused);
+            }
+            Some(403 | 404) => self.health.on_error(BrokenWatch::Refused),
+            _ => self.health.on_error(BrokenWatch::Unavailable),
+        }
+        self.log.log(error);
+    }
+}

@@ -1,0 +1,347 @@
+//! What the operator knows of targets: their specs, whether STS confirmed them, the labels of namespaces, and the connections. The
+//! watches write it; reconciles read it without waiting.
+
+use super::connection::{Connection, ConnectionSettings, destination};
+use super::namespace_labels::NamespaceLabels;
+use super::reconcile_slots::Slot;
+use super::watch_health::WatchHealth;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason, WireTarget};
+use crate::backoff;
+use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
+use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, Urgency, Verification};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+
+type Key = ObjectRef<ApprovalDecision>;
+
+/// The targets. Clones share them.
+#[derive(Clone)]
+pub struct Targets {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    own: Connection,
+    ambient: AmbientCredentials,
+    settings: ConnectionSettings,
+    namespaces: Option<NamespaceLabels>,
+    /// Receives the names of targets to verify.
+    due: UnboundedSender<ObjectRef<WireTarget>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    listing: Listing,
+    targets: BTreeMap<String, KnownTarget>,
+    /// Where the targets are. Every observation has it, so it is shared.
+    places: Arc<[TargetPlace]>,
+}
+
+/// Whether the targets are known.
+enum Listing {
+    /// `--approval-targets=false`: no target is used.
+    Disabled,
+    NotListed,
+    /// The operator is not allowed to list them. This is what the API server says.
+    Refused(String),
+    /// They are known, unless the watch has been broken since.
+    Listed(WatchHealth),
+}
+
+struct KnownTarget {
+    target: Arc<ApprovalTarget>,
+    destination: Destination,
+    connection: Connection,
+    verification: Verification,
+    verified_at: Option<Instant>,
+}
+
+/// A target, and what is known of it.
+pub(super) struct ObservedTarget {
+    pub(super) target: Arc<ApprovalTarget>,
+    pub(super) destination: Destination,
+    pub(super) connection: Connection,
+    pub(super) verification: Verification,
+}
+
+/// Whom a change of targets concerns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Affected {
+    Nobody,
+    /// The decisions that name the target.
+    ItsDecisions,
+    /// Every decision that targets matter to.
+    All,
+}
+
+impl Targets {
+    /// No target is known yet. Without the labels of namespaces, no target is used: `--approval-targets=false`.
+    #[must_use]
+    pub fn new(
+        settings: ConnectionSettings,
+        ambient: AmbientCredentials,
+        namespaces: Option<NamespaceLabels>,
+        due: UnboundedSender<ObjectRef<WireTarget>>,
+    ) -> Self {
+        let own = settings.connect_own();
+        let listing = if namespaces.is_some() { Listing::NotListed } else { Listing::Disabled };
+        let state = Mutex::new(State { listing, targets: BTreeMap::new(), places: Arc::default() });
+        Self { shared: Arc::new(Shared { own, ambient, settings, namespaces, due, state }) }
+    }
+
+    /// The connection with the operator's own identity and region.
+    #[must_use]
+    pub fn own(&self) -> &Connection {
+        &self.shared.own
+    }
+
+    /// The connection to a target, or with the operator's own identity; none if there is no such target.
+    pub(super) fn connection(&self, target: Option<&str>) -> Option<Connection> {
+        match target {
+            None => Some(self.shared.own.clone()),
+            Some(name) => self.lock().targets.get(name).map(|known| known.connection.clone()),
+        }
+    }
+
+    /// What is known of the target that a decision of this namespace names.
+    pub(super) fn observe(&self, namespace: &str, target: Option<&str>) -> TargetObservation {
+        let state = self.lock();
+        if let Some(problem) = state.listing.problem(target) {
+            return TargetObservation::NotListed(problem);
+        }
+        let Some(name) = target else {
+            return TargetObservation::Own {
+                ambient: self.shared.ambient,
+                identity: self.shared.own.client.identity(),
+                targets: state.places.clone(),
+            };
+        };
+        match state.targets.get(name) {
+            None => TargetObservation::NotFound,
+            Some(known) => TargetObservation::Found {
+                target: known.target.clone(),
+                namespace_labels: self.shared.namespaces.as_ref().and_then(|namespaces| namespaces.of(namespace)),
+                verification: known.verification.clone(),
+            },
+        }
+    }
+
+    /// Whether the operator has to know its own account to tell whether a decision without a target may go there.
+    pub(super) fn needs_own_identity(&self) -> bool {
+        !self.lock().places.is_empty() && self.shared.own.client.identity().is_none()
+    }
+
+    /// A target as it is now.
+    pub(super) fn set(&self, target: ApprovalTarget) -> Affected {
+        let (name, destination) = (target.name_any(), destination(&target.spec));
+        let mut state = self.lock();
+        let target = Arc::new(target);
+        if let Some(known) = state.targets.get_mut(&name).filter(|known| known.destination == destination) {
+            let is_changed = known.target.spec != target.spec || known.target.uid() != target.uid();
+            known.target = target;
+            drop(state);
+            if !is_changed {
+                return Affected::Nobody;
+            }
+            // Its status describes the former generation.
+            self.verify(&name);
+            return Affected::All;
+        }
+        let connection = self.shared.settings.connect_target(&name, destination.clone());
+        let verification = Verification::Pending;
+        let known = KnownTarget { target, destination, connection, verification, verified_at: None };
+        let replaced = state.targets.insert(name.clone(), known);
+        state.list_places();
+        drop(state);
+        self.verify(&name);
+        // Its subscribers are reconciled, and subscribe to the new one.
+        replaced.inspect(|replaced| replaced.connection.poller.retain(|_| false));
+        Affected::All
+    }
+
+    /// A target was deleted.
+    pub(super) fn remove(&self, name: &str) -> Affected {
+        let mut state = self.lock();
+        let Some(removed) = state.targets.remove(name) else { return Affected::Nobody };
+        state.list_places();
+        drop(state);
+        removed.connection.poller.retain(|_| false);
+        self.shared.settings.calls.remove_target(name);
+        Affected::All
+    }
+
+    /// The targets are complete: those that are not among these were deleted meanwhile.
+    pub(super) fn set_listed(&self, names: &[String], health: WatchHealth) -> Affected {
+        let gone: Vec<String> = {
+            let mut state = self.lock();
+            state.listing = Listing::Listed(health);
+            state.targets.keys().filter(|name| !names.contains(name)).cloned().collect()
+        };
+        gone.iter().for_each(|name| {
+            self.remove(name);
+        });
+        Affected::All
+    }
+
+    /// The operator is not allowed to list targets, and has not listed any.
+    pub(super) fn set_refused(&self, error: String) {
+        let mut state = self.lock();
+        if matches!(state.listing, Listing::NotListed | Listing::Refused(_)) {
+            state.listing = Listing::Refused(error);
+        }
+    }
+
+    /// What STS said about a target, if it still goes to the same destination. A failure that may pass does not undo an earlier
+    /// confirmation: each call reports its own failure.
+    pub(super) fn set_verification(&self, name: &str, destination: &Destination, found: Verification) -> Affected {
+        let mut state = self.lock();
+        let Some(known) = state.targets.get_mut(name) else { return Affected::Nobody };
+        known.verified_at = Some(Instant::now());
+        let may_pass = matches!(
+            found,
+            Verification::Failed { reason: TargetReason::Unreachable | TargetReason::CredentialsUnavailable, .. }
+        );
+        if known.destination != *destination
+            || known.verification == found
+            || (may_pass && known.verification == Verification::Verified)
+        {
+            return Affected::Nobody;
+        }
+        known.verification = found;
+        Affected::ItsDecisions
+    }
+
+    /// A call through a target failed in a way that its verification may explain.
+    pub(super) fn verify_after_failure(&self, name: &str) {
+        let is_recent = |at: Instant| at.elapsed() < backoff::VERIFIED_RECENTLY;
+        let is_known = self.lock().targets.get(name).map(|known| known.verified_at.is_some_and(is_recent));
+        if is_known == Some(false) {
+            self.verify(name);
+        }
+    }
+
+    fn verify(&self, name: &str) {
+        // There is no receiver during shutdown.
+        let _ = self.shared.due.send(ObjectRef::new(name));
+    }
+
+    /// A target, and what is known of it.
+    pub(super) fn get(&self, name: &str) -> Option<ObservedTarget> {
+        let state = self.lock();
+        let KnownTarget { target, destination, connection, verification, .. } = state.targets.get(name)?;
+        Some(ObservedTarget {
+            target: target.clone(),
+            destination: destination.clone(),
+            connection: connection.clone(),
+            verification: verification.clone(),
+        })
+    }
+
+    /// Whether the watch on targets has failed for too long.
+    #[must_use]
+    pub fn watch_is_broken(&self) -> bool {
+        matches!(&self.lock().listing, Listing::Listed(health) if health.broken().is_some())
+    }
+
+    /// Whether no target is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().targets.is_empty()
+    }
+
+    /// Each target, and whether it is Ready, for the metrics.
+    #[must_use]
+    pub fn ready(&self) -> Vec<(String, bool)> {
+        let state = self.lock();
+        let ready = |known: &KnownTarget| known.verification == Verification::Verified;
+        state.targets.iter().map(|(name, known)| (name.clone(), ready(known))).collect()
+    }
+
+    /// A slot to reconcile a decision, or none: then it is woken when it has one. It gives up its place at other targets, which it may
+    /// have named before.
+    pub(super) fn enter(&self, target: Option<&str>, subscriber: Subscriber<Key>, urgency: Urgency) -> Option<Slot> {
+        let connection = self.connection(target).unwrap_or_else(|| self.own().clone());
+        for other in self.connections().iter().filter(|other| !other.slots.is_same(&connection.slots)) {
+            other.slots.forget(&subscriber.key);
+        }
+        connection.slots.enter(subscriber, urgency)
+    }
+
+    /// Ends the wait for a slot of a decision that was deleted.
+    pub(super) fn forget(&self, decision: &Key) {
+        self.connections().iter().for_each(|connection| connection.slots.forget(decision));
+    }
+
+    /// Ends the subscription of a decision.
+    pub(super) fn unsubscribe(&self, decision: &Key) {
+        self.connections().iter().for_each(|connection| connection.poller.unsubscribe(decision));
+    }
+
+    /// Ends the subscription of a decision at any other poller: it may have named another target before.
+    pub(super) fn unsubscribe_elsewhere(&self, decision: &Key, poller: &PipelinePoller<Key>) {
+        for other in self.connections().iter().filter(|other| !other.poller.is_same(poller)) {
+            other.poller.unsubscribe(decision);
+        }
+    }
+
+    /// Ends the waits and subscriptions of the decisions that are not kept.
+    pub(super) fn retain(&self, is_kept: impl Fn(&Key) -> bool) {
+        for connection in self.connections() {
+            connection.poller.retain(&is_kept);
+            connection.slots.retain(&is_kept);
+        }
+    }
+
+    /// Stops all polls: this replica does not lead.
+    pub fn stop_polling(&self) {
+        self.connections().iter().for_each(|connection| connection.poller.retain(|_| false));
+    }
+
+    /// Hands out no more slots: the operator stops.
+    pub fn close_slots(&self) {
+        self.connections().iter().for_each(|connection| connection.slots.close());
+    }
+
+    fn connections(&self) -> Vec<Connection> {
+        let state = self.lock();
+        let targets = state.targets.values().map(|known| known.connection.clone());
+        std::iter::once(self.shared.own.clone()).chain(targets).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn list_places(&mut self) {
+        let place = |(name, known): (&String, &KnownTarget)| TargetPlace {
+            name: name.clone(),
+            account_id: known.target.spec.account_id.clone(),
+            region: known.target.spec.region.clone(),
+        };
+        self.places = self.targets.iter().map(place).collect();
+    }
+}
+
+impl Listing {
+    /// Why it is not known what targets there are, if it matters.
+    fn problem(&self, target: Option<&str>) -> Option<String> {
+        let may_not = "the operator is not allowed to list ApprovalTargets";
+        Some(match self {
+            Self::Disabled if target.is_none() => return None,
+            Self::Disabled => "the operator runs with --approval-targets=false".to_owned(),
+            Self::NotListed => "the operator has not listed the ApprovalTargets yet".to_owned(),
+            Self::Refused(error) => {
+                format!(
+                    "{may_not}, so it cannot tell who may use which account ({error}); run it with --approval-targets=false if none is used"
+                )
+            }
+            Self::Listed(health) if health.broken().is_none() => return None,
+            Self::Listed(_) => "the operator's watch on ApprovalTargets has failed for too long".to_owned(),
+        })
+    }
+}

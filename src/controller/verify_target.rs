@@ -1,0 +1,135 @@
+//! Verifies a target with STS and writes its status: when the target is new or goes elsewhere, when a call through it failed, and every
+//! [`backoff::VERIFICATION`].
+
+use super::target_watch::TargetContext;
+use crate::api::conditions::{Condition, MAX_MESSAGE};
+use crate::api::time::to_second;
+use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};
+use crate::backoff;
+use crate::codepipeline::{Client, Verified, VerifyError};
+use crate::decision::Verification;
+use crate::error_chain::display_chain;
+use crate::leader_election::LeaderState;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::Patch;
+use kube::runtime::controller::Action;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Verifies a target.
+///
+/// # Errors
+/// When its status could not be written. It is retried.
+pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetContext>) -> Result<Action, kube::Error> {
+    let name = target.name_any();
+    let is_leading = || *context.leader.borrow() == LeaderState::Leader;
+    let Some(before) = context.targets.get(&name).filter(|_| is_leading()) else { return Ok(Action::await_change()) };
+    let (found, caller_arn) = match &before.target.spec.unsupported {
+        Some(problem) => (failed(TargetReason::ValidationFailed, problem), None),
+        None => verify(&before.connection.client).await,
+    };
+    if !is_leading() {
+        return Ok(Action::await_change());
+    }
+    let delay = match &found {
+        Verification::Verified => backoff::VERIFICATION,
+        Verification::Pending | Verification::Failed { .. } => backoff::FAILED_VERIFICATION,
+    };
+    let affected = context.targets.set_verification(&name, &before.destination, found.clone());
+    context.wake(&name, affected);
+    let Some(known) = context.targets.get(&name) else { return Ok(Action::await_change()) };
+    if known.verification != found {
+        // It goes elsewhere since, or the failure may pass.
+        return Ok(Action::requeue(delay));
+    }
+    if let Verification::Failed { reason, message } = &found
+        && known.verification != before.verification
+    {
+        tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {message}");
+    }
+    write_status(&context, &known.target, &found, caller_arn).await?;
+    Ok(Action::requeue(delay))
+}
+
+/// What happens after the status could not be written.
+#[allow(clippy::needless_pass_by_value, reason = "kube-runtime passes it so")]
+pub(super) fn error_policy(target: Arc<WireTarget>, error: &kube::Error, _: Arc<TargetContext>) -> Action {
+    let delay = backoff::FAILED_RECONCILE;
+    tracing::warn!(
+        target = target.name_any(),
+        "could not write the status of the ApprovalTarget: {}; retrying in {delay:?}",
+        display_chain(error)
+    );
+    Action::requeue(delay)
+}
+
+async fn verify(client: &Client) -> (Verification, Option<String>) {
+    match client.verify().await {
+        Ok(Verified { caller_arn, .. }) => (Verification::Verified, caller_arn),
+        Err(error) => {
+            let reason = match error {
+                VerifyError::WrongAccount(_) => TargetReason::WrongAccount,
+                VerifyError::AssumeRoleDenied(_) => TargetReason::AssumeRoleDenied,
+                VerifyError::CredentialsUnavailable(_) | VerifyError::ClockSkew(_) => {
+                    TargetReason::CredentialsUnavailable
+                }
+                VerifyError::Unreachable(_) => TargetReason::Unreachable,
+            };
+            (failed(reason, &error.to_string()), None)
+        }
+    }
+}
+
+fn failed(reason: TargetReason, detail: &str) -> Verification {
+    let message = format!("{detail}. {}", reason.remedy());
+    Verification::Failed { reason, message: message.chars().take(MAX_MESSAGE).collect() }
+}
+
+async fn write_status(
+    context: &TargetContext,
+    target: &ApprovalTarget,
+    verification: &Verification,
+    caller_arn: Option<String>,
+) -> Result<(), kube::Error> {
+    let Some(status) = status(target, verification, caller_arn, Timestamp::now()) else { return Ok(()) };
+    if target.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    // The UID is a precondition: a target that was created again has not been verified.
+    let patch = json!({ "metadata": { "uid": target.uid() }, "status": status });
+    let parameters = context.writer.patch_parameters();
+    match context.api.patch_status(&target.name_any(), &parameters, &Patch::Merge(patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(
+    target: &ApprovalTarget,
+    verification: &Verification,
+    caller_arn: Option<String>,
+    now: Timestamp,
+) -> Option<ApprovalTargetStatus> {
+    let (reason, message) = match verification {
+        Verification::Pending => return None,
+        Verification::Verified => {
+            let caller = caller_arn.as_deref().unwrap_or("credentials of the account");
+            (TargetReason::Verified, format!("STS confirmed the account. The operator goes there as {caller}."))
+        }
+        Verification::Failed { reason, message } => (*reason, message.clone()),
+    };
+    let conditions = target.status.iter().flat_map(|status| &status.conditions);
+    let before = conditions.into_iter().find(|condition| condition.r#type == "Ready");
+    let unchanged = before.filter(|before| before.status == reason.ready());
+    let ready = Condition {
+        r#type: "Ready".to_owned(),
+        status: reason.ready(),
+        observed_generation: target.metadata.generation,
+        last_transition_time: unchanged.map_or_else(|| to_second(now), |before| before.last_transition_time),
+        reason: reason.as_str().to_owned(),
+        message,
+    };
+    Some(ApprovalTargetStatus { observed_generation: target.metadata.generation, conditions: vec![ready], caller_arn })
+}
