@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use local_codepipeline::{
     LocalCodePipeline,
     api::{ApprovalStatus, Operation, PutApprovalResultInput},
-    client::{Client, ClientError},
+    client::{Client, ClientError, Signer},
+    cloud::Cloud,
     model::{
-        Account, ActionDefinition, ActionDuration, Behaviour, Category, ExceptionKind, Lags, LedgerEntry, OpenApproval,
-        Outcome, PendingApproval, PipelineDefinition, PipelineExecutionId, Service, StageDefinition,
+        Account, AccountError, ActionDefinition, ActionDuration, Behaviour, Category, ExceptionKind, Lags, LedgerEntry,
+        OpenApproval, Outcome, PendingApproval, PipelineDefinition, PipelineExecutionId, Service, StageDefinition,
     },
     seed,
 };
@@ -32,7 +33,8 @@ enum Command {
     ///
     /// Prints its URL as the only line on stdout once it accepts requests. Pass the URL to an AWS SDK or to the AWS CLI
     /// as AWS_ENDPOINT_URL, with any region and any credentials: a caller with the access key `alice` is the user
-    /// alice. The endpoint does not verify signatures, so do not expose it to untrusted networks.
+    /// alice, and `alice@210987654321` is alice in another account. The endpoint does not verify signatures, so do not
+    /// expose it to untrusted networks.
     Serve(ServeArgs),
     /// Start an execution that reaches an approval immediately, and print the approval's token
     ///
@@ -87,6 +89,34 @@ struct EndpointArgs {
     /// The URL of the endpoint, as `serve` prints it
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", default_value = "http://127.0.0.1:4580")]
     endpoint: String,
+    /// Another account than the default one
+    #[arg(long, value_name = "ID", requires = "region")]
+    account: Option<String>,
+    /// The region in this account
+    #[arg(long, value_name = "REGION", requires = "account")]
+    region: Option<String>,
+}
+
+impl EndpointArgs {
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::new(&self.endpoint)
+    }
+
+    /// The selected account; `None` is the default account.
+    fn account(&self) -> Result<Option<Account>, AccountError> {
+        let (Some(id), Some(region)) = (self.account.clone(), self.region.clone()) else { return Ok(None) };
+        let account = Account { id, region };
+        account.check()?;
+        Ok(Some(account))
+    }
+
+    async fn command(&self, command: &serde_json::Value) -> Result<serde_json::Value, Box<dyn Error>> {
+        let client = self.client()?;
+        Ok(match self.account()? {
+            None => client.command(command).await?,
+            Some(account) => client.command_in(&account, command).await?,
+        })
+    }
 }
 
 /// Selects an approval.
@@ -188,15 +218,15 @@ impl ServeArgs {
     async fn run(self) -> CommandResult {
         let id_seed = self.id_seed.map_or_else(Uuid::new_v4, |seed| Uuid::from_u64_pair(0, seed));
         let behaviour = self.lags.into();
-        let service = match &self.seed {
-            None => Service::new(Account::default(), behaviour, id_seed),
+        let cloud = match &self.seed {
+            None => Cloud::from(Service::new(Account::default(), behaviour, id_seed)),
             Some(file) => {
                 let text = std::fs::read_to_string(file)
                     .map_err(|error| format!("cannot read the seed file {}: {error}", file.display()))?;
                 seed::load(&text, file, Timestamp::now(), behaviour, id_seed)?
             }
         };
-        let endpoint = LocalCodePipeline::serve(self.address, service).await.map_err(|error| {
+        let endpoint = LocalCodePipeline::serve(self.address, cloud).await.map_err(|error| {
             format!(
                 "cannot listen on {}: {error}; set another address with --address (port 0 selects a free port)",
                 self.address
@@ -219,7 +249,7 @@ impl OpenApprovalArgs {
             "actionName": action,
             "sourceRevisions": source_revisions(revision),
         });
-        let opened = Client::new(&endpoint.endpoint)?.command(&command).await?;
+        let opened = endpoint.command(&command).await?;
         if self.json {
             println!("{opened:#}");
         } else {
@@ -233,24 +263,30 @@ impl StartExecutionArgs {
     async fn run(self) -> CommandResult {
         let NewExecutionArgs { endpoint, approval: ApprovalArgs { pipeline, stage, action }, revision } =
             &self.execution;
-        let client = Client::new(&endpoint.endpoint)?;
         let start = json!({
             "command": "startExecution",
             "pipelineName": pipeline,
             "sourceRevisions": source_revisions(revision),
         });
-        let started = match client.command(&start).await {
-            Err(ClientError::Refused { kind, .. }) if kind == ExceptionKind::PipelineNotFound.name() => {
+        let started = match endpoint.command(&start).await {
+            Err(error) if is_pipeline_not_found(&*error) => {
                 let mut definition = PipelineDefinition::with_approval(pipeline, stage, action)?;
                 let build = ActionDefinition::new("Build", Category::Build)?.duration(self.build_duration);
                 definition.stages.insert(1, StageDefinition::new("Build", vec![build])?);
-                client.command(&json!({ "command": "putPipeline", "definition": definition })).await?;
-                client.command(&start).await?
+                endpoint.command(&json!({ "command": "putPipeline", "definition": definition })).await?;
+                endpoint.command(&start).await?
             }
             started => started?,
         };
         println!("{}", serde_json::from_value::<StartedExecution>(started)?.pipeline_execution_id);
         Ok(())
+    }
+}
+
+fn is_pipeline_not_found(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref() {
+        Some(ClientError::Refused { kind, .. }) => kind == ExceptionKind::PipelineNotFound.name(),
+        _ => false,
     }
 }
 
@@ -268,28 +304,33 @@ fn source_revisions(revisions: &[(String, String)]) -> serde_json::Value {
 
 impl RespondArgs {
     async fn run(self) -> CommandResult {
-        let client = Client::new(&self.endpoint.endpoint)?;
         let ApprovalArgs { pipeline, stage, action } = &self.approval;
         let token = match &self.token {
             Some(token) => token.clone(),
-            None => single_pending_token(&client, &self.approval).await?,
+            None => single_pending_token(&self.endpoint, &self.approval).await?,
         };
         let status = match self.status {
             Status::Approved => ApprovalStatus::Approved,
             Status::Rejected => ApprovalStatus::Rejected,
         };
         let input = PutApprovalResultInput::new(pipeline, stage, action, token, status, self.summary);
-        client.operation(&self.user, Operation::PutApprovalResult, &input).await?;
+        let signer = match self.endpoint.account()? {
+            None => Signer::from(self.user.as_str()),
+            Some(Account { id, region }) => {
+                Signer { access_key: format!("{}@{id}", self.user), region, session_token: None }
+            }
+        };
+        self.endpoint.client()?.operation(signer, Operation::PutApprovalResult, &input).await?;
         eprintln!("{} by {}", status.as_str(), self.user);
         Ok(())
     }
 }
 
 /// Returns the token of the approval's pending request, unless several are pending.
-async fn single_pending_token(client: &Client, approval: &ApprovalArgs) -> Result<String, Box<dyn Error>> {
+async fn single_pending_token(endpoint: &EndpointArgs, approval: &ApprovalArgs) -> Result<String, Box<dyn Error>> {
     let ApprovalArgs { pipeline, stage, action } = approval;
     let command = json!({ "command": "listPendingApprovals", "pipelineName": pipeline });
-    let mut pending: Vec<PendingApproval> = serde_json::from_value(client.command(&command).await?)?;
+    let mut pending: Vec<PendingApproval> = serde_json::from_value(endpoint.command(&command).await?)?;
     pending.retain(|pending| *pending.stage_name == **stage && *pending.action_name == **action);
     match pending.as_slice() {
         [one] => Ok(one.approval.token.to_string()),
@@ -304,14 +345,19 @@ async fn single_pending_token(client: &Client, approval: &ApprovalArgs) -> Resul
 
 impl LedgerArgs {
     async fn run(self) -> CommandResult {
-        let entries: Vec<LedgerEntry> = Client::new(&self.endpoint.endpoint)?.get("/local/ledger").await?;
+        let path = match self.endpoint.account()? {
+            None => "/local/ledger".to_owned(),
+            Some(Account { id, region }) => format!("/local/accounts/{id}/{region}/ledger"),
+        };
+        let entries: Vec<LedgerEntry> = self.endpoint.client()?.get(&path).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&entries)?);
             return Ok(());
         }
-        let heading = ["TIME", "APPROVAL", "STATUS", "CALLER", "OUTCOME", "FAULT", "SUMMARY"].map(str::to_owned);
+        let heading =
+            ["TIME", "ACCOUNT", "APPROVAL", "STATUS", "CALLER", "OUTCOME", "FAULT", "SUMMARY"].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(heading).chain(entries.into_iter().map(row)).collect();
-        let widths: Vec<usize> = (0..7)
+        let widths: Vec<usize> = (0..8)
             .map(|column| {
                 rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
             })
@@ -325,8 +371,9 @@ impl LedgerArgs {
     }
 }
 
-fn row(entry: LedgerEntry) -> [String; 7] {
+fn row(entry: LedgerEntry) -> [String; 8] {
     let user = entry.caller.rsplit_once('/').map_or(entry.caller.as_str(), |(_, user)| user).to_owned();
+    let account = entry.caller.split(':').nth(4).unwrap_or_default().to_owned();
     let outcome = match entry.outcome {
         Outcome::Accepted { .. } => "accepted".to_owned(),
         Outcome::Refused(exception) => exception.kind.name().to_owned(),
@@ -334,6 +381,7 @@ fn row(entry: LedgerEntry) -> [String; 7] {
     };
     [
         entry.at.strftime("%H:%M:%S%.3f").to_string(),
+        account,
         format!("{}/{}/{}", entry.pipeline_name, entry.stage_name, entry.action_name),
         entry.status,
         user,

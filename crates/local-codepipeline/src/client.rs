@@ -15,6 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::model::Account;
+
 /// A client of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -31,6 +33,38 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+/// Who signs a request, and for which region. A user name is the user in the default account.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// The access key.
+    pub access_key: String,
+    /// The region of the signature.
+    pub region: String,
+    /// The token of a session.
+    pub session_token: Option<String>,
+}
+
+impl From<&str> for Signer {
+    fn from(user: &str) -> Self {
+        Self { access_key: user.to_owned(), region: "us-east-1".to_owned(), session_token: None }
+    }
+}
+
+impl Signer {
+    /// Adds the signature to a request to this AWS service.
+    #[must_use]
+    pub fn sign(&self, request: axum::http::request::Builder, service: &str) -> axum::http::request::Builder {
+        let Self { access_key, region, session_token } = self;
+        let credential = format!("{access_key}/20150709/{region}/{service}/aws4_request");
+        let signature = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none");
+        let request = request.header(AUTHORIZATION, signature);
+        match session_token {
+            Some(token) => request.header("x-amz-security-token", token),
+            None => request,
+        }
+    }
 }
 
 /// Why a request failed.
@@ -67,25 +101,29 @@ impl Client {
         Self { endpoint: format!("http://{address}"), authority: address.to_string() }
     }
 
-    /// Calls an operation as the user with this access key.
+    /// Calls an operation.
     pub async fn operation(
         &self,
-        user: &str,
+        signer: impl Into<Signer>,
         operation: impl std::fmt::Display,
         input: &impl Serialize,
     ) -> Result<Value, ClientError> {
-        let credential = format!("{user}/20150709/us-east-1/codepipeline/aws4_request");
-        let signature = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=none");
-        let request = Request::post("/")
-            .header(AUTHORIZATION, signature)
+        let request = signer
+            .into()
+            .sign(Request::post("/"), "codepipeline")
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
             .header("x-amz-target", format!("CodePipeline_20150709.{operation}"));
         self.decode(self.send(request, Some(&self.encode(input)?)).await?)
     }
 
-    /// Sends a command to the control routes.
+    /// Sends a command to the control routes, for the default account.
     pub async fn command(&self, command: &impl Serialize) -> Result<Value, ClientError> {
         self.post("/local/commands", command).await
+    }
+
+    /// Sends a command to the control routes, for this account and region.
+    pub async fn command_in(&self, account: &Account, command: &impl Serialize) -> Result<Value, ClientError> {
+        self.post(&format!("/local/accounts/{}/{}/commands", account.id, account.region), command).await
     }
 
     /// Sends a POST request to a control route.

@@ -1,27 +1,44 @@
-//! Faults that tests and users inject between a caller and CodePipeline. The effect of a fault says whether the request
+//! Faults that tests and users inject between a caller and CodePipeline or STS. The effect of a fault says whether the request
 //! is applied and what the caller receives. The types rule out impossible combinations: a throttled request that was
 //! applied, or a success for a request that was not.
 
 mod active;
+mod effect;
+mod selector;
 
 use std::{fmt, time::Duration};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Operation;
+use crate::{iam::RoleArn, model::Account};
 pub(crate) use active::ActiveFaults;
+pub use effect::{AfterApplying, Effect, ErrorResponse, InsteadOfApplying, ServerError};
+pub(crate) use selector::FaultSubject;
+pub use selector::SelectedOperation;
 
 /// An injected fault: which requests it affects, how often, and its effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// Affects only this operation.
+    /// Affects only this operation. A fault without it affects every operation of CodePipeline, and none of STS.
     #[serde(default)]
-    operation: Option<Operation>,
+    operation: Option<SelectedOperation>,
     /// Affects only requests that name this pipeline.
     #[serde(default)]
     pipeline_name: Option<String>,
+    /// Affects only this account: that of the caller, or for AssumeRole that of the role.
+    #[serde(default)]
+    account_id: Option<String>,
+    /// Affects only requests that are signed for this region.
+    #[serde(default)]
+    region: Option<String>,
+    /// Affects only sessions of this role, and AssumeRole for it.
+    #[serde(default)]
+    role_arn: Option<RoleArn>,
+    /// Affects only sessions with this name, and AssumeRole for them. A `*` at the end stands for any text.
+    #[serde(default)]
+    session_name: Option<String>,
     /// How many more requests it affects.
     #[serde(default)]
     requests: Requests,
@@ -50,100 +67,15 @@ impl Default for Requests {
     }
 }
 
-/// Whether the request is applied, and what the caller receives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Effect {
-    /// The request is applied.
-    Applied(AfterApplying),
-    /// The request is not applied.
-    NotApplied(InsteadOfApplying),
-}
-
-/// What the caller of an applied request receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum AfterApplying {
-    /// The response, for faults that only delay it.
-    Response,
-    /// The response without `approvedAt`.
-    ResponseWithoutApprovedAt,
-    /// An error that does not say whether the request was applied.
-    ServerError(ServerError),
-    /// Status 200 and an HTML page.
-    NotJson,
-    /// Status 200 and unrelated JSON.
-    OtherJson,
-    /// Status 200 and a single space.
-    Blank,
-    /// Status 200 and JSON that never ends, as fast as the caller reads it.
-    Endless,
-    /// Status 200 and spaces that never end, one at a time.
-    Trickle,
-    /// No response: the connection closes.
-    Close,
-    /// No response: the connection stays open until the caller closes it.
-    Hang,
-}
-
-/// What the caller of a request that was not applied receives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum InsteadOfApplying {
-    /// Any error.
-    Error(ErrorResponse),
-    /// Status 200 and an HTML page.
-    NotJson,
-    /// No response: the connection closes.
-    Close,
-    /// No response: the connection stays open until the caller closes it.
-    Hang,
-}
-
-/// A server error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ServerError {
-    /// Status 500.
-    InternalFailure,
-    /// Status 503.
-    ServiceUnavailable,
-}
-
-/// An error response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ErrorResponse {
-    /// The HTTP status.
-    pub status: u16,
-    /// The name of the exception.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The message.
-    pub message: String,
-}
-
-impl ErrorResponse {
-    /// An error response with these values.
-    pub fn new(status: u16, kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, kind: kind.into(), message: message.into() }
-    }
-}
-
-impl From<ServerError> for ErrorResponse {
-    fn from(error: ServerError) -> Self {
-        match error {
-            ServerError::InternalFailure => Self::new(500, "InternalFailure", "The request failed: internal error."),
-            ServerError::ServiceUnavailable => Self::new(503, "ServiceUnavailable", "The service is unavailable."),
-        }
-    }
-}
-
 impl From<Effect> for Fault {
     fn from(effect: Effect) -> Self {
         Self {
             operation: None,
             pipeline_name: None,
+            account_id: None,
+            region: None,
+            role_arn: None,
+            session_name: None,
             requests: Requests::default(),
             delay_before: SignedDuration::ZERO,
             delay_after: SignedDuration::ZERO,
@@ -152,7 +84,7 @@ impl From<Effect> for Fault {
     }
 }
 
-/// By default a fault affects the next request, of any operation and pipeline.
+/// By default a fault affects the next request to CodePipeline, of any operation, pipeline and account.
 impl Fault {
     /// Returns this error; the request is not applied.
     #[must_use]
@@ -268,10 +200,38 @@ impl Fault {
         Effect::Applied(AfterApplying::Response).into()
     }
 
-    /// Affects only this operation.
+    /// Affects only this operation, of CodePipeline or of STS.
     #[must_use]
-    pub fn on(mut self, operation: Operation) -> Self {
-        self.operation = Some(operation);
+    pub fn on(mut self, operation: impl Into<SelectedOperation>) -> Self {
+        self.operation = Some(operation.into());
+        self
+    }
+
+    /// Affects only this account: that of the caller, or for AssumeRole that of the role.
+    #[must_use]
+    pub fn account(mut self, id: impl Into<String>) -> Self {
+        self.account_id = Some(id.into());
+        self
+    }
+
+    /// Affects only requests that are signed for this region.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// Affects only sessions of this role, and AssumeRole for it.
+    #[must_use]
+    pub fn role(mut self, arn: &RoleArn) -> Self {
+        self.role_arn = Some(arn.clone());
+        self
+    }
+
+    /// Affects only sessions with this name, and AssumeRole for them. A `*` at the end stands for any text.
+    #[must_use]
+    pub fn session(mut self, name: impl Into<String>) -> Self {
+        self.session_name = Some(name.into());
         self
     }
 
@@ -319,33 +279,15 @@ impl Fault {
         (self.delay_before.unsigned_abs(), self.delay_after.unsigned_abs())
     }
 
-    fn matches(&self, operation: Operation, pipeline: Option<&str>) -> bool {
-        self.operation.is_none_or(|only| only == operation)
-            && self.pipeline_name.as_deref().is_none_or(|only| Some(only) == pipeline)
+    /// Whether the fault names this account, and no other region of it.
+    fn is_for(&self, account: &Account) -> bool {
+        self.account_id.as_ref() == Some(&account.id)
+            && self.region.as_ref().is_none_or(|region| *region == account.region)
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.effect {
-            Effect::Applied(AfterApplying::Response) => f.write_str("applied, delayed response"),
-            Effect::Applied(AfterApplying::ResponseWithoutApprovedAt) => {
-                f.write_str("applied, response without approvedAt")
-            }
-            Effect::Applied(AfterApplying::ServerError(error)) => {
-                write!(f, "applied, response {}", ErrorResponse::from(*error).kind)
-            }
-            Effect::Applied(AfterApplying::NotJson) => f.write_str("applied, HTML response"),
-            Effect::Applied(AfterApplying::OtherJson) => f.write_str("applied, unrelated JSON response"),
-            Effect::Applied(AfterApplying::Blank) => f.write_str("applied, blank response"),
-            Effect::Applied(AfterApplying::Endless) => f.write_str("applied, endless response"),
-            Effect::Applied(AfterApplying::Trickle) => f.write_str("applied, trickling response"),
-            Effect::Applied(AfterApplying::Close) => f.write_str("applied, connection closed"),
-            Effect::Applied(AfterApplying::Hang) => f.write_str("applied, no response"),
-            Effect::NotApplied(InsteadOfApplying::Error(error)) => write!(f, "not applied, response {}", error.kind),
-            Effect::NotApplied(InsteadOfApplying::NotJson) => f.write_str("not applied, HTML response"),
-            Effect::NotApplied(InsteadOfApplying::Close) => f.write_str("not applied, connection closed"),
-            Effect::NotApplied(InsteadOfApplying::Hang) => f.write_str("not applied, no response"),
-        }
+        self.effect.fmt(f)
     }
 }

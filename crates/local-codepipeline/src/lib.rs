@@ -1,5 +1,6 @@
 //! A local emulator of AWS CodePipeline: an endpoint that implements the API for manual approvals. `model` is
-//! CodePipeline as a deterministic value, `api` its operations, `faults` injected errors, `server` the HTTP layer.
+//! CodePipeline as a deterministic value, `api` its operations, `iam` roles and their sessions, `cloud` all accounts and
+//! regions, `faults` injected errors, `server` the HTTP layer.
 //!
 //! ```
 //! # use local_codepipeline::{LocalCodePipeline, Settings, api::ApprovalStatus, faults::Fault};
@@ -21,9 +22,11 @@
 
 pub mod api;
 pub mod client;
+pub mod cloud;
 pub mod faults;
+pub mod iam;
 pub mod model;
 pub mod seed;
 mod server;
 
-pub use server::{LocalCodePipeline, Settings};
+pub use server::{InAccount, LocalCodePipeline, Settings};

@@ -44,8 +44,8 @@ pub use stage_definition::{
 use ids::Ids;
 use pipeline::Pipeline;
 
-/// The AWS account and region of the endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// An AWS account and region.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Account {
     /// The account id: twelve digits.
@@ -66,6 +66,38 @@ impl Account {
     pub fn user(&self, name: &str) -> String {
         format!("arn:aws:iam::{}:user/{name}", self.id)
     }
+
+    /// Checks the account id and the form of the region, because a typing error would hide every pipeline.
+    pub fn check(&self) -> Result<(), AccountError> {
+        if !is_account_id(&self.id) {
+            return Err(AccountError::Id(self.id.clone()));
+        }
+        let parts: Vec<_> = self.region.split('-').collect();
+        let is_word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase());
+        match parts.as_slice() {
+            [words @ .., number]
+                if words.len() >= 2 && words.iter().all(is_word) && number.parse::<u8>().is_ok_and(|n| n > 0) =>
+            {
+                Ok(())
+            }
+            _ => Err(AccountError::Region(self.region.clone())),
+        }
+    }
+}
+
+/// An account id or a region that AWS cannot have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages describe the variants")]
+pub enum AccountError {
+    #[error("`{0}` is not an account id: write twelve digits, in quotes in YAML")]
+    Id(String),
+    #[error("`{0}` is not a region: write one such as eu-central-1")]
+    Region(String),
+}
+
+/// Whether the text is an account id: twelve digits.
+pub(crate) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// CodePipeline: its pipelines, their executions, and the ledger of PutApprovalResult calls.
@@ -83,6 +115,17 @@ impl Service {
     #[must_use]
     pub fn new(account: Account, behaviour: Behaviour, seed: Uuid) -> Self {
         Self { account, behaviour, pipelines: BTreeMap::new(), ledger: Vec::new(), ids: Ids::new(seed) }
+    }
+
+    /// A service without pipelines in another account or region, with the same behaviour and with other identifiers.
+    pub(crate) fn empty_in(&self, account: Account) -> Self {
+        let seed = self.ids.derive(&format!("{}/{}", account.id, account.region));
+        Self::new(account, self.behaviour.clone(), seed)
+    }
+
+    /// A seed for identifiers that this service does not generate.
+    pub(crate) fn derive_seed(&self, purpose: &str) -> Uuid {
+        self.ids.derive(purpose)
     }
 
     /// The AWS account and region.

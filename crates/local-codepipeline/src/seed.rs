@@ -1,4 +1,4 @@
-//! The seed file: the initial pipelines and executions of an endpoint, in YAML. An error in the file shows the line and
+//! The seed file: the initial pipelines, executions, accounts and roles of an endpoint, in YAML. An error in the file shows the line and
 //! says what to write instead.
 
 use std::{collections::BTreeSet, path::Path};
@@ -8,7 +8,11 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use uuid::Uuid;
 
-use crate::model::{Account, Behaviour, Name, PipelineDefinition, Service, SourceRevision};
+use crate::{
+    cloud::Cloud,
+    iam::Role,
+    model::{Account, Behaviour, Name, PipelineDefinition, Service, SourceRevision},
+};
 
 /// The content of a seed file.
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +21,20 @@ struct Seed {
     account: Account,
     behaviour: Option<Behaviour>,
     pipelines: Vec<Spanned<PipelineDefinition>>,
+    executions: Vec<Spanned<InitialExecution>>,
+    accounts: Vec<Spanned<InitialAccount>>,
+    roles: Vec<Spanned<Role>>,
+}
+
+/// Another account, or another region of one, with its pipelines.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InitialAccount {
+    id: String,
+    region: String,
+    #[serde(default)]
+    pipelines: Vec<Spanned<PipelineDefinition>>,
+    #[serde(default)]
     executions: Vec<Spanned<InitialExecution>>,
 }
 
@@ -80,41 +98,68 @@ fn sanitize(text: &str) -> String {
         .collect()
 }
 
-/// Creates the service that a seed file describes. `behaviour` is the default if the file does not set it; errors name
+/// Creates the services that a seed file describes. `behaviour` is the default if the file does not set it; errors name
 /// `file`.
-pub fn load(
-    text: &str,
-    file: &Path,
-    now: Timestamp,
-    behaviour: Behaviour,
-    id_seed: Uuid,
-) -> Result<Service, SeedError> {
+pub fn load(text: &str, file: &Path, now: Timestamp, behaviour: Behaviour, id_seed: Uuid) -> Result<Cloud, SeedError> {
     let source = Source { file, text };
     // A file with only comments is an empty seed.
     let seed: Option<Seed> = serde_saphyr::from_str(text)
         .map_err(|error| source.error(error.location().unwrap_or(Location::UNKNOWN), error.without_snippet()))?;
     let seed = seed.unwrap_or_default();
-    let mut service = Service::new(seed.account, seed.behaviour.unwrap_or(behaviour), id_seed);
-    let mut names = BTreeSet::new();
-    for Spanned { value: pipeline, referenced, .. } in seed.pipelines {
-        if !names.insert(pipeline.name.clone()) {
-            let message = format!("duplicate pipeline `{}`: rename one of the two", pipeline.name);
+    let mut used = BTreeSet::from([seed.account.clone()]);
+    let mut cloud = Cloud::from(Service::new(seed.account, seed.behaviour.unwrap_or(behaviour), id_seed));
+    source.fill(cloud.default_service(), now, seed.pipelines, seed.executions)?;
+    for Spanned { value, referenced, .. } in seed.accounts {
+        let InitialAccount { id, region, pipelines, executions } = value;
+        let account = Account { id, region };
+        account.check().map_err(|error| source.error(referenced, error))?;
+        if !used.insert(account.clone()) {
+            let Account { id, region } = account;
+            let message = format!("duplicate account `{id}` in `{region}`: merge the two");
             return Err(source.error(referenced, message));
         }
-        service.put_pipeline(now, pipeline).map_err(|exception| source.error(referenced, exception.message))?;
+        source.fill(cloud.service(&account), now, pipelines, executions)?;
     }
-    for Spanned { value: execution, referenced, .. } in seed.executions {
-        let name = &execution.pipeline_name;
-        if !names.contains(name) {
-            let message = format!("the execution names an unknown pipeline `{name}`: define it under `pipelines`");
-            return Err(source.error(referenced, message));
+    let mut arns = BTreeSet::new();
+    for Spanned { value: role, referenced, .. } in seed.roles {
+        if !arns.insert(role.arn().clone()) {
+            return Err(source.error(referenced, format!("duplicate role `{}`: remove one of the two", role.arn())));
         }
-        let started = service.start_execution(now, name, &execution.source_revisions);
-        started.map_err(|exception| {
-            source.error(referenced, format!("cannot start an execution of `{name}`: {}", exception.message))
-        })?;
+        cloud.put_role(role);
     }
-    Ok(service)
+    Ok(cloud)
+}
+
+impl Source<'_> {
+    /// Creates the pipelines of one account and region, and starts its executions.
+    fn fill(
+        &self,
+        service: &mut Service,
+        now: Timestamp,
+        pipelines: Vec<Spanned<PipelineDefinition>>,
+        executions: Vec<Spanned<InitialExecution>>,
+    ) -> Result<(), SeedError> {
+        let mut names = BTreeSet::new();
+        for Spanned { value: pipeline, referenced, .. } in pipelines {
+            if !names.insert(pipeline.name.clone()) {
+                let message = format!("duplicate pipeline `{}`: rename one of the two", pipeline.name);
+                return Err(self.error(referenced, message));
+            }
+            service.put_pipeline(now, pipeline).map_err(|exception| self.error(referenced, exception.message))?;
+        }
+        for Spanned { value: execution, referenced, .. } in executions {
+            let name = &execution.pipeline_name;
+            if !names.contains(name) {
+                let message = format!("the execution names an unknown pipeline `{name}`: define it under `pipelines`");
+                return Err(self.error(referenced, message));
+            }
+            let started = service.start_execution(now, name, &execution.source_revisions);
+            started.map_err(|exception| {
+                self.error(referenced, format!("cannot start an execution of `{name}`: {}", exception.message))
+            })?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +172,8 @@ mod tests {
 
     fn service(text: &str) -> Result<Service, String> {
         let (file, start) = (Path::new("seed.yaml"), Timestamp::UNIX_EPOCH);
-        super::load(text, file, start, Behaviour::default(), Uuid::nil()).map_err(|error| error.to_string())
+        let cloud = super::load(text, file, start, Behaviour::default(), Uuid::nil());
+        cloud.map(|mut cloud| cloud.default_service().clone()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -143,6 +189,19 @@ mod tests {
         for text in ["", "# nothing yet\n", "pipelines: []\n"] {
             assert_eq!(service(text).unwrap().next_due(), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_accounts_of_the_example_have_their_own_pipelines() {
+        let (file, start) = (Path::new("seed.yaml"), Timestamp::UNIX_EPOCH);
+        let text = include_str!("../example-seed.yaml");
+        let mut cloud = super::load(text, file, start, Behaviour::default(), Uuid::nil()).unwrap();
+        let later = Timestamp::from_second(10).unwrap();
+        let at = |region: &str| Account { id: "210987654321".to_owned(), region: region.to_owned() };
+        let payments = cloud.service(&at("us-east-1")).pending_approvals(later, "payments").unwrap();
+        assert_eq!(payments.len(), 1);
+        assert!(cloud.default_service().pending_approvals(later, "payments").is_err());
+        assert!(cloud.service(&at("eu-west-1")).pending_approvals(later, "payments").is_err());
     }
 
     #[test]
@@ -200,6 +259,39 @@ mod tests {
             (
                 prod("{ name: Approve, category: Approval }") + duplicate,
                 "seed.yaml:9:5: duplicate pipeline `checkout`: rename one",
+            ),
+            (
+                "accounts:\n  - { id: 21098765432, region: eu-west-1 }\n".to_owned(),
+                "seed.yaml:2:5: `21098765432` is not an account id: write twelve digits, in quotes in YAML",
+            ),
+            (
+                "accounts:\n  - { id: \"210987654321\", region: Frankfurt }\n".to_owned(),
+                "seed.yaml:2:5: `Frankfurt` is not a region: write one such as eu-central-1",
+            ),
+            (
+                "accounts:\n  - { id: \"210987654321\" }\n".to_owned(),
+                "seed.yaml:2:7: missing field `region`",
+            ),
+            (
+                "accounts:\n  - { id: \"123456789012\", region: us-east-1 }\n".to_owned(),
+                "seed.yaml:2:5: duplicate account `123456789012` in `us-east-1`: merge the two",
+            ),
+            (
+                "accounts:\n  - id: \"210987654321\"\n    region: eu-west-1\n    executions:\n      - pipelineName: web\n"
+                    .to_owned(),
+                "seed.yaml:5:9: the execution names an unknown pipeline `web`",
+            ),
+            (
+                "roles:\n  - arn: approvals\n".to_owned(),
+                "seed.yaml:2:10: `approvals` is not the ARN of a role: write arn:aws:iam::ACCOUNT:role/NAME",
+            ),
+            (
+                "roles:\n  - arn: arn:aws:iam::210987654321:role/a\n    trusts: [operator]\n".to_owned(),
+                "seed.yaml:3:14: `operator` is not a principal: write an account id of twelve digits, or the ARN",
+            ),
+            (
+                "roles:\n  - arn: arn:aws:iam::210987654321:role/a\n  - arn: arn:aws:iam::210987654321:role/a\n".to_owned(),
+                "seed.yaml:3:5: duplicate role `arn:aws:iam::210987654321:role/a`: remove one of the two",
             ),
             (
                 "executions:\n  - pipelineName: nowhere\n".to_owned(),

@@ -3,6 +3,9 @@
 mod aws_protocol;
 mod connection;
 mod control_routes;
+mod fault_effects;
+mod form;
+mod in_account;
 mod shared_state;
 mod signature;
 mod sts;
@@ -20,9 +23,12 @@ use uuid::Uuid;
 
 use crate::{
     api::{ApprovalStatus, Operation, PutApprovalResultInput, PutApprovalResultOutput},
+    cloud::Cloud,
     faults::Fault,
+    iam::{Revocation, Role, RoleArn, StsCall},
     model::{Account, Behaviour, Exception, LedgerEntry, OpenApproval, Service, Token},
 };
+pub use in_account::InAccount;
 use shared_state::Shared;
 
 /// The settings of an endpoint.
@@ -30,7 +36,7 @@ use shared_state::Shared;
 pub struct Settings {
     /// The address to listen on; port 0 selects a free port.
     pub address: SocketAddr,
-    /// The AWS account and region.
+    /// The default account, whose pipelines are in every region.
     pub account: Account,
     /// How long reads lag behind changes, and how tokens are generated.
     pub behaviour: Behaviour,
@@ -74,11 +80,12 @@ impl LocalCodePipeline {
         Self::serve(settings.address, Service::new(settings.account, settings.behaviour, seed)).await
     }
 
-    /// Starts an endpoint with an existing service.
-    pub async fn serve(address: SocketAddr, service: Service) -> io::Result<Self> {
+    /// Starts an endpoint with an existing service of the default account, or with the services of several accounts.
+    pub async fn serve(address: SocketAddr, cloud: impl Into<Cloud>) -> io::Result<Self> {
+        let cloud = cloud.into();
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(service));
+        let shared = Arc::new(Shared::new(cloud));
         let (running, stopped) = watch::channel(());
         let accepting = tokio::spawn(connection::accept(listener, Arc::clone(&shared), stopped)).abort_handle();
         Ok(Self { shared, address, accepting, _running: running })
@@ -115,14 +122,48 @@ impl LocalCodePipeline {
 
     /// Refuses the requests that this access key signs, as AWS does after the key was deleted.
     pub fn refuse_access_key(&self, access_key: impl Into<String>) {
-        self.shared.lock().refused_access_keys.insert(access_key.into());
+        self.shared.lock().cloud.iam_mut().refuse_access_key(access_key.into());
     }
 
-    /// Reads or changes the service, with the current time of the endpoint.
+    /// CodePipeline in another account and region. From now on, the default account does not serve the region.
+    #[must_use]
+    pub fn in_account(&self, id: &str, region: &str) -> InAccount<'_> {
+        let account = Account { id: id.to_owned(), region: region.to_owned() };
+        self.shared.lock().cloud.service(&account);
+        InAccount::new(&self.shared, account)
+    }
+
+    /// Creates a role or replaces it, and so its trust policy. Sessions stay valid.
+    pub fn put_role(&self, role: Role) {
+        self.shared.lock().cloud.put_role(role);
+    }
+
+    /// Deletes a role. AWS no longer knows its sessions.
+    pub fn delete_role(&self, arn: &RoleArn) {
+        self.shared.lock().cloud.iam_mut().delete_role(arn);
+    }
+
+    /// Ends the sessions that a role has now, before their expiration.
+    pub fn revoke_sessions(&self, arn: &RoleArn, revocation: Revocation) {
+        self.shared.lock().cloud.iam_mut().revoke_sessions(arn, revocation);
+    }
+
+    /// Every call of STS that reached the endpoint, oldest first.
+    #[must_use]
+    pub fn sts_calls(&self) -> Vec<StsCall> {
+        self.shared.lock().cloud.iam().calls().to_vec()
+    }
+
+    /// Waits until the calls of STS satisfy the condition. It has no timeout.
+    pub async fn wait_for_sts_calls(&self, mut condition: impl FnMut(&[StsCall]) -> bool) {
+        self.shared.wait_until(|state, _| condition(state.cloud.iam().calls())).await;
+    }
+
+    /// Reads or changes the service of the default account, with the current time of the endpoint.
     pub fn with_service<T>(&self, call: impl FnOnce(&mut Service, Timestamp) -> T) -> T {
         let mut state = self.shared.lock();
         let now = state.now();
-        call(&mut state.service, now)
+        call(state.cloud.default_service(), now)
     }
 
     /// Starts an execution that reaches this approval immediately. Creates the pipeline if it does not exist.
@@ -159,10 +200,10 @@ impl LocalCodePipeline {
         self.shared.lock().faults.clear(Some(pipeline));
     }
 
-    /// Every PutApprovalResult call that reached the endpoint, oldest first.
+    /// Every PutApprovalResult call that reached the endpoint in any account, oldest first.
     #[must_use]
     pub fn ledger(&self) -> Vec<LedgerEntry> {
-        self.shared.lock().service.ledger().to_vec()
+        self.shared.lock().cloud.ledger()
     }
 
     /// The ledger entries of one pipeline.
@@ -185,7 +226,7 @@ impl LocalCodePipeline {
 
     /// Waits until the condition holds. It has no timeout: wrap it in `tokio::time::timeout`.
     pub async fn wait_for(&self, mut condition: impl FnMut(&mut Service, Timestamp) -> bool) {
-        self.shared.wait_until(|state, now| condition(&mut state.service, now)).await;
+        self.shared.wait_until(|state, now| condition(state.cloud.default_service(), now)).await;
     }
 
     /// Waits until at least this number of requests of the operation that name this pipeline have been received.

@@ -65,6 +65,11 @@ impl Ids {
         Self { namespace, issued: 0 }
     }
 
+    /// A namespace for the identifiers of something else, the same one for the same purpose.
+    pub(super) fn derive(&self, purpose: &str) -> Uuid {
+        Uuid::new_v5(&self.namespace, purpose.as_bytes())
+    }
+
     fn next(&mut self) -> Uuid {
         self.issued += 1;
         Uuid::new_v5(&self.namespace, &self.issued.to_be_bytes())

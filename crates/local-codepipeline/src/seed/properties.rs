@@ -75,10 +75,11 @@ fn start() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
-/// Returns the service if the file is valid. Otherwise checks that the error shows a line of the file.
+/// Returns the service of the default account if the file is valid. Otherwise checks that the error shows a line of the file.
 fn load_or_check_error(text: &str) -> Result<Option<Service>, TestCaseError> {
     let started_at = Instant::now();
-    let service = load(text, Path::new("seed.yaml"), start(), Behaviour::default(), Uuid::nil());
+    let cloud = load(text, Path::new("seed.yaml"), start(), Behaviour::default(), Uuid::nil());
+    let service = cloud.map(|mut cloud| cloud.default_service().clone());
     prop_assert!(started_at.elapsed() < READ_TIMEOUT, "reading took {:?}", started_at.elapsed());
     let Err(error) = service.as_ref().map_err(ToString::to_string) else { return Ok(service.ok()) };
     let mut parts = error.splitn(4, ':');

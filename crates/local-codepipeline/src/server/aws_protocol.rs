@@ -1,44 +1,35 @@
-//! The wire protocol, AWS JSON 1.1: `POST /`, the operation in `X-Amz-Target`, JSON in both directions, an error as
-//! status 400 with its name in `__type`. Injected faults apply here.
+//! The wire protocol of CodePipeline, AWS JSON 1.1: `POST /`, the operation in `X-Amz-Target`, JSON in both directions, an
+//! error as status 400 with its name in `__type`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use futures::stream::unfold;
 use http_body_util::{BodyExt, Limited};
-use hyper::{HeaderMap, Request, Response, body::Incoming};
+use hyper::{HeaderMap, Request, body::Incoming};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::{
+    fault_effects::{self, ResponseAction, response},
     shared_state::{Shared, State},
     signature::{self, AwsService},
 };
 use crate::{
     api::{self, DispatchError, Operation, PutApprovalResultInput},
-    faults::{AfterApplying, Effect, ErrorResponse, Fault, InsteadOfApplying},
+    faults::{ErrorResponse, Fault, FaultSubject},
+    iam::{Caller, Credential},
+    model::Account,
 };
 
 const TARGET_PREFIX: &str = "CodePipeline_20150709.";
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 
-/// The size of the chunks of an endless response.
-const CHUNK_BYTES: usize = 64 * 1024;
-const TRICKLE_INTERVAL: Duration = Duration::from_millis(50);
-
-/// What to do with the connection of a request.
-pub(super) enum ResponseAction {
-    Respond(Response<Body>),
-    Close,
-    Hang,
-}
-
-/// A request whose body has been read.
+/// A request whose body has been read, from an authenticated caller.
 struct Call {
     operation: Operation,
     caller: String,
+    /// The account and region of the caller's pipelines; `None` is the default account.
+    account: Option<Account>,
     body: Vec<u8>,
 }
 
@@ -56,25 +47,50 @@ pub(super) async fn handle(
             "The request body is too large or incomplete.",
         ));
     };
-    let (operation, access_key) =
-        match (operation(&head.headers), signature::access_key(&head.headers, AwsService::CodePipeline)) {
-            (Ok(operation), Ok(access_key)) => (operation, access_key),
+    let (operation, credential) =
+        match (operation(&head.headers), signature::credential(&head.headers, AwsService::CodePipeline)) {
+            (Ok(operation), Ok(credential)) => (operation, credential),
             (Err(error), _) | (_, Err(error)) => return error_response(&error),
         };
+    let accepted = accept(&mut shared.lock(), operation, &credential, body);
+    match accepted {
+        Ok((call, fault)) => fault_effects::respond(shared, stopped, call, fault).await,
+        Err(error) => error_response(&error),
+    }
+}
+
+/// Authenticates the caller, selects the fault, and counts the request.
+fn accept(
+    state: &mut State,
+    operation: Operation,
+    credential: &Credential,
+    body: Vec<u8>,
+) -> Result<(Call, Option<Fault>), ErrorResponse> {
+    let caller = state.cloud.iam().authenticate(credential, state.date()).map_err(signature::refused_credential)?;
     let pipeline = pipeline_of(operation, &body);
-    let (call, fault) = {
-        let mut state = shared.lock();
-        if state.refused_access_keys.contains(&access_key) {
-            return error_response(&signature::unknown_access_key());
-        }
-        let fault = state.faults.take(operation, pipeline.as_deref());
-        state.requests.add(operation, pipeline);
-        let caller = state.service.account().user(&access_key);
-        (Call { operation, caller, body }, fault)
-    };
-    // A separate task, so that a request is applied even if its caller disconnects.
-    let task = tokio::spawn(until_stopped(stopped, process(shared, call, fault)));
-    task.await.unwrap_or(ResponseAction::Close)
+    if caller.is_denied() {
+        return Err(explicitly_denied(&caller, operation, &credential.region, pipeline.as_deref()));
+    }
+    let account = state.cloud.account_of_caller(caller.account_id(), &credential.region);
+    let fault = state.faults.take(FaultSubject {
+        operation: operation.into(),
+        pipeline: pipeline.as_deref(),
+        account_id: caller.account_id(),
+        region: &credential.region,
+        role: caller.role(),
+        session_name: caller.session_name(),
+    });
+    state.requests.add(account.clone(), operation, pipeline);
+    Ok((Call { operation, caller: caller.arn().to_owned(), account, body }, fault))
+}
+
+fn explicitly_denied(caller: &Caller, operation: Operation, region: &str, pipeline: Option<&str>) -> ErrorResponse {
+    let (arn, account, pipeline) = (caller.arn(), caller.account_id(), pipeline.unwrap_or("*"));
+    let message = format!(
+        "User: {arn} is not authorized to perform: codepipeline:{operation} on resource: \
+         arn:aws:codepipeline:{region}:{account}:{pipeline} with an explicit deny in an identity-based policy"
+    );
+    ErrorResponse::new(400, "AccessDeniedException", message)
 }
 
 fn operation(headers: &HeaderMap) -> Result<Operation, ErrorResponse> {
@@ -91,92 +107,50 @@ fn pipeline_of(operation: Operation, body: &[u8]) -> Option<String> {
     Some(body.get(operation.pipeline_member()?)?.as_str()?.to_owned())
 }
 
-/// Waits for the future, but at most until the endpoint stops.
-async fn until_stopped(
-    mut stopped: watch::Receiver<()>,
-    future: impl Future<Output = ResponseAction>,
-) -> ResponseAction {
-    tokio::select! {
-        action = future => action,
-        _ = stopped.changed() => ResponseAction::Close,
-    }
-}
+impl fault_effects::Call for Call {
+    const CONTENT_TYPE: &'static str = CONTENT_TYPE;
 
-async fn process(shared: Arc<Shared>, call: Call, fault: Option<Fault>) -> ResponseAction {
-    let Some(fault) = fault else {
-        return apply(&mut shared.lock(), &call);
-    };
-    let (delay_before, delay_after) = fault.delays();
-    tokio::time::sleep(delay_before).await;
-    let action = match fault.effect() {
-        Effect::NotApplied(instead) => {
-            record_not_applied(&mut shared.lock(), &call, &fault);
-            match instead {
-                InsteadOfApplying::Error(error) => error_response(error),
-                InsteadOfApplying::NotJson => html_response(),
-                InsteadOfApplying::Close => ResponseAction::Close,
-                InsteadOfApplying::Hang => ResponseAction::Hang,
-            }
-        }
-        Effect::Applied(after) => {
-            let action = {
-                let mut state = shared.lock();
-                let entries = state.service.ledger().len();
-                let action = apply(&mut state, &call);
-                if state.service.ledger().len() > entries {
-                    state.service.record_fault(&fault.to_string());
-                }
-                action
-            };
-            match after {
-                AfterApplying::Response => action,
-                AfterApplying::ResponseWithoutApprovedAt => without_approved_at(action),
-                AfterApplying::ServerError(error) => error_response(&(*error).into()),
-                AfterApplying::NotJson => html_response(),
-                AfterApplying::OtherJson => {
-                    json_response(200, &json!({ "error": "blocked", "code": "captive-portal" }))
-                }
-                AfterApplying::Blank => response(200, CONTENT_TYPE, " "),
-                AfterApplying::Endless => endless_response(Duration::ZERO, "{\"blocked\":\"", &"x".repeat(CHUNK_BYTES)),
-                AfterApplying::Trickle => endless_response(TRICKLE_INTERVAL, "", " "),
-                AfterApplying::Close => ResponseAction::Close,
-                AfterApplying::Hang => ResponseAction::Hang,
-            }
-        }
-    };
-    tokio::time::sleep(delay_after).await;
-    action
-}
-
-fn apply(state: &mut State, call: &Call) -> ResponseAction {
-    let now = state.now();
-    match api::dispatch(&mut state.service, now, &call.caller, call.operation, &call.body) {
-        Ok(output) => json_response(200, &output),
-        Err(DispatchError::Exception(exception)) => {
-            error_response(&ErrorResponse::new(400, exception.kind.name(), exception.message))
-        }
-        Err(DispatchError::Malformed(message)) => {
-            error_response(&ErrorResponse::new(400, "SerializationException", message))
-        }
-    }
-}
-
-fn record_not_applied(state: &mut State, call: &Call, fault: &Fault) {
-    if call.operation != Operation::PutApprovalResult {
-        return;
-    }
-    if let Ok(input) = serde_json::from_slice::<PutApprovalResultInput>(&call.body) {
+    fn apply(&self, state: &mut State, fault: Option<&Fault>) -> ResponseAction {
         let now = state.now();
-        state.service.record_not_applied(now, &call.caller, &input);
-        state.service.record_fault(&fault.to_string());
+        let service = state.cloud.service_in(self.account.as_ref());
+        let entries = service.ledger().len();
+        let result = api::dispatch(service, now, &self.caller, self.operation, &self.body);
+        if let Some(fault) = fault.filter(|_| service.ledger().len() > entries) {
+            service.record_fault(&fault.to_string());
+        }
+        match result {
+            Ok(output) => json_response(200, &output),
+            Err(DispatchError::Exception(exception)) => {
+                error_response(&ErrorResponse::new(400, exception.kind.name(), exception.message))
+            }
+            Err(DispatchError::Malformed(message)) => {
+                error_response(&ErrorResponse::new(400, "SerializationException", message))
+            }
+        }
     }
-}
 
-/// Removes `approvedAt` from a success. Other responses stay unchanged.
-fn without_approved_at(action: ResponseAction) -> ResponseAction {
-    match action {
-        ResponseAction::Respond(response) if response.status().is_success() => json_response(200, &json!({})),
-        other => other,
+    fn record_not_applied(&self, state: &mut State, fault: &Fault) {
+        if self.operation != Operation::PutApprovalResult {
+            return;
+        }
+        if let Ok(input) = serde_json::from_slice::<PutApprovalResultInput>(&self.body) {
+            let now = state.now();
+            let service = state.cloud.service_in(self.account.as_ref());
+            service.record_not_applied(now, &self.caller, &input);
+            service.record_fault(&fault.to_string());
+        }
+    }
+
+    fn error_response(error: &ErrorResponse) -> ResponseAction {
+        error_response(error)
+    }
+
+    /// Other responses than a success stay unchanged.
+    fn without_approved_at(action: ResponseAction) -> ResponseAction {
+        match action {
+            ResponseAction::Respond(response) if response.status().is_success() => json_response(200, &json!({})),
+            other => other,
+        }
     }
 }
 
@@ -186,30 +160,4 @@ fn error_response(error: &ErrorResponse) -> ResponseAction {
 
 fn json_response(status: u16, body: &Value) -> ResponseAction {
     response(status, CONTENT_TYPE, body.to_string())
-}
-
-fn html_response() -> ResponseAction {
-    response(200, "text/html", "<html><body>Please sign in to this network.</body></html>")
-}
-
-/// A response whose body starts with `first` and then repeats `chunk`, with a pause before each.
-fn endless_response(pause: Duration, first: &'static str, chunk: &str) -> ResponseAction {
-    let start = (Bytes::from(first), Bytes::copy_from_slice(chunk.as_bytes()));
-    let chunks = unfold(start, move |(current, next)| async move {
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        Some((Ok::<_, Infallible>(current), (next.clone(), next)))
-    });
-    response(200, CONTENT_TYPE, Body::from_stream(chunks))
-}
-
-pub(super) fn response(status: u16, content_type: &str, body: impl Into<Body>) -> ResponseAction {
-    let response = Response::builder()
-        .status(status)
-        .header("content-type", content_type)
-        .header("x-amzn-requestid", Uuid::new_v4().to_string())
-        .body(body.into());
-    // A fault can have a status that is invalid in HTTP.
-    response.map_or(ResponseAction::Close, ResponseAction::Respond)
 }

@@ -18,12 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
-    aws_protocol::{self, ResponseAction},
-    control_routes,
-    shared_state::Shared,
-    sts,
-};
+use super::{aws_protocol, control_routes, fault_effects::ResponseAction, shared_state::Shared, sts};
 
 /// Accepts connections until it is aborted, which also closes them.
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Receiver<()>) {
@@ -62,7 +57,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch
                 return Ok::<Response<Body>, Closed>(control.call(request).await?);
             }
             let action = if sts::is_addressed(request.headers()) {
-                sts::handle(request, &shared).await
+                sts::handle(request, Arc::clone(&shared), stopped).await
             } else {
                 aws_protocol::handle(request, Arc::clone(&shared), stopped).await
             };
@@ -80,7 +75,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, stopped: watch
 
 /// Sets the `Date` header. Otherwise hyper sets it from the clock of the machine.
 fn with_date(mut response: Response<Body>, shared: &Shared) -> Response<Body> {
-    let date = shared.lock().date();
+    let date = shared.lock().date_header();
     if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
         response.headers_mut().insert(DATE, date);
     }

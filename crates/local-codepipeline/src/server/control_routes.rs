@@ -1,5 +1,6 @@
 //! The control routes, through which other processes control the endpoint: plain JSON without signatures. One route
-//! accepts commands; the others return the ledger and the request counts, and manage the faults.
+//! accepts commands; the others return the ledgers and the request counts, and manage the faults. Under
+//! `/local/accounts/ACCOUNT/REGION`, commands and the ledger are those of one account and region.
 
 use std::sync::Arc;
 
@@ -14,18 +15,23 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shared_state::{RequestCount, Shared};
+use super::shared_state::{RequestCount, Shared, State as SharedState};
 use crate::{
     faults::Fault,
+    iam::{Revocation, Role, RoleArn, StsCall},
     model::{
-        Behaviour, Exception, LedgerEntry, PipelineDefinition, PipelineExecutionId, RetryMode, SourceRevision, StopMode,
+        Account, AccountError, Behaviour, Exception, ExceptionKind, LedgerEntry, PipelineDefinition,
+        PipelineExecutionId, RetryMode, SourceRevision, StopMode,
     },
 };
 
 pub(super) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/local/commands", post(command))
+        .route("/local/accounts/{id}/{region}/commands", post(command_in))
         .route("/local/ledger", get(ledger))
+        .route("/local/accounts/{id}/{region}/ledger", get(ledger_of))
+        .route("/local/sts-calls", get(sts_calls))
         .route("/local/requests", get(requests))
         .route("/local/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/local/faults/{pipeline}", delete(clear_faults_for))
@@ -106,6 +112,17 @@ enum Command {
     SetBehaviour {
         behaviour: Behaviour,
     },
+    PutRole {
+        role: Role,
+    },
+    DeleteRole {
+        role_arn: RoleArn,
+    },
+    RevokeSessions {
+        role_arn: RoleArn,
+        #[serde(default)]
+        revocation: Revocation,
+    },
     AdvanceClock {
         by: SignedDuration,
     },
@@ -119,9 +136,27 @@ fn default_true() -> bool {
 }
 
 async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>) -> Result<Json<Value>, Refusal> {
-    let mut state = shared.lock();
+    run(&mut shared.lock(), None, command)
+}
+
+async fn command_in(
+    State(shared): State<Arc<Shared>>,
+    Path((id, region)): Path<(String, String)>,
+    Json(command): Json<Command>,
+) -> Result<Json<Value>, Refusal> {
+    run(&mut shared.lock(), Some(&checked(id, region)?), command)
+}
+
+fn checked(id: String, region: String) -> Result<Account, AccountError> {
+    let account = Account { id, region };
+    account.check()?;
+    Ok(account)
+}
+
+/// Runs a command in this account and region, or in the default account.
+fn run(state: &mut SharedState, account: Option<&Account>, command: Command) -> Result<Json<Value>, Refusal> {
     let now = state.now();
-    let service = &mut state.service;
+    let service = state.cloud.service_in(account);
     match command {
         Command::PutPipeline { definition } => service.put_pipeline(now, definition)?,
         Command::EditPipeline { pipeline_name } => service.edit_pipeline(now, &pipeline_name)?,
@@ -160,7 +195,15 @@ async fn command(State(shared): State<Arc<Shared>>, Json(command): Json<Command>
         Command::ListPendingApprovals { pipeline_name } => {
             return Ok(Json(json!(service.pending_approvals(now, &pipeline_name)?)));
         }
-        Command::SetBehaviour { behaviour } => service.set_behaviour(behaviour),
+        Command::SetBehaviour { behaviour } => match account {
+            None => state.cloud.set_behaviour(&behaviour),
+            Some(_) => service.set_behaviour(behaviour),
+        },
+        Command::PutRole { role } => state.cloud.put_role(role),
+        Command::DeleteRole { role_arn } => state.cloud.iam_mut().delete_role(&role_arn),
+        Command::RevokeSessions { role_arn, revocation } => {
+            state.cloud.iam_mut().revoke_sessions(&role_arn, revocation);
+        }
         Command::AdvanceClock { by } => state.advance_clock(by.unsigned_abs()),
         Command::SetDateOffset { by } => state.date_offset = by,
     }
@@ -172,7 +215,18 @@ fn empty_object() -> Json<Value> {
 }
 
 async fn ledger(State(shared): State<Arc<Shared>>) -> Json<Vec<LedgerEntry>> {
-    Json(shared.lock().service.ledger().to_vec())
+    Json(shared.lock().cloud.ledger())
+}
+
+async fn ledger_of(
+    State(shared): State<Arc<Shared>>,
+    Path((id, region)): Path<(String, String)>,
+) -> Result<Json<Vec<LedgerEntry>>, Refusal> {
+    Ok(Json(shared.lock().cloud.service(&checked(id, region)?).ledger().to_vec()))
+}
+
+async fn sts_calls(State(shared): State<Arc<Shared>>) -> Json<Vec<StsCall>> {
+    Json(shared.lock().cloud.iam().calls().to_vec())
 }
 
 async fn requests(State(shared): State<Arc<Shared>>) -> Json<Vec<RequestCount>> {
@@ -204,6 +258,12 @@ struct Refusal(Exception);
 impl From<Exception> for Refusal {
     fn from(exception: Exception) -> Self {
         Self(exception)
+    }
+}
+
+impl From<AccountError> for Refusal {
+    fn from(error: AccountError) -> Self {
+        Self(Exception::new(ExceptionKind::Validation, error.to_string()))
     }
 }
 

@@ -1,9 +1,13 @@
 //! Identifies the caller. It checks the format of the Authorization header as AWS does, to detect a client that does
-//! not sign or signs for another service. It does not verify the signature, because the endpoint has no secret keys.
+//! not sign or signs for another service. It does not verify the signature, because the endpoint does not know the secret
+//! keys of users. A session must send its session token, which the endpoint knows.
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 
-use crate::faults::ErrorResponse;
+use crate::{
+    faults::ErrorResponse,
+    iam::{Credential, CredentialError},
+};
 
 /// The AWS service that a request is signed for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,8 +25,8 @@ impl AwsService {
     }
 }
 
-/// The access key id that signed the request, for this service.
-pub(super) fn access_key(headers: &HeaderMap, expected: AwsService) -> Result<String, ErrorResponse> {
+/// The credential that signed the request, for this service.
+pub(super) fn credential(headers: &HeaderMap, expected: AwsService) -> Result<Credential, ErrorResponse> {
     let expected = expected.name();
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Err(ErrorResponse::new(400, "MissingAuthenticationTokenException", "Missing Authentication Token"));
@@ -38,19 +42,29 @@ pub(super) fn access_key(headers: &HeaderMap, expected: AwsService) -> Result<St
     let (Some(credential), Some(_), Some(_)) = (field("Credential"), field("SignedHeaders"), field("Signature")) else {
         return incomplete("Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.");
     };
-    let [key, _date, _region, service, "aws4_request"] = *credential.split('/').collect::<Vec<_>>() else {
+    let [key, _date, region, service, "aws4_request"] = *credential.split('/').collect::<Vec<_>>() else {
         return incomplete(&format!("Credential must have the form KEY/DATE/REGION/{expected}/aws4_request."));
     };
     if service != expected {
         let message = format!("Credential should be scoped to correct service: '{expected}'.");
         return Err(ErrorResponse::new(400, "InvalidSignatureException", message));
     }
-    Ok(key.to_owned())
+    let session_token = headers.get(SECURITY_TOKEN).and_then(|token| token.to_str().ok()).map(str::to_owned);
+    Ok(Credential { access_key: key.to_owned(), region: region.to_owned(), session_token })
 }
 
-/// The response to an access key that AWS does not know.
-pub(super) fn unknown_access_key() -> ErrorResponse {
-    ErrorResponse::new(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+/// The header with the token of a session.
+const SECURITY_TOKEN: &str = "x-amz-security-token";
+
+/// The response to a credential that has no caller.
+pub(super) fn refused_credential(error: CredentialError) -> ErrorResponse {
+    let (kind, message) = match error {
+        CredentialError::Unknown => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.")
+        }
+        CredentialError::Expired => ("ExpiredTokenException", "The security token included in the request is expired"),
+    };
+    ErrorResponse::new(400, kind, message)
 }
 
 #[cfg(test)]
@@ -62,7 +76,7 @@ mod tests {
         if let Some(header) = header {
             headers.insert(AUTHORIZATION, header.parse().unwrap());
         }
-        access_key(&headers, service).map_err(|error| error.kind)
+        credential(&headers, service).map(|credential| credential.access_key).map_err(|error| error.kind)
     }
 
     #[test]
@@ -85,5 +99,16 @@ mod tests {
         assert_eq!(kind_of(Some(&good), AwsService::Sts), Err("InvalidSignatureException".to_owned()));
         let for_sts = signed("AKID/20260101/us-east-1/sts/aws4_request");
         assert_eq!(kind_of(Some(&for_sts), AwsService::Sts), Ok("AKID".to_owned()));
+    }
+
+    #[test]
+    fn the_region_and_the_session_token_are_part_of_the_credential() {
+        let signed = "AWS4-HMAC-SHA256 Credential=K/20260101/eu-west-1/sts/aws4_request, SignedHeaders=h, Signature=0";
+        let mut headers = HeaderMap::from_iter([(AUTHORIZATION, signed.parse().unwrap())]);
+        let expected = Credential { access_key: "K".to_owned(), region: "eu-west-1".to_owned(), session_token: None };
+        assert_eq!(credential(&headers, AwsService::Sts).unwrap(), expected);
+        headers.insert(SECURITY_TOKEN, "token".parse().unwrap());
+        let expected = Credential { session_token: Some("token".to_owned()), ..expected };
+        assert_eq!(credential(&headers, AwsService::Sts).unwrap(), expected);
     }
 }

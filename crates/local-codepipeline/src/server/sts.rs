@@ -1,22 +1,28 @@
 //! AWS STS, which SDKs call at the same endpoint when `AWS_ENDPOINT_URL` names it. It has the query protocol: a form in
-//! the body of `POST /`, and XML in the response. Only GetCallerIdentity is implemented, and injected faults do not
-//! affect it.
+//! the body of `POST /`, and XML in the response. Only AssumeRole and GetCallerIdentity are implemented.
 
-use std::collections::BTreeSet;
+mod xml;
+
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Request, body::Incoming};
-use uuid::Uuid;
+use tokio::sync::watch;
 
 use super::{
-    aws_protocol::{MAX_BODY_BYTES, ResponseAction, response},
-    shared_state::Shared,
+    aws_protocol::MAX_BODY_BYTES,
+    fault_effects::{self, ResponseAction, response},
+    form::Form,
+    shared_state::{Shared, State},
     signature::{self, AwsService},
 };
-use crate::{faults::ErrorResponse, model::Account};
+use crate::{
+    faults::{ErrorResponse, Fault, FaultSubject},
+    iam::{AssumeRoleInput, Caller, Credential, RoleArn, StsCall, StsError, StsOperation, StsOutcome},
+};
 
-const XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+const VERSION: &str = "2011-06-15";
 
 /// Whether a request to `POST /` is for STS rather than for CodePipeline.
 pub(super) fn is_addressed(headers: &HeaderMap) -> bool {
@@ -24,97 +30,188 @@ pub(super) fn is_addressed(headers: &HeaderMap) -> bool {
     !headers.contains_key("x-amz-target") && content_type.starts_with("application/x-www-form-urlencoded")
 }
 
-pub(super) async fn handle(request: Request<Incoming>, shared: &Shared) -> ResponseAction {
+pub(super) async fn handle(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<()>,
+) -> ResponseAction {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
         return ResponseAction::Close;
     };
-    let result = {
-        let state = shared.lock();
-        respond(&head.headers, &body.to_bytes(), state.service.account(), &state.refused_access_keys)
+    let input = match Input::parse(&Form::parse(&body.to_bytes())) {
+        Ok(input) => input,
+        Err(error) => return error_response(&error),
     };
-    let (status, body) = match result {
-        Ok(body) => (200, body),
-        Err(error) => (error.status, error_body(&error)),
+    let credential = match signature::credential(&head.headers, AwsService::Sts) {
+        Ok(credential) => credential,
+        Err(error) => return error_response(&error),
     };
-    response(status, "text/xml", body)
+    let accepted = accept(&mut shared.lock(), input, credential);
+    match accepted {
+        Ok((call, fault)) => fault_effects::respond(shared, stopped, call, fault).await,
+        Err(error) => error_response(&error),
+    }
 }
 
-fn respond(
-    headers: &HeaderMap,
-    form: &[u8],
-    account: &Account,
-    refused_access_keys: &BTreeSet<String>,
-) -> Result<String, ErrorResponse> {
-    let form = String::from_utf8_lossy(form);
-    let has = |field: &str| form.split('&').any(|found| found == field);
-    if !has("Action=GetCallerIdentity") || !has("Version=2011-06-15") {
-        return Err(ErrorResponse::new(400, "InvalidAction", "This endpoint implements only GetCallerIdentity."));
-    }
-    let access_key = signature::access_key(headers, AwsService::Sts).map_err(in_query_protocol)?;
-    if refused_access_keys.contains(&access_key) {
-        return Err(in_query_protocol(signature::unknown_access_key()));
-    }
-    let arn = account.user(&access_key);
-    Ok(format!(
-        "<GetCallerIdentityResponse xmlns=\"{XMLNS}\"><GetCallerIdentityResult><Arn>{}</Arn><UserId>{}</UserId>\
-         <Account>{}</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>{}</RequestId></ResponseMetadata>\
-         </GetCallerIdentityResponse>",
-        escape(&arn),
-        escape(&access_key),
-        escape(&account.id),
-        Uuid::new_v4(),
-    ))
+/// The operation and its members.
+enum Input {
+    AssumeRole(AssumeRoleInput),
+    GetCallerIdentity,
 }
 
-/// Errors of the query protocol have status 403 and no `Exception` in their names.
-fn in_query_protocol(error: ErrorResponse) -> ErrorResponse {
-    let kind = error.kind.strip_suffix("Exception").unwrap_or(&error.kind);
-    let kind = match kind {
-        "InvalidSignature" => "SignatureDoesNotMatch",
-        "UnrecognizedClient" => "InvalidClientTokenId",
-        other => other,
+impl Input {
+    fn parse(form: &Form) -> Result<Self, ErrorResponse> {
+        let operation = form.get("Action").and_then(|action| action.parse().ok());
+        let member = |name| form.get(name).map(str::to_owned);
+        match operation.filter(|_| form.get("Version") == Some(VERSION)) {
+            Some(StsOperation::GetCallerIdentity) => Ok(Self::GetCallerIdentity),
+            Some(StsOperation::AssumeRole) => Ok(Self::AssumeRole(AssumeRoleInput {
+                role_arn: member("RoleArn"),
+                role_session_name: member("RoleSessionName"),
+                duration_seconds: member("DurationSeconds"),
+                external_id: member("ExternalId"),
+            })),
+            None => {
+                let message =
+                    format!("This endpoint implements only AssumeRole and GetCallerIdentity of version {VERSION}.");
+                Err(ErrorResponse::new(400, "InvalidAction", message))
+            }
+        }
+    }
+
+    fn operation(&self) -> StsOperation {
+        match self {
+            Self::AssumeRole(_) => StsOperation::AssumeRole,
+            Self::GetCallerIdentity => StsOperation::GetCallerIdentity,
+        }
+    }
+}
+
+/// A request from an authenticated caller.
+struct Call {
+    input: Input,
+    region: String,
+    caller: Caller,
+}
+
+/// Authenticates the caller, and selects the fault.
+fn accept(
+    state: &mut State,
+    input: Input,
+    Credential { access_key, region, session_token }: Credential,
+) -> Result<(Call, Option<Fault>), ErrorResponse> {
+    let credential = Credential { access_key, region: region.clone(), session_token };
+    match state.cloud.iam().authenticate(&credential, state.date()) {
+        Ok(caller) => {
+            let call = Call { input, region, caller };
+            let fault = call.take_fault(state);
+            Ok((call, fault))
+        }
+        Err(error) => {
+            let error = signature::refused_credential(error);
+            let (kind, message) = (xml::code(&error).to_owned(), error.message.clone());
+            let outcome = StsOutcome::Refused { r#type: kind, message };
+            record(state, &input, region, None, outcome, None);
+            Err(error)
+        }
+    }
+}
+
+/// Adds a call to the list for tests.
+fn record(
+    state: &mut State,
+    input: &Input,
+    region: String,
+    caller: Option<&Caller>,
+    outcome: StsOutcome,
+    fault: Option<&Fault>,
+) {
+    let (role_arn, session_name, external_id) = match input {
+        Input::AssumeRole(input) => {
+            (input.role_arn.clone(), input.role_session_name.clone(), input.external_id.clone())
+        }
+        Input::GetCallerIdentity => {
+            let role = caller.and_then(Caller::role).map(ToString::to_string);
+            (role, caller.and_then(Caller::session_name).map(str::to_owned), None)
+        }
     };
-    ErrorResponse::new(403, kind, error.message)
+    let call = StsCall {
+        at: state.now(),
+        operation: input.operation(),
+        region,
+        caller: caller.map(|caller| caller.arn().to_owned()),
+        role_arn,
+        session_name,
+        external_id,
+        outcome,
+        fault: fault.map(ToString::to_string),
+    };
+    state.cloud.iam_mut().record_call(call);
 }
 
-fn error_body(error: &ErrorResponse) -> String {
-    let (kind, message) = (escape(&error.kind), escape(&error.message));
-    format!(
-        "<ErrorResponse xmlns=\"{XMLNS}\"><Error><Type>Sender</Type><Code>{kind}</Code><Message>{message}</Message>\
-         </Error><RequestId>{}</RequestId></ErrorResponse>",
-        Uuid::new_v4(),
-    )
+impl Call {
+    fn take_fault(&self, state: &mut State) -> Option<Fault> {
+        let requested: Option<RoleArn> = match &self.input {
+            Input::AssumeRole(input) => input.role_arn.as_deref().and_then(|arn| arn.parse().ok()),
+            Input::GetCallerIdentity => None,
+        };
+        let (role, session_name) = match &self.input {
+            Input::AssumeRole(input) => (requested.as_ref(), input.role_session_name.as_deref()),
+            Input::GetCallerIdentity => (self.caller.role(), self.caller.session_name()),
+        };
+        state.faults.take(FaultSubject {
+            operation: self.input.operation().into(),
+            pipeline: None,
+            account_id: role.map_or(self.caller.account_id(), RoleArn::account_id),
+            region: &self.region,
+            role,
+            session_name,
+        })
+    }
+
+    fn record(&self, state: &mut State, outcome: StsOutcome, fault: Option<&Fault>) {
+        record(state, &self.input, self.region.clone(), Some(&self.caller), outcome, fault);
+    }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+impl fault_effects::Call for Call {
+    const CONTENT_TYPE: &'static str = xml::CONTENT_TYPE;
+
+    fn apply(&self, state: &mut State, fault: Option<&Fault>) -> ResponseAction {
+        let now = state.date();
+        let result = match &self.input {
+            Input::AssumeRole(input) => {
+                state.cloud.iam_mut().assume_role(&self.caller, input, now).map(|session| xml::assume_role(&session))
+            }
+            Input::GetCallerIdentity => Ok(xml::get_caller_identity(&self.caller)),
+        };
+        match result {
+            Ok(body) => {
+                self.record(state, StsOutcome::Succeeded, fault);
+                response(200, xml::CONTENT_TYPE, body)
+            }
+            Err(StsError { kind, message }) => {
+                let outcome = StsOutcome::Refused { r#type: kind.name().to_owned(), message: message.clone() };
+                self.record(state, outcome, fault);
+                error_response(&ErrorResponse::new(kind.status(), kind.name(), message))
+            }
+        }
+    }
+
+    fn record_not_applied(&self, state: &mut State, fault: &Fault) {
+        self.record(state, StsOutcome::NotApplied, Some(fault));
+    }
+
+    fn error_response(error: &ErrorResponse) -> ResponseAction {
+        error_response(error)
+    }
+
+    fn without_approved_at(action: ResponseAction) -> ResponseAction {
+        action
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(service: &str, form: &str) -> Result<String, String> {
-        identity_of("A<B", service, form)
-    }
-
-    fn identity_of(access_key: &str, service: &str, form: &str) -> Result<String, String> {
-        let credential = format!("{access_key}/20260101/us-east-1/{service}/aws4_request");
-        let signed = format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0");
-        let headers = HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, signed.parse().unwrap())]);
-        let refused = BTreeSet::from(["DELETED".to_owned()]);
-        respond(&headers, form.as_bytes(), &Account::default(), &refused).map_err(|error| error.kind)
-    }
-
-    #[test]
-    fn the_identity_is_that_of_the_access_key_in_the_account() {
-        let form = "Action=GetCallerIdentity&Version=2011-06-15";
-        let body = identity("sts", form).unwrap();
-        assert!(body.contains("<Account>123456789012</Account>"), "{body}");
-        assert!(body.contains("<Arn>arn:aws:iam::123456789012:user/A&lt;B</Arn>"), "{body}");
-        assert_eq!(identity("codepipeline", form), Err("SignatureDoesNotMatch".to_owned()));
-        assert_eq!(identity("sts", "Action=AssumeRole&Version=2011-06-15"), Err("InvalidAction".to_owned()));
-        assert_eq!(identity_of("DELETED", "sts", form), Err("InvalidClientTokenId".to_owned()));
-    }
+fn error_response(error: &ErrorResponse) -> ResponseAction {
+    response(xml::status(error), xml::CONTENT_TYPE, xml::error(error))
 }

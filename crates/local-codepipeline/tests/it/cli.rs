@@ -68,6 +68,28 @@ fn an_approval_is_opened_rejected_and_listed_in_the_ledger() {
 }
 
 #[test]
+fn an_approval_of_another_account_is_opened_and_rejected_there() {
+    let endpoint = serve(&["--seed", EXAMPLE, "--lags", "none"]);
+    let there = ["--account", "210987654321", "--region", "us-east-1"];
+    let respond = ["respond", "payments", "Prod", "Approve", "--status", "Rejected"];
+    stdout(&endpoint, &[&respond[..], &there[..]].concat());
+    assert!(stderr(&endpoint.url, &respond).contains("does not include a pipeline with the name 'payments'"));
+    stdout(&endpoint, &[&["open-approval", "payments", "Prod", "Approve"], &there[..]].concat());
+    let start = ["start-execution", "orders", "Prod", "Approve", "--build-duration", "0s"];
+    stdout(&endpoint, &[&start[..], &["--account", "210987654321", "--region", "eu-west-1"]].concat());
+    let table = stdout(&endpoint, &[&["ledger"], &there[..]].concat());
+    let row = table.lines().nth(1).unwrap();
+    for cell in ["210987654321", "payments/Prod/Approve", "Rejected", "another-user", "accepted"] {
+        assert!(row.contains(cell), "{table}");
+    }
+    let elsewhere = ["ledger", "--account", "210987654321", "--region", "eu-west-1"];
+    assert_eq!(stdout(&endpoint, &elsewhere).lines().count(), 1);
+    assert!(stderr(&endpoint.url, &["ledger", "--account", "210987654321"]).contains("--region <REGION>"));
+    let invalid = ["ledger", "--account", "2109", "--region", "eu-west-1"];
+    assert!(stderr(&endpoint.url, &invalid).contains("`2109` is not an account id: write twelve digits"));
+}
+
+#[test]
 fn the_same_id_seed_generates_the_same_identifiers() {
     let open = ["open-approval", "web", "Prod", "Approve", "--revision", "Source=4f2e", "--json"];
     let [first, second] = [(); 2].map(|()| {

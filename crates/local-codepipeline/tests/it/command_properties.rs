@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
+const ROLE: &str = "arn:aws:iam::123456789012:role/approvals";
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn unexpected_value() -> impl Strategy<Value = Value> {
@@ -86,6 +87,13 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
             };
             times.into_iter().zip(parallel).map(behaviour).collect()
         }
+        "role" => {
+            let role =
+                |trusts: &[&str]| json!({ "arn": ROLE, "trusts": trusts, "sessionDuration": "9223372036854775807s" });
+            vec![json!({ "arn": ROLE }), role(&[]), role(&["123456789012"]), json!({ "arn": "approvals" })]
+        }
+        "roleArn" => vec![json!(ROLE), json!("approvals")],
+        "revocation" => vec![json!("expired"), json!("unknown"), json!("denied")],
         "by" => times.map(Value::from).to_vec(),
         _ => vec![json!("text")],
     };
@@ -93,7 +101,7 @@ fn value(name: &'static str) -> BoxedStrategy<Value> {
 }
 
 fn commands() -> impl Strategy<Value = Value> {
-    let members: [&[&str]; 17] = [
+    let members: [&[&str]; 20] = [
         &["putPipeline", "definition"],
         &["editPipeline", "pipelineName"],
         &["deletePipeline", "pipelineName"],
@@ -108,6 +116,9 @@ fn commands() -> impl Strategy<Value = Value> {
         &["openApproval", "pipelineName", "stageName", "actionName", "sourceRevisions"],
         &["listPendingApprovals", "pipelineName"],
         &["setBehaviour", "behaviour"],
+        &["putRole", "role"],
+        &["deleteRole", "roleArn"],
+        &["revokeSessions", "roleArn", "revocation"],
         &["advanceClock", "by"],
         &["setDateOffset", "by"],
         &["nonsense", "pipelineName"],
