@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults soak charts gitops e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli image image-test image-reproduce oldest \
+.PHONY: help demo test faults soak charts gitops e2e bench bench-quick peers lint generate control-plane node helm health-checks promtool aws-cli moto image image-test image-reproduce oldest \
 	release-check release-notes release-binaries release-charts release-index release-publish
 
 help: ## Show the targets
@@ -9,7 +9,7 @@ demo: ## Approve and reject with kubectl, in a real Kubernetes API server or the
 	@hack/demo.sh
 
 # Most tests wait for servers and use little CPU, so more of them run at a time than there are cores.
-test: control-plane helm health-checks promtool aws-cli ## Run all tests
+test: control-plane helm health-checks promtool aws-cli moto ## Run all tests
 	cargo test --workspace -- --test-threads=6
 
 faults: control-plane ## Search for crashes, races and inputs that break a guarantee (docs/reliability.md)
@@ -69,6 +69,9 @@ promtool: ## Fetch promtool from Debian's package, once (seconds)
 aws-cli: ## Install the AWS CLI (and curl), with which the tests run the commands of the documentation, once (about 30 s)
 	@command -v curl >/dev/null || hack/image/packages.sh curl
 	@hack/aws-cli/fetch.sh
+
+moto: ## Install moto's server, with whose STS the tests compare the operator, once (about 15 s)
+	@hack/moto/fetch.sh
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (about 5 min on two cores)
 	@crates/test-control-plane/build.sh control-plane

@@ -67,8 +67,9 @@ pub struct RunArgs {
     /// Timeout of each AWS call. A shutdown waits this long for submissions in flight
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_TIMEOUT", default_value = "10s", value_parser = aws_timeout)]
     pub aws_timeout: SignedDuration,
-    /// Region whose STS the operator calls for its credentials and to learn its account. The default is the region of the
-    /// pipelines. Set it if the operator reaches only the STS of its own region, for example through a VPC endpoint
+    /// Region whose STS the operator calls for its credentials, to learn its account, and to assume roles. The default is the
+    /// operator's own region (AWS_REGION and so on), or that of the target where it has none. Set it if the operator reaches only the
+    /// STS of another region, for example through a VPC endpoint
     #[arg(long, env = "APPROVAL_OPERATOR_AWS_STS_REGION", value_name = "REGION", value_parser = region)]
     pub aws_sts_region: Option<String>,
     /// Directory with the files AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, optionally, AWS_SESSION_TOKEN, such as a mounted Secret.

@@ -176,6 +176,7 @@ pub(super) fn outcome(error: Option<&CallError>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Refusal;
     use super::*;
     use crate::api::v1alpha1::Exception;
     use prometheus_client::encoding::text::encode;
@@ -221,5 +222,39 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing: {text}");
         }
+    }
+
+    #[test]
+    fn the_series_of_a_target_have_its_name_and_vanish_with_it() {
+        let metrics = CallMetrics::default();
+        let before = encoded(&metrics);
+        assert!(!before.contains("target="), "{before}");
+        let target = metrics.for_target("production");
+        target.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
+        let unknown = CallError::Refused {
+            refusal: Refusal::PipelineNotFound,
+            exception: Exception { r#type: "PipelineNotFoundException".to_owned(), message: String::new() },
+        };
+        target.record(Operation::GetPipelineState, Some(&unknown), Duration::from_millis(3));
+        target.set_clock_skew(SignedDuration::from_secs(2));
+        let text = encoded(&metrics);
+        for line in [
+            r#"aws_requests_total{operation="PutApprovalResult",outcome="OK"} 0"#,
+            r#"aws_requests_total{operation="PutApprovalResult",outcome="OK",target="production"} 1"#,
+            r#"aws_requests_total{operation="PutApprovalResult",outcome="Throttled",target="production"} 0"#,
+            r#"aws_requests_total{operation="GetPipelineState",outcome="PipelineNotFound",target="production"} 1"#,
+            r#"aws_request_duration_seconds_count{operation="PutApprovalResult",target="production"} 1"#,
+            "clock_skew_seconds{} 0.0",
+            r#"clock_skew_seconds{target="production"} 2.0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing: {text}");
+        }
+        metrics.remove_target("production");
+        let sorted = |text: &str| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(&encoded(&metrics)), sorted(&before));
     }
 }

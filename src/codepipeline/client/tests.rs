@@ -5,6 +5,7 @@ mod clock;
 mod details;
 mod endpoint;
 mod json;
+mod moto;
 mod raw_response;
 mod reload;
 mod sts;
