@@ -137,6 +137,9 @@ capabilities:
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail (printf "replicaCount is %v and leaderElection.enabled is false: all replicas would reconcile at the same time. Enable leaderElection, or set replicaCount to 1." .Values.replicaCount) -}}
 {{- end -}}
+{{- if not (or .Values.approvalTargets.enabled .Values.aws.ambientCredentials) -}}
+{{- fail "approvalTargets.enabled and aws.ambientCredentials are both false: no decision could be delivered. Set one of them to true." -}}
+{{- end -}}
 {{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
 {{- fail "serviceAccount.create is false and serviceAccount.name is empty: name the ServiceAccount of the operator." -}}
 {{- end -}}
@@ -149,7 +152,7 @@ capabilities:
 {{- end -}}
 {{- end -}}
 {{- /* A flag that bypasses its value would contradict the other templates that use the value. */ -}}
-{{- $values := dict "namespace" "watchNamespaces" "leader-elect" "leaderElection.enabled" "aws-timeout" "config.awsTimeout" "aws-sts-region" "aws.stsRegion" "otlp-endpoint" "tracing.otlpEndpoint" -}}
+{{- $values := dict "namespace" "watchNamespaces" "leader-elect" "leaderElection.enabled" "approval-targets" "approvalTargets.enabled" "ambient-credentials" "aws.ambientCredentials" "aws-timeout" "config.awsTimeout" "aws-sts-region" "aws.stsRegion" "otlp-endpoint" "tracing.otlpEndpoint" -}}
 {{- range $flag, $value := $values -}}
 {{- range $.Values.extraArgs -}}
 {{- if hasPrefix (printf "--%s" $flag) . -}}
