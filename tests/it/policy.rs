@@ -2,6 +2,7 @@
 //! lets the operator write a status.
 
 mod bypass;
+mod targets;
 
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,48 +1,84 @@
 //! Attempts to bypass the policy by a user who has every permission in a namespace except to approve and reject. No attempt reaches
-//! CodePipeline.
+//! CodePipeline. targets.rs makes the same attempts with a target.
 
-use super::{Developer, cluster_with_policy, decision, grant, user};
-use approval_operator::api::v1alpha1::{ApprovalStatus, Reason, UserTime};
+use super::{Developer, Rule, cluster_with_policy, decision, grant, user};
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalStatus, Reason, TargetRef, UserTime};
 use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::Operation;
 use local_codepipeline::model::OpenApproval;
 use serde_json::{Value, json};
 use test_support::chart::{CommandResult, apply};
-use test_support::{TestEnv, for_execution, pipeline_with_build, reason, spec};
+use test_support::{TestEnv, for_execution, pipeline_with_build, spec};
 
-const MAY_NOT_APPROVE: &str = "developer may not approve web/Prod/Approve in the namespace";
-const MAY_NOT_REJECT: &str = "developer may not reject web/Prod/Approve in the namespace";
+const MAY_NOT_APPROVE: &str = "developer may not approve web/Prod/Approve";
+const MAY_NOT_REJECT: &str = "developer may not reject web/Prod/Approve";
 const MAY_NOT_RECORD: &str = "developer may not write the status of decisions in the namespace";
 const NOT_HELD: &str = "is attempting to grant RBAC permissions not currently held";
 const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
-const CREATE: [&str; 2] = ["create", "--filename=-"];
-const STATUS: &str = "--subresource=status";
+pub const CREATE: [&str; 2] = ["create", "--filename=-"];
+pub const STATUS: &str = "--subresource=status";
 
 /// What was attempted, its result, and the expected refusal.
-type Attempt = (&'static str, CommandResult, &'static str);
+pub type Attempt = (&'static str, CommandResult, &'static str);
+
+/// The decisions that the attempts are about: with or without a target.
+pub struct Scope {
+    target: Option<&'static str>,
+    /// The virtual resource on which the policy requires the verb, and its name for the pipeline.
+    rights: (&'static str, &'static str),
+}
+
+const WITHOUT_TARGET: Scope = Scope { target: None, rights: ("pipelines", "web") };
+pub const WITH_TARGET: Scope = Scope { target: Some("prod"), rights: ("targetpipelines", "prod/web") };
+
+impl Scope {
+    fn apply_to(&self, spec: ApprovalDecisionSpec) -> ApprovalDecisionSpec {
+        let target_ref = self.target.map(|name| TargetRef { name: name.to_owned(), account_id: None, region: None });
+        ApprovalDecisionSpec { target_ref, ..spec }
+    }
+
+    #[track_caller]
+    pub fn assert_refused(&self, attempts: &[Attempt]) {
+        let target = self.target.map_or(String::new(), |target| format!(" of the target {target}"));
+        for (what, CommandResult { succeeded, output }, refusal) in attempts {
+            let expected = match *refusal {
+                MAY_NOT_APPROVE | MAY_NOT_REJECT => format!("{refusal}{target} in the namespace"),
+                other => other.to_owned(),
+            };
+            assert!(!succeeded && output.contains(&expected), "{what}: expected the refusal {expected:?}:\n{output}");
+        }
+        println!("{} attempts", attempts.len());
+    }
+}
+
+/// Someone whom the developer can try to impersonate.
+pub fn approver(env: &TestEnv) -> Vec<Value> {
+    let rule: Rule = (&["pipelines", "targetpipelines"], &[], &["approve", "reject"]);
+    grant(&env.namespace, "approver", &[rule], &[user("approver")])
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_may_not_approve_cannot_bypass_the_policy() {
     let env = TestEnv::in_cluster(cluster_with_policy()).await;
     let developer = Developer::as_namespace_admin(&env.namespace);
-    // Someone whom the developer can try to impersonate.
-    let approver: super::Rule = (&["pipelines"], &[], &["approve", "reject"]);
-    apply(cluster_with_policy(), &grant(&env.namespace, "approver", &[approver], &[user("approver")]));
+    apply(cluster_with_policy(), &approver(&env));
     let _operator = env.operator().start();
     // The token is not a secret: anyone who can read the pipeline has it.
     let approval = env.open_approval("web");
-    create_decisions_of_others(&env, &approval).await;
+    create_decisions_of_others(&env, &WITHOUT_TARGET, &approval).await;
+    let expected = [
+        ("held", Reason::Suspended),
+        ("spare", Reason::Suspended),
+        ("rejection", Reason::Suspended),
+        ("expired", Reason::Expired),
+        ("waiting", Reason::Waiting),
+    ];
+    for (name, reason) in expected {
+        env.wait_for_reason(name, reason).await;
+    }
     let submissions = env.codepipeline.request_count(Operation::PutApprovalResult);
 
-    let valid = with_token(&env, &approval);
-    let mut attempts = new_decisions(&developer, &valid, &approval);
-    attempts.extend(edits(&env, &developer, &valid, &approval).await);
-    attempts.extend(status_writes(&env, &developer, &approval).await);
-    attempts.extend(detours(&env, &developer, &valid));
-    for (what, CommandResult { succeeded, output }, refusal) in &attempts {
-        assert!(!succeeded && output.contains(refusal), "{what}: expected the refusal {refusal:?}:\n{output}");
-    }
-    println!("{} attempts", attempts.len());
+    WITHOUT_TARGET.assert_refused(&attempts(&env, &developer, &WITHOUT_TARGET, &approval).await);
 
     // Anyone with access to the object may make changes that the operator does not act on.
     for harmless in [["label", "apd", "expired", "team=web"], ["annotate", "apd", "expired", "note=seen"]] {
@@ -58,36 +94,38 @@ async fn a_user_who_may_not_approve_cannot_bypass_the_policy() {
     assert_eq!((env.accepted_count("web"), env.pending_approvals("web").len()), (0, 1));
 }
 
+pub async fn attempts(
+    env: &TestEnv,
+    developer: &Developer<'_>,
+    scope: &Scope,
+    approval: &OpenApproval,
+) -> Vec<Attempt> {
+    let mut valid = decision(&env.namespace, "new");
+    valid["spec"]["token"] = json!(approval.token.to_string());
+    if let Some(target) = scope.target {
+        valid["spec"]["targetRef"] = json!({ "name": target });
+    }
+    let mut attempts = new_decisions(developer, &valid, approval);
+    attempts.extend(edits(env, developer, &valid, approval).await);
+    attempts.extend(status_writes(env, developer, approval).await);
+    attempts.extend(detours(env, developer, scope, &valid));
+    attempts
+}
+
 /// Decisions in each state from which an edit, or the annotation requestedAt, would cause a submission.
-async fn create_decisions_of_others(env: &TestEnv, approval: &OpenApproval) {
-    let mut held = spec("web", approval);
+pub async fn create_decisions_of_others(env: &TestEnv, scope: &Scope, approval: &OpenApproval) {
+    let mut held = scope.apply_to(spec("web", approval));
     held.suspend = true;
     env.create("held", held.clone()).await;
     env.create("spare", held.clone()).await;
     held.result.status = ApprovalStatus::Rejected;
     env.create("rejection", held).await;
-    let mut expired = spec("web", approval);
+    let mut expired = scope.apply_to(spec("web", approval));
     expired.not_after = Some(UserTime((Timestamp::now() - SignedDuration::from_mins(1)).to_string()));
     env.create("expired", expired).await;
     env.put_pipeline(pipeline_with_build("later"));
-    env.create("waiting", for_execution("later", env.start_execution("later", "r1"))).await;
-    let expected = [
-        ("held", Reason::Suspended),
-        ("spare", Reason::Suspended),
-        ("rejection", Reason::Suspended),
-        ("expired", Reason::Expired),
-        ("waiting", Reason::Waiting),
-    ];
-    for (name, reason) in expected {
-        env.wait_for_reason(name, reason).await;
-    }
-}
-
-/// The manifest of a decision that the operator would deliver.
-fn with_token(env: &TestEnv, approval: &OpenApproval) -> Value {
-    let mut manifest = decision(&env.namespace, "new");
-    manifest["spec"]["token"] = json!(approval.token.to_string());
-    manifest
+    let waiting = for_execution("later", env.start_execution("later", "r1"));
+    env.create("waiting", scope.apply_to(waiting)).await;
 }
 
 fn with(manifest: &Value, change: impl FnOnce(&mut Value)) -> Value {
@@ -204,10 +242,11 @@ async fn status_writes(env: &TestEnv, developer: &Developer<'_>, approval: &Open
 }
 
 /// As someone else, with self-granted permissions, in another namespace, and without the policy.
-fn detours(env: &TestEnv, developer: &Developer<'_>, valid: &Value) -> Vec<Attempt> {
+fn detours(env: &TestEnv, developer: &Developer<'_>, scope: &Scope, valid: &Value) -> Vec<Attempt> {
     let namespace = env.namespace.as_str();
+    let (resource, name) = scope.rights;
     let account = format!("--as=system:serviceaccount:{namespace}:default");
-    let role = &grant(namespace, "own", &[(&["pipelines"], &["web"], &["approve"])], &[])[0];
+    let role = &grant(namespace, "own", &[(&[resource], &[name], &["approve"])], &[])[0];
     let other_namespace = with(valid, |it| it["metadata"]["namespace"] = json!("default"));
     let attempts: [(_, &[&str], _, _); 13] = [
         (
@@ -279,9 +318,7 @@ fn detours(env: &TestEnv, developer: &Developer<'_>, valid: &Value) -> Vec<Attem
 
 /// The current object.
 async fn live(env: &TestEnv, name: &str) -> Value {
-    let decision = env.decisions.get(name).await.unwrap();
-    assert!(reason(&decision).is_some_and(|reason| reason != Reason::Pending), "{name} has a status");
-    serde_json::to_value(decision).unwrap()
+    serde_json::to_value(env.decisions.get(name).await.unwrap()).unwrap()
 }
 
 fn in_flight(approval: &OpenApproval) -> Value {
@@ -298,7 +335,7 @@ fn in_flight(approval: &OpenApproval) -> Value {
     })
 }
 
-fn ready(status: &str, reason: &str) -> Value {
+pub fn ready(status: &str, reason: &str) -> Value {
     let past = "2026-01-01T00:00:00Z";
     json!([{ "type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": past }])
 }
