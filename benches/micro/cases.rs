@@ -5,7 +5,8 @@ use approval_operator::api::v1alpha1::{
 };
 use approval_operator::codepipeline::{CallError, Transmission, classify};
 use approval_operator::decision::{
-    Attempt, Details, Observed, Outcome, Rejections, Report, Settings, Step, decide, reconcile_key, status,
+    AmbientCredentials, Attempt, Details, Observed, Outcome, Rejections, Report, Settings, Step, TargetObservation,
+    decide, reconcile_key, status,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -15,6 +16,7 @@ use aws_smithy_types::error::ErrorMetadata;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::hint::black_box;
+use std::sync::Arc;
 
 pub struct Case {
     pub name: &'static str,
@@ -27,7 +29,7 @@ const SETTINGS: Settings = Settings {
     poll_interval: SignedDuration::from_secs(15),
 };
 
-const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None };
+const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, place: None };
 
 pub fn all() -> Vec<Case> {
     let now = Timestamp::now();
@@ -86,9 +88,20 @@ fn classify_case(name: &'static str, status: u16, code: &'static str) -> Case {
     })
 }
 
+/// No target exists.
+fn own() -> TargetObservation {
+    TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity: None, targets: Arc::default() }
+}
+
 fn step(decision: &ApprovalDecision, attempt: &Attempt, now: Timestamp) -> Step {
     decide(
-        &Observed { decision, attempt, pipeline: None, rejections: Some(&Rejections::Listed(Vec::new())) },
+        &Observed {
+            decision,
+            attempt,
+            target: Some(&own()),
+            pipeline: None,
+            rejections: Some(&Rejections::Listed(Vec::new())),
+        },
         &SETTINGS,
         now,
     )

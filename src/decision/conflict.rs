@@ -6,7 +6,7 @@ use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalStatus, Binding, ExecutionBinding, PipelineExecutionId, ReadyClass, Reason,
     SourceRevision, Token, UserTime,
 };
-use crate::codepipeline::{ExecutionType, PipelineExecution};
+use crate::codepipeline::{CallerIdentity, ExecutionType, PipelineExecution};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -87,6 +87,17 @@ impl Rejection {
         (place != Place::NotAdmitted).then_some(Self { place, ..self })
     }
 
+    /// Whether its request may be in this account and region. What is not known may be the same.
+    fn may_be_at(&self, place: Option<&CallerIdentity>) -> bool {
+        match (&self.place, place) {
+            (Place::At { account_id, region }, Some(place)) => {
+                (account_id, region) == (&place.account_id, &place.region)
+            }
+            (Place::At { .. }, None) | (Place::Unknown, _) => true,
+            (Place::NotAdmitted, _) => false,
+        }
+    }
+
     /// Whether it is about the request with this token. The execution may not be known.
     fn is_about(&self, token: &Token, execution: Option<&PipelineExecution>) -> bool {
         match (&self.requests, execution) {
@@ -104,13 +115,13 @@ impl Rejection {
 }
 
 impl Rejections {
-    /// Whether the execution of a request must be known to tell whether one is about it.
-    pub(super) fn need_execution(&self) -> bool {
+    /// Whether the execution of a request at this place must be known to tell whether one is about it.
+    pub(super) fn need_execution(&self, place: Option<&CallerIdentity>) -> bool {
         match self {
             Self::NotListed => false,
-            Self::Listed(rejections) => {
-                rejections.iter().any(|rejection| !matches!(rejection.requests, RejectedRequests::Token(_)))
-            }
+            Self::Listed(rejections) => rejections.iter().any(|rejection| {
+                rejection.may_be_at(place) && !matches!(rejection.requests, RejectedRequests::Token(_))
+            }),
         }
     }
 }
@@ -118,11 +129,12 @@ impl Rejections {
 /// The first rejection of a request.
 pub(super) fn conflict<'a>(
     rejections: &'a [Rejection],
+    place: Option<&CallerIdentity>,
     token: &Token,
     execution: Option<&PipelineExecution>,
     now: Timestamp,
 ) -> Option<&'a Rejection> {
     let counts = |rejection: &&Rejection| rejection.not_after.is_none_or(|not_after| now < not_after);
     let mut rejections = rejections.iter().filter(counts);
-    rejections.find(|rejection| rejection.is_about(token, execution))
+    rejections.find(|rejection| rejection.may_be_at(place) && rejection.is_about(token, execution))
 }

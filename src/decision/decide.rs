@@ -1,6 +1,7 @@
 //! The next step for a decision, as a pure function of what was observed and the time. Everything that prevents a second
 //! submission, or a wrong report about one, is decided here; the reconciliation only carries it out.
 
+use super::attribution::session_name;
 use super::evaluate::evaluate;
 use super::last::Last;
 use super::outcome::{Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
@@ -14,7 +15,7 @@ use super::timing::{
     AttemptTimes, Settings, expiry, ignore_forged_times, next_attempt, next_history_read, send_deadline, soonest_retry,
     start_attempt,
 };
-use crate::api::time::to_millisecond;
+use crate::api::time::{later, to_millisecond};
 use crate::api::v1alpha1::{Binding, Submission};
 use crate::codepipeline::{CallError, Refusal};
 use jiff::Timestamp;
@@ -81,7 +82,9 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
         None => {}
     }
     let send_deadline = send_deadline(settings, submission);
-    if now < send_deadline {
+    // Recovery must not rely on a session name that the request does not have.
+    let is_attributed = submission.session_name.is_none() || submission.session_name == session_name(observed);
+    if now < send_deadline && is_attributed {
         return Step::Send { intent: intent.clone(), send_deadline: send_deadline.min(expiry.at()) };
     }
     let AttemptTimes { start_time, deadline } = start_attempt(settings, now);
@@ -90,7 +93,12 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
         PriorAttempts::InDoubt => submission.start_time,
     };
     Step::RecordIntent(Intent {
-        submission: Submission { start_time, deadline, ..submission.clone() },
+        submission: Submission {
+            session_name: submission.session_name.clone().filter(|_| is_attributed),
+            start_time,
+            deadline,
+            ..submission.clone()
+        },
         ..intent.clone()
     })
 }
@@ -105,8 +113,8 @@ fn not_allowed(
 ) -> Step {
     match prior {
         PriorAttempts::NotApplied | PriorAttempts::Refused => {
-            // Credentials that were loaded again may be others.
-            let requeue = Requeue::At(next_attempt(observed.decision, submission).max(soonest_retry(now)));
+            // Credentials that are loaded again may be others.
+            let requeue = Requeue::At(later(now, settings.poll_interval));
             Step::WriteStatus(Outcome::TargetProblem { problem: problem.clone(), requeue })
         }
         PriorAttempts::InDoubt => Step::WriteStatus(Outcome::Unconfirmed {

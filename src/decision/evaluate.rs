@@ -8,11 +8,11 @@ use super::phase::{execution_ids, known_ids};
 use super::step::{Observed, Step};
 use super::subject::record;
 use super::submit::submit;
-use super::target_rules::may_continue;
+use super::target_rules::{may_continue, place_of_request};
 use super::timing::{Expiry, HISTORY_LAG, Settings, created_at, expiry};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, SubmissionOutcome, Token};
-use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
+use crate::codepipeline::{ApprovalRecord, CallerIdentity, CompletedApproval, Refusal};
 use jiff::Timestamp;
 
 /// Evaluates the spec.
@@ -26,9 +26,10 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
         Ok(valid) => valid,
         Err(invalid) => return Step::WriteStatus(Outcome::Invalid(invalid)),
     };
-    if let Err(step) = may_continue(observed, settings, now) {
-        return step;
-    }
+    let place = match may_continue(observed, settings, now) {
+        Ok(place) => place,
+        Err(step) => return step,
+    };
     let not_after = valid.not_after;
     let is_suspended = decision.spec.suspend && not_after.is_none_or(|not_after| now < not_after);
     let suspended = || Step::WriteStatus(Outcome::Suspended { not_after });
@@ -37,7 +38,10 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
     }
     let expiry = expiry(decision, not_after, settings, now);
     let step = match valid.binding {
-        Binding::Token(token) => by_token(observed, settings, now, expiry, token, last),
+        Binding::Token(token) => match accepted_before(decision, token, place.as_ref()) {
+            Some(outcome) => Step::WriteStatus(outcome),
+            None => by_token(observed, settings, now, expiry, token, last),
+        },
         Binding::Execution(execution) => {
             find_request(observed, settings, now, expiry, execution, valid.ignore_responses_before, last)
         }
@@ -74,9 +78,6 @@ fn by_token(
     last: Last<'_>,
 ) -> Step {
     let decision = observed.decision;
-    if let Some(outcome) = accepted_before(decision, token) {
-        return Step::WriteStatus(outcome);
-    }
     if expiry.at() <= now {
         return expired(observed, settings, now, expiry, token);
     }
@@ -87,7 +88,9 @@ fn by_token(
     let mut ids = known_ids(decision, token);
     let mut execution = None;
     let is_approval = decision.spec.result.status == ApprovalStatus::Approved;
-    if is_approval && observed.rejections.is_some_and(Rejections::need_execution) {
+    let place = place_of_request(observed);
+    let needs_execution = |rejections: &Rejections| rejections.need_execution(place.as_ref());
+    if is_approval && observed.rejections.is_some_and(needs_execution) {
         // The execution of the request tells whether a rejection means it.
         let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(expiry.at()) };
         if let Ok(snapshot) = &pipeline.poll.result {
@@ -99,16 +102,23 @@ fn by_token(
             execution = snapshot.executions.iter().find(|execution| ids.pipeline.as_ref() == Some(&execution.id));
         }
     }
-    let intent = last.intent(decision, settings, now, token, ids, execution.cloned());
+    let intent = last.intent(observed, settings, now, token, ids, execution.cloned());
     submit(observed, now, expiry.at(), intent)
 }
 
 /// CodePipeline accepted a result for this token before the spec was edited. It accepts no other, so nothing is sent.
-fn accepted_before(decision: &ApprovalDecision, token: &Token) -> Option<Outcome> {
+fn accepted_before(decision: &ApprovalDecision, token: &Token, place: Option<&CallerIdentity>) -> Option<Outcome> {
     let status = decision.status.as_ref()?;
     let submission = status.submission.as_ref()?;
     let spec = &decision.spec;
+    let is_same_place = match place {
+        Some(CallerIdentity { account_id, region }) => {
+            (&submission.account_id, &submission.region) == (account_id, region)
+        }
+        None => submission.target.is_none() && spec.target_ref.is_none(),
+    };
     let is_same = submission.outcome == Some(SubmissionOutcome::Accepted)
+        && is_same_place
         && submission.token == *token
         && (&submission.pipeline_name, &submission.stage_name, &submission.action_name)
             == (&spec.pipeline_name, &spec.stage_name, &spec.action_name);

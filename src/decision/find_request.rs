@@ -75,7 +75,7 @@ pub(super) fn find_request(
                 Ok(()) => {
                     let PendingRequest { token, execution, .. } = &request;
                     let execution = Some(execution.clone());
-                    let intent = last.intent(decision, settings, now, token, request.ids(), execution);
+                    let intent = last.intent(observed, settings, now, token, request.ids(), execution);
                     submit(observed, now, until, intent)
                 }
                 Err(wait) => Step::WriteStatus(waiting(wait, None)),

@@ -1,6 +1,8 @@
 //! The last submission for the same spec: what a further attempt continues.
 
+use super::attribution::session_name;
 use super::outcome::{Intent, PriorAttempts};
+use super::step::Observed;
 use super::timing::{AttemptTimes, Settings, next_attempt, next_attempt_in_doubt, start_attempt};
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission, Token};
 use crate::codepipeline::{ExecutionIds, PipelineExecution};
@@ -39,7 +41,7 @@ impl<'a> Last<'a> {
     /// The intent to submit the decision's result to this request.
     pub(super) fn intent(
         self,
-        decision: &ApprovalDecision,
+        observed: &Observed<'_>,
         settings: &Settings,
         now: Timestamp,
         token: &Token,
@@ -48,21 +50,26 @@ impl<'a> Last<'a> {
     ) -> Intent {
         let AttemptTimes { start_time, deadline } = start_attempt(settings, now);
         let is_same = self.submission().is_some_and(|last| last.token == *token);
-        let (start_time, prior) = match self {
-            Self::Refused(..) if is_same => (start_time, PriorAttempts::Refused),
+        let session_name = session_name(observed);
+        let (start_time, prior, session_name) = match self {
+            Self::Refused(..) if is_same => (start_time, PriorAttempts::Refused, session_name),
             // If CodePipeline did accept one, it refuses this attempt.
-            Self::InDoubt(last) if is_same => (last.start_time, PriorAttempts::InDoubt),
+            Self::InDoubt(last) if is_same => {
+                // A session name proves nothing about attempts that were sent without it.
+                let session_name = session_name.filter(|name| last.session_name.as_ref() == Some(name));
+                (last.start_time, PriorAttempts::InDoubt, session_name)
+            }
             Self::None | Self::NotApplied(_) | Self::Refused(..) | Self::InDoubt(_) => {
-                (start_time, PriorAttempts::NotApplied)
+                (start_time, PriorAttempts::NotApplied, session_name)
             }
         };
-        let spec = &decision.spec;
+        let spec = &observed.decision.spec;
         let submission = Submission {
             target: spec.target_ref.as_ref().map(|target| target.name.clone()),
             // The account and the region are those of the credentials, which are ensured after this.
             account_id: String::new(),
             region: String::new(),
-            session_name: None,
+            session_name,
             pipeline_name: spec.pipeline_name.clone(),
             stage_name: spec.stage_name.clone(),
             action_name: spec.action_name.clone(),

@@ -2,6 +2,7 @@
 //! observe → [`decide`] → act, one effect at a time, until nothing is left to do. [`resolve`] finds the request that
 //! executions name, [`phase`] reads how far a decision has come, `status` reports outcomes, and `message` words them.
 
+mod attribution;
 mod conflict;
 mod decide;
 mod evaluate;

@@ -193,7 +193,9 @@ pub fn subscription_generation(decision: &ApprovalDecision, query: &Query) -> u6
 /// What is known of the request with this token.
 pub fn known_ids(decision: &ApprovalDecision, token: &Token) -> ExecutionIds {
     let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
-    submission.filter(|submission| submission.token == *token).map(execution_ids).unwrap_or_default()
+    let target = decision.spec.target_ref.as_ref().map(|target| &target.name);
+    let is_same = |submission: &&Submission| submission.token == *token && submission.target.as_ref() == target;
+    submission.filter(is_same).map(execution_ids).unwrap_or_default()
 }
 
 /// What is known of the request of a submission.
@@ -221,7 +223,8 @@ mod tests {
         for requested in [None, Some("again")] {
             trimmed.metadata.annotations = requested.map(|value| [(REQUESTED_AT.to_owned(), value.to_owned())].into());
             let attempt = Attempt::None;
-            let observed = Observed { decision: &trimmed, attempt: &attempt, pipeline: None, rejections: None };
+            let observed =
+                Observed { decision: &trimmed, attempt: &attempt, target: None, pipeline: None, rejections: None };
             assert_eq!(decide(&observed, &SETTINGS, at(3)), Step::AwaitChange);
         }
     }

@@ -12,6 +12,7 @@ use super::status::{Announcement, Details, Report, result_still_unrecorded, stat
 use super::step::{Attempt, Observed, Step};
 use super::subject::{query_of, subject, target_of};
 use super::target::TargetObservation;
+use super::target_rules::{prepared, resolved_in};
 use super::timing::Settings;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Submission};
 use crate::backoff;
@@ -283,17 +284,18 @@ impl Reconciliation {
         }
     }
 
-    /// Whether the client has credentials, and whose.
+    /// Whether there are credentials, and whose.
     pub fn on_credentials(&mut self, result: Result<CallerIdentity, CallError>) {
         if let Stage::Prepare(intent) = &self.stage {
-            let mut intent = intent.clone();
-            self.stage = match result {
-                Ok(CallerIdentity { account_id, region }) => {
-                    (intent.submission.account_id, intent.submission.region) = (account_id, region);
-                    Stage::RecordIntent(intent)
-                }
-                Err(error) => {
-                    self.attempt = Attempt::NotPrepared(intent, error);
+            let intent = intent.clone();
+            let prepared = match result {
+                Ok(identity) => prepared(&self.observed(), intent, identity),
+                Err(error) => Err(Attempt::NotPrepared(intent, error)),
+            };
+            self.stage = match prepared {
+                Ok(intent) => Stage::RecordIntent(intent),
+                Err(attempt) => {
+                    self.attempt = attempt;
                     self.drop_observations();
                     Stage::Decide
                 }
@@ -357,7 +359,8 @@ impl Reconciliation {
 
     fn details<'a>(&'a self, settings: &'a Settings) -> Details<'a> {
         let poll = self.pipeline.as_ref().map(|pipeline| &pipeline.poll);
-        Details { settings, snapshot: poll.and_then(|poll| poll.result.as_deref().ok()) }
+        let snapshot = poll.and_then(|poll| poll.result.as_deref().ok());
+        Details { settings, snapshot, place: resolved_in(&self.observed()) }
     }
 
     fn outcome_is_unrecorded(&self, now: Timestamp) -> bool {

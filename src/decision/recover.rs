@@ -1,14 +1,16 @@
 //! A submission whose outcome CodePipeline's history must show: one in doubt, and one that CodePipeline refused because its request was
 //! completed or gone.
 
+use super::attribution::is_ours;
 use super::evaluate::evaluate;
 use super::last::Last;
 use super::outcome::{Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
 use super::step::{Observed, Step};
 use super::subject::{is_for_spec, record, subject};
-use super::timing::{CLOCK_SKEW, HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_history_read};
-use crate::api::time::{earlier, later};
+use super::target_rules::{is_at, may_recover};
+use super::timing::{HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_history_read};
+use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, SubmissionOutcome};
 use crate::codepipeline::{
     ApprovalRecord, CallError, CompletedApproval, ExecutionIds, PipelineObservation, Refusal, RetryCause,
@@ -33,14 +35,18 @@ pub(super) fn recover(observed: &Observed<'_>, settings: &Settings, now: Timesta
     if now < submission.deadline {
         return Step::WaitUntil(submission.deadline);
     }
+    let Some(target) = observed.target else { return Step::FindTarget };
+    let next = next_history_read(decision, settings, now, submission);
+    let unconfirmed = |cause, ids, next| Step::WriteStatus(Outcome::Unconfirmed { cause, refused: None, ids, next });
+    if let Err(cause) = may_recover(submission, target) {
+        return unconfirmed(cause, execution_ids(submission), next);
+    }
     let reliable_after = later(submission.deadline, HISTORY_LAG);
     let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(later(now, HISTORY_LAG)) };
     if pipeline.poll.started_at < submission.deadline {
         return Step::AwaitSnapshot { recheck_at: Some(submission.deadline), until: later(now, HISTORY_LAG) };
     }
     let subject = subject(decision);
-    let next = next_history_read(decision, settings, now, submission);
-    let unconfirmed = |cause, ids, next| Step::WriteStatus(Outcome::Unconfirmed { cause, refused: None, ids, next });
     let finding = match find(&subject, submission, pipeline, reliable_after) {
         Ok(finding) => finding,
         Err((cause, ids)) => {
@@ -66,6 +72,9 @@ pub(super) fn recover(observed: &Observed<'_>, settings: &Settings, now: Timesta
         (Finding::ByOthers(_), _) => evaluate(observed, settings, now, Last::None),
         (Finding::NotAccepted, _) => evaluate(observed, settings, now, Last::InDoubt(submission)),
         (Finding::NoTrace, _) => match evaluate(observed, settings, now, Last::InDoubt(submission)) {
+            Step::WriteStatus(Outcome::TargetProblem { problem, .. }) => {
+                unconfirmed(UnconfirmedCause::NoTraceAtTarget(problem), execution_ids(submission), next)
+            }
             Step::WriteStatus(outcome) if !outcome.request_is_completed() => {
                 unconfirmed(UnconfirmedCause::NoTrace, execution_ids(submission), next)
             }
@@ -84,10 +93,7 @@ fn find(
     let known = execution_ids(submission);
     let poll = &pipeline.poll;
     let is_reliable = reliable_after <= poll.started_at;
-    let is_other_account = poll.identity.as_ref().is_some_and(|identity| {
-        (&identity.account_id, &identity.region) != (&submission.account_id, &submission.region)
-    });
-    if is_other_account {
+    if is_of_other_account(submission, pipeline) {
         return Err((UnconfirmedCause::OtherAccount, known));
     }
     let snapshot = match &poll.result {
@@ -109,6 +115,11 @@ fn find(
     }
 }
 
+/// Whether a poll read another account or region than the submission was sent to.
+fn is_of_other_account(submission: &Submission, pipeline: &PipelineObservation) -> bool {
+    pipeline.poll.identity.as_ref().is_some_and(|identity| !is_at(submission, identity))
+}
+
 /// CodePipeline refused a submission because its request is completed or gone: history shows how, and whether an earlier attempt was
 /// accepted.
 pub(super) fn explain(
@@ -124,8 +135,19 @@ pub(super) fn explain(
         None => PriorAttempts::InDoubt,
         Some(SubmissionOutcome::Accepted | SubmissionOutcome::NotAccepted) => PriorAttempts::NotApplied,
     };
-    let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(later(now, HISTORY_LAG)) };
+    let Some(target) = observed.target else { return Step::FindTarget };
     let known = execution_ids(submission);
+    let unexplained = |cause, ids, next| {
+        Step::WriteStatus(Outcome::Unconfirmed { cause, refused: Some((exception.clone(), prior)), ids, next })
+    };
+    let next = next_history_read(decision, settings, now, submission);
+    if let Err(cause) = may_recover(submission, target) {
+        return unexplained(cause, known, next);
+    }
+    let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(later(now, HISTORY_LAG)) };
+    if is_of_other_account(submission, pipeline) {
+        return unexplained(UnconfirmedCause::OtherAccount, known, next);
+    }
     let record = match &pipeline.poll.result {
         Ok(snapshot) => record(decision, &submission.token, &known, snapshot),
         Err(error) if pipeline.poll.failure().is_some() => ApprovalRecord::Unreadable(error.clone()),
@@ -169,17 +191,5 @@ pub(super) fn explain(
     if is_readable && give_up_at <= pipeline.poll.started_at {
         return refused();
     }
-    let next = next_history_read(decision, settings, now, submission);
-    let next = if now < give_up_at { next.min(give_up_at) } else { next };
-    Step::WriteStatus(Outcome::Unconfirmed { cause, refused: Some((exception.clone(), prior)), ids, next })
-}
-
-/// Whether an attempt of ours completed the request: the same result and summary, while our attempts were in flight. CodePipeline
-/// stores a summary of its own where ours is empty; then the result and the time decide.
-fn is_ours(submission: &Submission, record: &CompletedApproval) -> bool {
-    let result = &submission.result;
-    let in_time =
-        record.at.is_some_and(|at| earlier(submission.start_time, CLOCK_SKEW) <= at && at <= submission.deadline);
-    let same_summary = result.summary.is_empty() || record.summary.as_deref() == Some(&result.summary);
-    in_time && same_summary && record.result == Some(result.status)
+    unexplained(cause, ids, if now < give_up_at { next.min(give_up_at) } else { next })
 }

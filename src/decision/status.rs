@@ -5,7 +5,7 @@ mod truncate;
 
 use super::message::Message;
 use super::outcome::{Intent, Outcome, PriorAttempts, Requeue, Wait};
-use super::phase::{Phase, execution_ids, ready, requested_at, status_is_current};
+use super::phase::{Phase, execution_ids, pin, ready, requested_at, status_is_current};
 use super::resolve::{ExecutionWait, Missing};
 use super::timing::waiting_since;
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
@@ -95,12 +95,15 @@ fn with_message(
     let old = decision.status.clone().unwrap_or_default();
     let conditions = conditions(decision, &old.conditions, outcome, message, now);
     let waiting_since = (!decision.spec.suspend).then(|| waiting_since(decision, now));
+    let pinned = pin(decision);
     let mut status = match Phase::of(decision) {
         // A fresh start keeps nothing of what an earlier edit of the decision came to, but the requests that settled it.
         Phase::Fresh => ApprovalDecisionStatus {
             submission: old.submission,
             settled: old.settled,
             history: old.history,
+            account_id: pinned.as_ref().map(|pinned| pinned.account_id.clone()),
+            region: pinned.map(|pinned| pinned.region),
             last_handled_requested_at: requested_at(decision),
             ..ApprovalDecisionStatus::default()
         },
@@ -214,6 +217,8 @@ fn settle(decision: &ApprovalDecision, outcome: &Outcome, status: &mut ApprovalD
 pub fn status_matches(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> bool {
     let Some(written) = &decision.status else { return false };
     let reported = ApprovalDecisionStatus {
+        account_id: written.account_id.clone(),
+        region: written.region.clone(),
         expires_at: written.expires_at,
         source_revisions: written.source_revisions.clone(),
         ..status(decision, outcome, now)

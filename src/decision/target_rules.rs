@@ -1,11 +1,12 @@
 //! The rules of the target, for one step: before anything is read, and again before an intent is recorded and before a request leaves.
 
-use super::outcome::{Outcome, Requeue};
-use super::step::{Observed, Step};
-use super::target::{Forbidden, TargetObservation, TargetProblem, check};
+use super::outcome::{Intent, Outcome, Requeue, UnconfirmedCause};
+use super::step::{Attempt, Observed, Step};
+use super::target::{Forbidden, TargetObservation, TargetProblem, check, place_of};
 use super::timing::{HISTORY_LAG, Settings};
 use crate::api::time::later;
-use crate::codepipeline::CallerIdentity;
+use crate::api::v1alpha1::Submission;
+use crate::codepipeline::{CallError, CallerIdentity, RetryCause};
 use jiff::Timestamp;
 
 /// The account and region in which the decision may continue, if they are known; otherwise what to do first.
@@ -45,4 +46,72 @@ pub(super) fn outcome(
         | TargetProblem::RequiredBy(_) => Requeue::AwaitChange,
     };
     Outcome::TargetProblem { problem, requeue }
+}
+
+/// Where the request of a decision is that may use its target, if this is known.
+pub(super) fn place_of_request(observed: &Observed<'_>) -> Option<CallerIdentity> {
+    let found = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone());
+    match observed.target {
+        Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
+        Some(TargetObservation::Own { identity, .. }) => found.or_else(|| identity.clone()),
+        Some(TargetObservation::NotListed(_) | TargetObservation::NotFound) | None => None,
+    }
+}
+
+/// Whether the history of a submission can be read: its target still is where the submission was sent. Whether the target admits the
+/// decision, or is verified, does not matter.
+///
+/// # Errors
+/// Why not.
+pub(super) fn may_recover(submission: &Submission, target: &TargetObservation) -> Result<(), UnconfirmedCause> {
+    match target {
+        TargetObservation::NotListed(why) => Err(UnconfirmedCause::TargetsNotListed(why.clone())),
+        TargetObservation::NotFound => Err(UnconfirmedCause::TargetNotFound),
+        // The polls say who the operator is.
+        TargetObservation::Own { .. } => Ok(()),
+        TargetObservation::Found { target, .. } => {
+            let place = place_of(target);
+            if is_at(submission, &place) { Ok(()) } else { Err(UnconfirmedCause::TargetElsewhere(place)) }
+        }
+    }
+}
+
+/// Whether a submission was sent to this account and region.
+pub(super) fn is_at(submission: &Submission, place: &CallerIdentity) -> bool {
+    (&submission.account_id, &submission.region) == (&place.account_id, &place.region)
+}
+
+/// Where the operator looks for the request of a decision that may use its target: the target says so, or a poll that was read.
+pub(super) fn resolved_in(observed: &Observed<'_>) -> Option<CallerIdentity> {
+    match observed.target {
+        Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
+        Some(TargetObservation::NotListed(_) | TargetObservation::Own { .. } | TargetObservation::NotFound) | None => {
+            observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone())
+        }
+    }
+}
+
+/// The intent with the account and region of the credentials, which may be others than those that the rules were checked for.
+///
+/// # Errors
+/// The attempt that ends here, if the result must not be sent there.
+pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, identity: CallerIdentity) -> Result<Intent, Attempt> {
+    let allowed = match observed.target {
+        Some(target) => check(observed.decision, target, Some(&identity)).map(drop),
+        None => Err(TargetProblem::NotFound),
+    };
+    if let Err(problem) = allowed {
+        return Err(Attempt::NotAllowed(intent, problem));
+    }
+    let read = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.as_ref());
+    if let Some(read) = read.filter(|read| **read != identity) {
+        let place =
+            |CallerIdentity { account_id, region }: &CallerIdentity| format!("account {account_id}, region {region}");
+        let detail =
+            format!("the pipeline was read in {}, and the credentials are for {}", place(read), place(&identity));
+        let error = CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception: None, detail };
+        return Err(Attempt::NotPrepared(intent, error));
+    }
+    let CallerIdentity { account_id, region } = identity;
+    Ok(Intent { submission: Submission { account_id, region, ..intent.submission }, ..intent })
 }

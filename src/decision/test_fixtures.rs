@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub mod outcomes;
 pub mod pipeline;
+pub mod targets;
 
 /// The operator's defaults, but calls take no time. An attempt has 25 s: 5 s to write its intent, and 20 s for the difference between
 /// clocks.
@@ -24,7 +25,7 @@ pub const SETTINGS: Settings = Settings {
 };
 
 /// A reconcile that read no snapshot.
-pub const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None };
+pub const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, place: None };
 
 pub const WEEK: i64 = 7 * 24 * 3600;
 

@@ -11,8 +11,10 @@ use crate::api::v1alpha1::{
 use crate::codepipeline::{CompletedApproval, ExecutionIds, PipelineObservation, RetryCause};
 use crate::decision::conflict::Rejections;
 use crate::decision::outcome::Caveat;
+use crate::decision::target::TargetObservation;
 use crate::decision::test_fixtures::outcomes::refused_after_doubt;
 use crate::decision::test_fixtures::pipeline::*;
+use crate::decision::test_fixtures::targets::own;
 use crate::decision::test_fixtures::*;
 use crate::decision::timing::Expiry;
 use ApprovalStatus::{Approved, Rejected};
@@ -31,6 +33,7 @@ mod recovery;
 struct Case {
     decision: ApprovalDecision,
     attempt: Attempt,
+    target: Option<TargetObservation>,
     pipeline: Option<PipelineObservation>,
     rejections: Option<Rejections>,
     now: Timestamp,
@@ -38,7 +41,7 @@ struct Case {
 
 fn given(decision: ApprovalDecision, seconds: i64) -> Case {
     let rejections = Some(Rejections::Listed(Vec::new()));
-    Case { decision, attempt: Attempt::None, pipeline: None, rejections, now: at(seconds) }
+    Case { decision, attempt: Attempt::None, target: Some(own()), pipeline: None, rejections, now: at(seconds) }
 }
 
 impl Case {
@@ -59,6 +62,7 @@ impl Case {
         let observed = Observed {
             decision: &self.decision,
             attempt: &self.attempt,
+            target: self.target.as_ref(),
             pipeline: self.pipeline.as_ref(),
             rejections: self.rejections.as_ref(),
         };

@@ -6,7 +6,9 @@ use crate::api::v1alpha1::{ApprovalStatus::Approved, ApprovalStatus::Rejected, R
 use crate::codepipeline::{ExecutionSelector, Refusal, RetryCause};
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::status::status;
+use crate::decision::target::Place;
 use crate::decision::test_fixtures::pipeline::*;
+use crate::decision::test_fixtures::targets::own;
 use crate::decision::test_fixtures::*;
 
 mod edits;
@@ -17,18 +19,23 @@ mod writes;
 struct Driver {
     reconciliation: Reconciliation,
     seconds: i64,
+    target: TargetObservation,
     status: Option<Box<ApprovalDecisionStatus>>,
 }
 
 fn reconcile(decision: ApprovalDecision, seconds: i64) -> Driver {
-    Driver { reconciliation: Reconciliation::new(decision), seconds, status: None }
+    Driver { reconciliation: Reconciliation::new(decision), seconds, target: own(), status: None }
 }
 
 impl Driver {
     /// The next effect, in a few words.
     fn next(&mut self) -> String {
         match self.reconciliation.next(&SETTINGS, at(self.seconds)) {
-            Effect::ReadPipeline { pipeline, query, condition } => {
+            Effect::FindTarget { .. } => {
+                self.reconciliation.on_target(self.target.clone());
+                self.next()
+            }
+            Effect::ReadPipeline { pipeline, query, condition, .. } => {
                 let what = match query.executions {
                     ExecutionSelector::PipelineExecution(id) => format!("execution {id}"),
                     ExecutionSelector::SourceRevisions(_) => "the revisions".to_owned(),
@@ -49,7 +56,7 @@ impl Driver {
                 self.reconciliation.on_accepted(ids.first().map(|id| format!("of-{id}")));
                 self.next()
             }
-            Effect::EnsureCredentials => "ensure credentials".to_owned(),
+            Effect::EnsureCredentials { .. } => "ensure credentials".to_owned(),
             Effect::RecordIntent(status) => {
                 let attempts = status.submission.as_ref().map(|submission| submission.attempts);
                 assert_eq!(reason(&status), "Submitting");
@@ -264,7 +271,13 @@ fn without_credentials_no_intent_is_recorded() {
 fn a_rejection_of_the_same_request_goes_first() {
     let rejection = || {
         let (namespace, name) = ("team".to_owned(), "stop".to_owned());
-        Rejection { namespace, name, requests: RejectedRequests::Token(token()), not_after: None }
+        Rejection {
+            namespace,
+            name,
+            requests: RejectedRequests::Token(token()),
+            not_after: None,
+            place: Place::Unknown,
+        }
     };
     let held = ["announce ConflictingDecision", READ_REQUEST];
     let mut driver = reconcile(fresh(), 5);

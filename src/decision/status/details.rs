@@ -1,10 +1,12 @@
 //! What the status shows besides an outcome: for which commit, and until when. It is for people: nothing is decided from it, and it
-//! costs no call, because it comes from a poll that was read anyway.
+//! costs no call, because it comes from a poll that was read anyway. The account and the region are the exception: they pin the decision.
 
 use super::truncate::{set_ids, truncated};
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Binding, ObservedSourceRevision, ReadyClass};
-use crate::codepipeline::{ApprovalRecord, ExecutionIds, PipelineSnapshot};
-use crate::decision::outcome::{Outcome, Wait};
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalDecisionStatus, Binding, ObservedSourceRevision, ReadyClass, Submission,
+};
+use crate::codepipeline::{ApprovalRecord, CallerIdentity, ExecutionIds, PipelineSnapshot};
+use crate::decision::outcome::{Intent, Outcome, Wait};
 use crate::decision::phase::{known_ids, status_is_current};
 use crate::decision::subject::record;
 use crate::decision::timing::{Settings, expiry};
@@ -14,12 +16,14 @@ use jiff::Timestamp;
 const MAX_REVISIONS: usize = 10;
 
 /// Where details come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Details<'a> {
     /// The operator's settings.
     pub settings: &'a Settings,
     /// The snapshot that the outcome follows from, if it needed one.
     pub snapshot: Option<&'a PipelineSnapshot>,
+    /// The account and region that it is from, or those of the target.
+    pub place: Option<CallerIdentity>,
 }
 
 impl Details<'_> {
@@ -27,7 +31,7 @@ impl Details<'_> {
     /// waits writes nothing while nothing changes.
     #[must_use]
     pub fn added_to(
-        self,
+        &self,
         mut status: ApprovalDecisionStatus,
         decision: &ApprovalDecision,
         outcome: &Outcome,
@@ -36,14 +40,43 @@ impl Details<'_> {
         if status.pipeline_execution_id.is_none() {
             set_ids(&mut status, &self.ids(decision, outcome));
         }
+        if status.account_id.is_none()
+            && let Some(CallerIdentity { account_id, region }) = self.found_in(outcome)
+        {
+            (status.account_id, status.region) = (Some(account_id), Some(region));
+        }
         status.source_revisions = self.source_revisions(&status, decision);
         status.expires_at = self.expires_at(decision, outcome, now);
         status
     }
 
+    /// Where the operator looks for the request from now on.
+    fn found_in(&self, outcome: &Outcome) -> Option<CallerIdentity> {
+        match outcome {
+            Outcome::Submitting(Intent { submission: Submission { account_id, region, .. }, .. }) => {
+                Some(CallerIdentity { account_id: account_id.clone(), region: region.clone() })
+            }
+            // The decision may not look there, or the outcome is about a submission, which says where it was sent.
+            Outcome::TargetProblem { .. } | Outcome::Invalid(_) | Outcome::Unconfirmed { .. } => None,
+            Outcome::Delivered { .. }
+            | Outcome::AlreadyDecided { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Missing { .. }
+            | Outcome::ExecutionEnded { .. }
+            | Outcome::PipelineExecutionNotFound(_)
+            | Outcome::AmbiguousRevision(_)
+            | Outcome::Expired { .. }
+            | Outcome::Suspended { .. }
+            | Outcome::Waiting { .. }
+            | Outcome::Conflicting { .. }
+            | Outcome::Unreadable { .. }
+            | Outcome::Retrying { .. } => self.place.clone(),
+        }
+    }
+
     /// What is known of the request, if the outcome does not say it. What was known before stays: not every reconcile needs a snapshot,
     /// and a status that changed with that would be written again and again.
-    fn ids(self, decision: &ApprovalDecision, outcome: &Outcome) -> ExecutionIds {
+    fn ids(&self, decision: &ApprovalDecision, outcome: &Outcome) -> ExecutionIds {
         let before = || {
             let before = decision.status.as_ref().filter(|_| status_is_current(decision));
             ExecutionIds {
@@ -74,7 +107,7 @@ impl Details<'_> {
 
     /// The source revisions of the execution. Not every call that shows an execution shows them.
     fn source_revisions(
-        self,
+        &self,
         status: &ApprovalDecisionStatus,
         decision: &ApprovalDecision,
     ) -> Vec<ObservedSourceRevision> {
@@ -98,7 +131,7 @@ impl Details<'_> {
         }
     }
 
-    fn expires_at(self, decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
+    fn expires_at(&self, decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
         let not_after = decision.spec.validate(now).ok()?.not_after;
         match (outcome, outcome.ready_class()) {
             // The spec is acted on next: it may have another limit.

@@ -4,9 +4,16 @@ use super::*;
 use crate::api::v1alpha1::PipelineExecutionId;
 use crate::codepipeline::PipelineExecution;
 use crate::decision::conflict::{RejectedRequests, Rejection};
+use crate::decision::target::Place;
 
 fn rejection(requests: RejectedRequests) -> Rejection {
-    Rejection { namespace: "team".to_owned(), name: "stop".to_owned(), requests, not_after: None }
+    Rejection {
+        namespace: "team".to_owned(),
+        name: "stop".to_owned(),
+        requests,
+        not_after: None,
+        place: Place::Unknown,
+    }
 }
 
 fn of_token(token: crate::api::v1alpha1::Token) -> Rejection {

@@ -12,6 +12,7 @@ use crate::decision::step::{Attempt, Observed, Step};
 use crate::decision::subject::query_of;
 use crate::decision::subject::subject;
 use crate::decision::test_fixtures::pipeline::TestPipeline;
+use crate::decision::test_fixtures::targets::own;
 use crate::decision::test_fixtures::{DETAILS, DecisionExt, SETTINGS, at, fresh};
 use crate::decision::timing::ignore_forged_times;
 use arbitrary::{attempt, decision, duration, forged, instant, pipeline, rejections};
@@ -82,7 +83,7 @@ proptest! {
         let settings = Settings { aws_timeout, waiting_limit, poll_interval };
         let poll = pipeline.as_ref().and_then(|(pipeline, seconds)| observation(pipeline, *seconds, &decision));
         let (pipeline, rejections) = (pipeline.as_ref().map(|(pipeline, _)| pipeline), rejections.as_ref());
-        let observed = Observed { decision: &decision, attempt: &attempt, pipeline: poll.as_ref(), rejections };
+        let observed = Observed { decision: &decision, attempt: &attempt, target: Some(&own()), pipeline: poll.as_ref(), rejections };
         let phase = Phase::of(&decision);
         match decide(&observed, &settings, now) {
             Step::AwaitChange => {
@@ -91,6 +92,7 @@ proptest! {
             }
             // After doubt, the next reconcile recovers at once if the deadline of a recorded intent has passed.
             Step::WaitUntil(time) => prop_assert!(now < time || matches!(attempt, Attempt::IntentRecorded(_))),
+            Step::FindTarget => prop_assert!(false, "the target is known"),
             Step::ReadPipeline(_) => prop_assert!(poll.is_none(), "the pipeline is read twice in a row"),
             Step::AwaitSnapshot { until, .. } => {
                 prop_assert!(poll.is_some() && (now < until || now == Timestamp::MAX));
@@ -152,7 +154,7 @@ proptest! {
         }
         let poll = observation(&pipeline, seconds, &decision);
         let rejections = rejections.as_ref();
-        let observed = Observed { decision: &decision, attempt: &Attempt::None, pipeline: poll.as_ref(), rejections };
+        let observed = Observed { decision: &decision, attempt: &Attempt::None, target: Some(&own()), pipeline: poll.as_ref(), rejections };
         let step = decide(&observed, &SETTINGS, at(now));
         let (outcome, is_written) = match step {
             Step::WriteStatus(outcome) => (outcome, true),
@@ -193,7 +195,7 @@ proptest! {
             let poll = observation(&pipeline, seconds, &edited);
             let rejections = Rejections::Listed(Vec::new());
             let (pipeline, rejections) = (poll.as_ref(), Some(&rejections));
-            let observed = Observed { decision: &edited, attempt: &Attempt::None, pipeline, rejections };
+            let observed = Observed { decision: &edited, attempt: &Attempt::None, target: Some(&own()), pipeline, rejections };
             match decide(&observed, &SETTINGS, at(now)) {
                 Step::WriteStatus(outcome) => (Some(status(&subject(&edited), &outcome, at(now))), None),
                 step => (None, Some(step)),

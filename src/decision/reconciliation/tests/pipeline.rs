@@ -159,7 +159,13 @@ fn an_approval_by_token_reads_the_pipeline_if_a_rejection_may_mean_its_request()
     let rejection = |execution: &str| {
         let id = crate::api::v1alpha1::PipelineExecutionId(execution.to_owned());
         let (namespace, name) = ("team".to_owned(), "stop".to_owned());
-        Rejection { namespace, name, requests: RejectedRequests::PipelineExecution(id), not_after: None }
+        Rejection {
+            namespace,
+            name,
+            requests: RejectedRequests::PipelineExecution(id),
+            not_after: None,
+            place: Place::Unknown,
+        }
     };
     let mut driver = reconcile(fresh(), 5);
     driver.rejections(vec![rejection("other")]);

@@ -8,6 +8,7 @@ use crate::decision::resolve::{ExecutionPosition, ExecutionWait};
 use crate::decision::status::Report;
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::pipeline::*;
+use crate::decision::test_fixtures::targets::own;
 use crate::decision::test_fixtures::*;
 use crate::decision::timing::Expiry;
 
@@ -18,7 +19,7 @@ fn reported(
     outcome: &Outcome,
     snapshot: Option<&PipelineSnapshot>,
 ) -> ApprovalDecisionStatus {
-    let details = Details { settings: &SETTINGS, snapshot };
+    let details = Details { settings: &SETTINGS, snapshot, place: None };
     Report::new(decision, outcome, details, None, at(5)).status
 }
 
@@ -140,7 +141,13 @@ fn nothing_is_decided_from_details() {
     for pipeline in [pipeline(), pending_request()] {
         let steps = [&given, &with_details].map(|decision| {
             let poll = pipeline.poll_at(5, decision);
-            let observed = Observed { decision, attempt: &Attempt::None, pipeline: Some(&poll), rejections: None };
+            let observed = Observed {
+                decision,
+                attempt: &Attempt::None,
+                target: Some(&own()),
+                pipeline: Some(&poll),
+                rejections: None,
+            };
             decide(&observed, &SETTINGS, at(5))
         });
         assert_eq!(steps[0], steps[1]);

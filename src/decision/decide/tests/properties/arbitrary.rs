@@ -12,6 +12,7 @@ use crate::codepipeline::{
 use crate::decision::conflict::{RejectedRequests, Rejection, Rejections};
 use crate::decision::outcome::{Intent, PriorAttempts};
 use crate::decision::step::Attempt;
+use crate::decision::target::Place;
 use crate::decision::test_fixtures::pipeline::{FAILED, RUNNING, STOPPING, SUCCEEDED, TestPipeline};
 use crate::decision::test_fixtures::{
     DecisionExt, SUMMARY, at, entry, fresh, indeterminate, other_token, refusal, submission, token,
@@ -252,7 +253,13 @@ pub fn rejections() -> BoxedStrategy<Option<Rejections>> {
     ];
     let rejection =
         (requests, option::of(instant()), select(&["team", "other"])).prop_map(|(requests, not_after, namespace)| {
-            Rejection { namespace: namespace.to_owned(), name: "stop".to_owned(), requests, not_after }
+            Rejection {
+                namespace: namespace.to_owned(),
+                name: "stop".to_owned(),
+                requests,
+                not_after,
+                place: Place::Unknown,
+            }
         });
     prop_oneof![
         1 => Just(None),

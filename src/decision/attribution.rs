@@ -1,0 +1,51 @@
+//! Whose result CodePipeline accepted. Where a target has a role, a submission is sent in a role session that is named after its decision,
+//! and `lastUpdatedBy` proves whose it was. Otherwise the result, the summary and the time have to do.
+
+use super::step::Observed;
+use super::target::TargetObservation;
+use super::timing::CLOCK_SKEW;
+use crate::api::time::earlier;
+use crate::api::v1alpha1::{ApprovalDecision, Submission};
+use crate::codepipeline::CompletedApproval;
+use kube::ResourceExt;
+
+/// The name of the session in which the result of a decision is sent; none if its target has no role.
+pub(super) fn session_name(observed: &Observed<'_>) -> Option<String> {
+    match observed.target? {
+        TargetObservation::Found { target, .. } => {
+            target.spec.role_arn.as_ref().map(|_| name_of_session(observed.decision))
+        }
+        TargetObservation::NotListed(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
+    }
+}
+
+/// Whether an attempt of ours completed the request.
+pub(super) fn is_ours(submission: &Submission, record: &CompletedApproval) -> bool {
+    let is_same_result = record.result == Some(submission.result.status);
+    let not_before = earlier(submission.start_time, CLOCK_SKEW);
+    match (&submission.session_name, &record.by) {
+        (Some(name), Some(by)) => {
+            is_same_result && session_name_of_arn(by) == Some(name) && record.at.is_none_or(|at| not_before <= at)
+        }
+        // CodePipeline stores a summary of its own where ours is empty; then the result and the time decide.
+        (None, _) | (_, None) => {
+            let in_time = record.at.is_some_and(|at| not_before <= at && at <= submission.deadline);
+            let summary = &submission.result.summary;
+            is_same_result && in_time && (summary.is_empty() || record.summary.as_deref() == Some(summary))
+        }
+    }
+}
+
+fn name_of_session(decision: &ApprovalDecision) -> String {
+    let namespace = decision.namespace().unwrap_or_default();
+    format!("{namespace}.{}.{}", decision.name_any(), decision.uid().unwrap_or_default())
+}
+
+/// The session name in the ARN of a role session: `arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+fn session_name_of_arn(arn: &str) -> Option<&str> {
+    let mut parts = arn.splitn(6, ':');
+    let (prefix, _partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+    let resource = parts.nth(2)?;
+    let (_role, session) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
+    (prefix == "arn" && service == "sts").then_some(session)
+}
