@@ -6,7 +6,7 @@ use super::target::TargetObservation;
 use super::timing::CLOCK_SKEW;
 use crate::api::time::earlier;
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
-use crate::codepipeline::CompletedApproval;
+use crate::codepipeline::{CompletedApproval, SessionName};
 use kube::ResourceExt;
 
 /// The name of the session in which the result of a decision is sent; none if its target has no role.
@@ -25,7 +25,7 @@ pub(super) fn is_ours(submission: &Submission, record: &CompletedApproval) -> bo
     let not_before = earlier(submission.start_time, CLOCK_SKEW);
     match (&submission.session_name, &record.by) {
         (Some(name), Some(by)) => {
-            is_same_result && session_name_of_arn(by) == Some(name) && record.at.is_none_or(|at| not_before <= at)
+            is_same_result && SessionName::of_arn(by) == Some(name) && record.at.is_none_or(|at| not_before <= at)
         }
         // CodePipeline stores a summary of its own where ours is empty; then the result and the time decide.
         (None, _) | (_, None) => {
@@ -38,14 +38,5 @@ pub(super) fn is_ours(submission: &Submission, record: &CompletedApproval) -> bo
 
 fn name_of_session(decision: &ApprovalDecision) -> String {
     let namespace = decision.namespace().unwrap_or_default();
-    format!("{namespace}.{}.{}", decision.name_any(), decision.uid().unwrap_or_default())
-}
-
-/// The session name in the ARN of a role session: `arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
-fn session_name_of_arn(arn: &str) -> Option<&str> {
-    let mut parts = arn.splitn(6, ':');
-    let (prefix, _partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-    let resource = parts.nth(2)?;
-    let (_role, session) = resource.strip_prefix("assumed-role/")?.split_once('/')?;
-    (prefix == "arn" && service == "sts").then_some(session)
+    SessionName::of(&namespace, &decision.name_any(), &decision.uid().unwrap_or_default()).to_string()
 }

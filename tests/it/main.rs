@@ -37,6 +37,7 @@ mod requests;
 mod responses;
 mod rotation;
 mod start;
+mod targets;
 mod traces;
 mod visibility;
 mod waiting;

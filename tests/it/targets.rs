@@ -1,0 +1,6 @@
+//! Decisions with a target: the right account and region, under the authority that the target gives, and one broken target slows no other.
+
+mod authority;
+mod isolation;
+mod places;
+mod site;

@@ -1,0 +1,126 @@
+//! A cluster with targets, several accounts, and one operator. Targets belong to the whole cluster and every operator verifies them, so these
+//! tests have a cluster of their own and run one after the other.
+
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalTarget, TargetRef};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt};
+use local_codepipeline::iam::Role;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+use test_control_plane::User;
+use test_support::{Cluster, TestEnv, install_crds};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+/// The accounts of the targets. That of the operator is another one.
+pub const ONE: &str = "111111111111";
+pub const TWO: &str = "222222222222";
+pub const REGION: &str = "eu-central-1";
+
+/// The account and region of the operator's own identity.
+pub const OWN: (&str, &str) = ("123456789012", "eu-west-1");
+
+pub struct Site {
+    pub env: TestEnv,
+    pub targets: Api<ApprovalTarget>,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster = Cluster::start_empty();
+        install_crds(&cluster.control_plane);
+        cluster
+    })
+}
+
+/// The ARN of the role that the operator assumes in an account.
+pub fn role_arn(account: &str) -> String {
+    format!("arn:aws:iam::{account}:role/approvals")
+}
+
+impl Site {
+    /// No target exists.
+    pub async fn new() -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
+        let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
+        let env = TestEnv::in_cluster(cluster).await;
+        let targets: Api<ApprovalTarget> = Api::all(cluster.client(User::Admin).await);
+        for target in targets.list(&ListParams::default()).await.unwrap() {
+            targets.delete(&target.name_any(), &DeleteParams::default()).await.unwrap();
+        }
+        Self { env, targets, _turn: Some(turn) }
+    }
+
+    /// Another cluster with the same accounts.
+    pub async fn in_cluster(cluster: &Cluster) -> Self {
+        let targets = Api::all(cluster.client(User::Admin).await);
+        Self { env: TestEnv::in_cluster(cluster).await, targets, _turn: None }
+    }
+
+    /// The kubeconfig file of an operator that may not list targets.
+    pub fn kubeconfig_without_targets(&self) -> PathBuf {
+        let control_plane = &cluster().control_plane;
+        let role = ["create", "rolebinding", "operator", "--clusterrole=approval-operator", "--user=developer"];
+        let namespace = format!("--namespace={}", self.env.namespace);
+        let bound = control_plane.kubectl().args(role).arg(namespace).output().unwrap();
+        assert!(bound.status.success(), "{bound:?}");
+        control_plane.kubeconfig(User::Developer)
+    }
+
+    /// A target of an account, whose role the operator assumes, and which admits this namespace and all pipelines.
+    pub async fn create(&self, name: &str, account: &str) {
+        self.env.codepipeline.put_role(Role::new(&role_arn(account)).unwrap());
+        self.create_as(name, &self.spec(account)).await;
+    }
+
+    pub async fn create_as(&self, name: &str, spec: &Value) {
+        let target = json!({
+            "apiVersion": "codepipeline.approvals.dev/v1alpha1", "kind": "ApprovalTarget",
+            "metadata": { "name": name }, "spec": spec,
+        });
+        self.targets.create(&PostParams::default(), &serde_json::from_value(target).unwrap()).await.unwrap();
+    }
+
+    pub fn spec(&self, account: &str) -> Value {
+        json!({
+            "accountId": account, "region": REGION, "roleArn": role_arn(account),
+            "access": [{ "namespaces": { "names": [self.env.namespace] }, "pipelines": ["*"] }],
+        })
+    }
+
+    pub async fn patch(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.targets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.targets.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Waits until the operator reports this about the target as it is now, and returns the message.
+    pub async fn wait_for(&self, name: &str, reason: &str) -> String {
+        let ready = |target: &ApprovalTarget| {
+            let status = target.status.clone()?;
+            let condition = status.conditions.into_iter().find(|condition| condition.r#type == "Ready")?;
+            (status.observed_generation == target.metadata.generation).then_some(condition)
+        };
+        let is_reported = |target: Option<&ApprovalTarget>| {
+            target.and_then(ready).is_some_and(|condition| condition.reason == reason)
+        };
+        let found = timeout(Duration::from_secs(60), await_condition(self.targets.clone(), name, is_reported)).await;
+        let found = found.unwrap_or_else(|_| panic!("{name} never became {reason}")).unwrap();
+        ready(&found.unwrap()).unwrap().message
+    }
+}
+
+/// The decision with a target.
+pub fn through(target: &str, spec: ApprovalDecisionSpec) -> ApprovalDecisionSpec {
+    let target_ref = TargetRef { name: target.to_owned(), account_id: None, region: None };
+    ApprovalDecisionSpec { target_ref: Some(target_ref), ..spec }
+}
