@@ -5,9 +5,10 @@ use approval_operator::api::v1alpha1::{
     UserTime,
 };
 use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
-use approval_operator::decision::Settings;
+use approval_operator::decision::{AmbientCredentials, Settings, TargetObservation};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::sync::Arc;
 
 /// The operator's defaults.
 pub const SETTINGS: Settings = Settings {
@@ -50,6 +51,12 @@ pub fn fresh() -> ApprovalDecision {
 /// The account and the region of the operator.
 pub fn identity() -> CallerIdentity {
     CallerIdentity { account_id: "123456789012".to_owned(), region: "us-east-1".to_owned() }
+}
+
+/// What a reconcile observes where no target exists.
+pub fn own_identity() -> TargetObservation {
+    let ambient = AmbientCredentials::Enabled;
+    TargetObservation::Own { ambient, identity: Some(identity()), targets: Arc::default() }
 }
 
 /// Changes to a decision.

@@ -28,6 +28,7 @@ mod explanations;
 mod histories;
 mod properties;
 mod recovery;
+mod targets;
 
 /// What a reconcile knows, and the time. No other decision rejects anything, unless a test says so.
 struct Case {
@@ -231,6 +232,10 @@ fn each_final_reason_waits_for_a_change_and_no_other_does() {
         let expected = match reason.ready_class() {
             ReadyClass::Settled if *reason == Reason::Delivered => {
                 (Step::AwaitChange, write(Outcome::Delivered { approved_at: None, record: None }))
+            }
+            // These are evaluated again when the target changes.
+            ReadyClass::Stalled if matches!(reason, Reason::TargetForbidden | Reason::TargetRequired) => {
+                (first_attempt(500), first_attempt(500))
             }
             ReadyClass::Settled | ReadyClass::Stalled => (Step::AwaitChange, first_attempt(500)),
             ReadyClass::Suspended | ReadyClass::Pending | ReadyClass::Waiting => {

@@ -68,3 +68,6 @@ fn matches_glob(glob: &str, name: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,11 @@ use super::*;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
 use crate::api::v1alpha1::{InvalidSpec, Unsupported};
 use crate::codepipeline::{ExecutionEnd, ExecutionRevision, SimilarRevision};
-use crate::decision::outcome::{Caveat, Outcome, UnconfirmedCause, Wait};
+use crate::decision::outcome::{Caveat, Outcome, Requeue, UnconfirmedCause, Wait};
 use crate::decision::resolve::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RevisionHint,
 };
+use crate::decision::target::{Forbidden, TargetProblem};
 use crate::decision::timing::Expiry;
 
 pub fn delivered() -> Outcome {
@@ -45,6 +46,10 @@ pub fn rejected_by_others(exception: Option<Exception>) -> Outcome {
 /// Another execution asks, or is on its way.
 pub fn open_request(is_pending: bool) -> OpenRequest {
     OpenRequest { execution: "7d20b1c4".to_owned(), is_pending }
+}
+
+pub fn target_problem(problem: TargetProblem) -> Outcome {
+    Outcome::TargetProblem { problem, requeue: Requeue::AwaitChange }
 }
 
 pub fn expired(expiry: Expiry, caveat: Option<Caveat>) -> Outcome {
@@ -129,6 +134,10 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::Invalid(InvalidSpec::NotATime { field: "notAfter", found: "soon".to_owned() }),
         Outcome::Invalid(InvalidSpec::FutureTime(at(60))),
         Outcome::Invalid(InvalidSpec::Unsupported(Unsupported::SpecField("targetRef".to_owned()))),
+        target_problem(TargetProblem::NotFound),
+        target_problem(TargetProblem::OwnUnknown),
+        target_problem(TargetProblem::Forbidden(Forbidden::NotAdmitted)),
+        target_problem(TargetProblem::RequiredByFlag),
         expired(Expiry::NotAfter(at(60)), None),
         expired(Expiry::WaitingLimit(at(60)), None),
         expired(Expiry::NotAfter(at(60)), Some(Caveat::HistoryUnreadable(detail()))),
@@ -171,6 +180,10 @@ pub fn outcomes() -> Vec<Outcome> {
         unconfirmed(UnconfirmedCause::PipelineNotFound),
         unconfirmed(UnconfirmedCause::OtherAccount),
         unconfirmed(UnconfirmedCause::NoTrace),
+        unconfirmed(UnconfirmedCause::TargetsNotListed(detail())),
+        unconfirmed(UnconfirmedCause::TargetNotFound),
+        unconfirmed(UnconfirmedCause::NoTraceAtTarget(TargetProblem::NotFound)),
+        unconfirmed(UnconfirmedCause::RetryNotAllowed(TargetProblem::RequiredByFlag)),
         unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
         unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::InDoubt),
     ];

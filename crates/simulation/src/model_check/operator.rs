@@ -155,6 +155,10 @@ impl Performer<'_> {
             let mut next = self.reconciliation.clone();
             match next.next_by(self.model.subject.decide, &SETTINGS, self.clock) {
                 Effect::Announce(_) | Effect::FindAccepted { .. } => self.reconciliation = next,
+                Effect::FindTarget { .. } => {
+                    self.reconciliation = next;
+                    self.reconciliation.on_target(fixtures::own_identity());
+                }
                 Effect::ReadPipeline { query, condition, .. } => {
                     let newest = self.subscribe(query, &condition);
                     self.reconciliation = next;
@@ -202,7 +206,7 @@ impl Performer<'_> {
 
     fn perform(&mut self, effect: Effect) -> Option<Progress> {
         match effect {
-            Effect::EnsureCredentials => {
+            Effect::EnsureCredentials { .. } => {
                 let result = match self.fault {
                     Fault::None => Ok(fixtures::identity()),
                     Fault::NotApplied => Err(fixtures::not_applied(RetryCause::CredentialsUnavailable)),
@@ -222,7 +226,8 @@ impl Performer<'_> {
                 }
                 Written::NoResponse => {}
             },
-            Effect::ReadPipeline { .. }
+            Effect::FindTarget { .. }
+            | Effect::ReadPipeline { .. }
             | Effect::ListRejections
             | Effect::FindAccepted { .. }
             | Effect::Announce(_)
@@ -258,7 +263,7 @@ impl Performer<'_> {
     fn check(&mut self, effect: &Effect, stage: &Stage) {
         let polled = self.poll.as_ref().and_then(|poll| poll.codepipeline.as_ref());
         let checked = match (effect, stage) {
-            (Effect::EnsureCredentials, Stage::Prepare(intent)) => {
+            (Effect::EnsureCredentials { .. }, Stage::Prepare(intent)) => {
                 self.model.may_be_prepared(self.state, &self.known.decision, &intent.submission, polled)
             }
             (Effect::Send { submission, .. }, _) => self.model.is_not_rejected(self.state, submission),
@@ -266,7 +271,8 @@ impl Performer<'_> {
                 self.model.is_newest_response(&self.known.decision, outcome, polled)
             }
             (
-                Effect::EnsureCredentials
+                Effect::EnsureCredentials { .. }
+                | Effect::FindTarget { .. }
                 | Effect::ReadPipeline { .. }
                 | Effect::ListRejections
                 | Effect::FindAccepted { .. }

@@ -95,7 +95,7 @@ fn is_overtaken(state: &State, reconcile: &Reconcile) -> bool {
 
 fn is_in_flight(reconcile: &Reconcile) -> bool {
     match reconcile.reconciliation.observed().attempt {
-        Attempt::NotPrepared(..) | Attempt::IntentRecorded(_) => true,
+        Attempt::NotPrepared(..) | Attempt::NotAllowed(..) | Attempt::IntentRecorded(_) => true,
         Attempt::None | Attempt::Submitted(..) => reconcile.in_flight.is_some(),
     }
 }

@@ -164,7 +164,9 @@ impl Reconcile {
         let observed = reconciliation.observed();
         let subscribed_at = observed.pipeline.map(|pipeline| pipeline.subscribed_at);
         let poll = poll.filter(|_| subscribed_at.is_some());
-        let identity = digest(&(observed.attempt, observed.rejections, subscribed_at, reconciliation.stage()));
+        let has_target = observed.target.is_some();
+        let identity =
+            digest(&(observed.attempt, has_target, observed.rejections, subscribed_at, reconciliation.stage()));
         Self { reconciliation: Digested::new(reconciliation, &identity), known, poll, in_flight: None }
     }
 }

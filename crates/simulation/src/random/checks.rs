@@ -18,6 +18,11 @@ fn submission(decision: &ApprovalDecision) -> Option<&Submission> {
     decision.status.as_ref()?.submission.as_ref()
 }
 
+/// Whether a change of the target lets the decision continue.
+pub fn waits_for_target(decision: &ApprovalDecision) -> bool {
+    matches!(current_reason(decision), Some(Reason::TargetForbidden | Reason::TargetRequired))
+}
+
 /// Whether a status says that CodePipeline may have accepted a result nevertheless.
 pub fn has_caveat(status: &ApprovalDecisionStatus) -> bool {
     status.conditions.iter().any(|condition| condition.message.contains(CAVEAT))
@@ -34,7 +39,7 @@ impl World {
             Some(ReadyClass::Settled) if !is_edited(live) => {
                 Err(format!("{replica:?} recorded an intent although Ready is True"))
             }
-            Some(ReadyClass::Stalled) if status_is_current(live) => {
+            Some(ReadyClass::Stalled) if status_is_current(live) && !waits_for_target(live) => {
                 Err(format!("{replica:?} recorded an intent although the decision is Stalled and unchanged"))
             }
             Some(

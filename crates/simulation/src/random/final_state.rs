@@ -2,7 +2,7 @@
 
 use super::actual_state::ActualState;
 use super::aws::PIPELINE;
-use super::checks::has_caveat;
+use super::checks::{has_caveat, waits_for_target};
 use super::rules::{is_same_action, user_time};
 use super::users::UNKNOWN_REASON;
 use super::{StoredDecision, World, uid};
@@ -76,6 +76,9 @@ impl World {
         let is_over = not_after.is_some_and(|time| time < clock - SignedDuration::from_mins(2));
         if spec.suspend && class != ReadyClass::Suspended && !is_final {
             return Err(format!("{name} although the decision is suspended"));
+        }
+        if waits_for_target(decision) {
+            return Err(format!("{name} although the operator has its own credentials"));
         }
         if is_final || class == ReadyClass::Suspended && !is_over {
             return Ok(());

@@ -8,9 +8,12 @@ use super::{Checked, CurrentAccount, Fault, Replica, World, reader, uid};
 use crate::fixtures::{self, SETTINGS};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
 use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
-use approval_operator::decision::{Effect, Intent, Reconciliation, Requeue, Stage, WriteResult};
+use approval_operator::decision::{
+    AmbientCredentials, Effect, Intent, Reconciliation, Requeue, Stage, TargetObservation, WriteResult,
+};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a replica has in memory.
 #[derive(Default)]
@@ -168,7 +171,13 @@ impl World {
                     continue;
                 }
                 Effect::Finish(requeue) => return Ok(Progress::Complete(requeue)),
-                Effect::ReadPipeline { pipeline, query, condition } => {
+                Effect::FindTarget { .. } => {
+                    let ambient = AmbientCredentials::Enabled;
+                    let (identity, targets) = (Some(self.identity()), Arc::default());
+                    reconciliation.on_target(TargetObservation::Own { ambient, identity, targets });
+                    continue;
+                }
+                Effect::ReadPipeline { pipeline, query, condition, .. } => {
                     let decision = reconciliation.decision();
                     let newest = self.subscribe(replica, number, decision, (&pipeline, query), condition);
                     reconciliation.on_snapshot(newest);
@@ -181,7 +190,9 @@ impl World {
                 }
                 // It is for the message alone.
                 Effect::FindAccepted { .. } => continue,
-                Effect::EnsureCredentials => reconciliation.on_credentials(self.ensure_credentials(replica, fault)),
+                Effect::EnsureCredentials { .. } => {
+                    reconciliation.on_credentials(self.ensure_credentials(replica, fault))
+                }
                 Effect::RecordIntent(status) => {
                     self.check_intent(replica, number, reconciliation.decision())?;
                     let Stage::RecordIntent(Intent { submission, prior, .. }) = reconciliation.stage().clone() else {

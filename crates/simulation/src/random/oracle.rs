@@ -49,7 +49,7 @@ impl World {
         let poll = observed.pipeline.map(|pipeline| pipeline.poll.started_at);
         let sent = match observed.attempt {
             Attempt::Submitted(intent, _) => Some(intent.submission.start_time),
-            Attempt::None | Attempt::NotPrepared(..) | Attempt::IntentRecorded(_) => None,
+            Attempt::None | Attempt::NotPrepared(..) | Attempt::NotAllowed(..) | Attempt::IntentRecorded(_) => None,
         };
         let since = sent.or(poll).map_or(now, |started_at| started_at - offset);
         // What has just started is not visible yet.
@@ -146,6 +146,9 @@ impl World {
             }
             // Only the schema has it.
             Reason::Pending => false,
+            // The credentials were for another account.
+            Reason::TargetForbidden => self.account != CurrentAccount::First,
+            Reason::TargetNotFound | Reason::TargetNotReady | Reason::TargetRequired => false,
             Reason::Suspended => spec.suspend,
             Reason::ConflictingDecision => self.has_conflict(number, spec),
             Reason::ValidationFailed => {

@@ -29,9 +29,10 @@ fn a_mutant_that_does_not_look_for_rejections_before_an_intent_is_caught() {
         let none = Rejections::Listed(Vec::new());
         match observed.attempt {
             Attempt::None => decide(&Observed { rejections: Some(&none), ..observed.clone() }, settings, now),
-            Attempt::NotPrepared(..) | Attempt::IntentRecorded(_) | Attempt::Submitted(..) => {
-                decide(observed, settings, now)
-            }
+            Attempt::NotPrepared(..)
+            | Attempt::NotAllowed(..)
+            | Attempt::IntentRecorded(_)
+            | Attempt::Submitted(..) => decide(observed, settings, now),
         }
     }
     assert_breaks(&[PERMISSION], &REJECTED, mutant);
@@ -45,7 +46,9 @@ fn a_mutant_that_does_not_look_for_rejections_before_a_request_leaves_is_caught(
             Attempt::IntentRecorded(_) => {
                 decide(&Observed { rejections: Some(&none), ..observed.clone() }, settings, now)
             }
-            Attempt::None | Attempt::NotPrepared(..) | Attempt::Submitted(..) => decide(observed, settings, now),
+            Attempt::None | Attempt::NotPrepared(..) | Attempt::NotAllowed(..) | Attempt::Submitted(..) => {
+                decide(observed, settings, now)
+            }
         }
     }
     assert_breaks(&[PERMISSION], &REJECTED, mutant);
