@@ -232,6 +232,28 @@ async fn sts_hangs_throttles_denies_or_fails_for_one_role_and_works_for_another(
 }
 
 #[tokio::test]
+async fn a_fault_of_sts_in_one_account_affects_the_roles_of_that_account_from_any_region() {
+    let (endpoint, client) = start().await;
+    endpoint.put_role(Role::new("arn:aws:iam::333333333333:role/approvals").unwrap());
+    let broken = endpoint.in_account("210987654321", "eu-central-1");
+    for operation in [StsOperation::AssumeRole, StsOperation::GetCallerIdentity] {
+        broken.inject(Fault::throttled().on(operation).always());
+    }
+    let form = assume_role("web");
+    for region in ["eu-central-1", "us-east-1"] {
+        let in_region = |access_key: &str| Signer { region: region.to_owned(), ..access_key.into() };
+        let alice = in_region("alice");
+        let (status, xml) = sts(&client, &alice, &form).await;
+        assert_eq!((status, element(&xml, "Code")), (400, "Throttling"));
+        assert_eq!(sts(&client, &in_region("bob@210987654321"), GET_CALLER_IDENTITY).await.0, 400);
+        assert_eq!(sts(&client, &alice, GET_CALLER_IDENTITY).await.0, 200);
+        assert_eq!(sts(&client, &alice, &form.replace("210987654321", "333333333333")).await.0, 200);
+    }
+    broken.clear_faults();
+    assert_eq!(sts(&client, &"alice".into(), &form).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_fault_can_deny_the_session_of_one_decision() {
     let (endpoint, client) = start().await;
     endpoint.inject(Fault::access_denied().on(StsOperation::AssumeRole).session("team-a.*").always());
