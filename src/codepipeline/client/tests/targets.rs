@@ -265,3 +265,24 @@ async fn sts_is_called_in_the_operators_own_region_and_codepipeline_in_that_of_t
         assert_eq!(endpoint.signers(), [["SESSION-1", "us-east-2"]]);
     }
 }
+
+#[tokio::test]
+async fn an_expired_session_is_replaced_and_a_refresh_that_sts_denies_is_access_denied() {
+    let endpoint = endpoint().await;
+    let client = client(&endpoint, with_role());
+    client.verify().await.unwrap();
+    age(&client, backoff::AWS_CONFIG).await;
+    let expired = RawResponse::plain(400, b"{\"__type\":\"ExpiredTokenException\"}");
+    endpoint.set(Operation::GetPipelineState, Reply::Bytes(expired.bytes()));
+    assert_eq!(read(&client).await.unwrap_err().cause(), RetryCause::CredentialsUnavailable);
+    endpoint.sts().set_sessions(ACCOUNT, SignedDuration::from_secs(20));
+    assert_eq!(read(&client).await.unwrap_err().cause(), RetryCause::CredentialsUnavailable);
+    assert_eq!((assumed(&endpoint).len(), endpoint.requests()), (2, 2));
+    endpoint.sts().set("AssumeRole", Some(error(403, "AccessDenied")));
+    let denied = read(&client).await.unwrap_err();
+    assert_eq!((denied.cause(), endpoint.requests()), (RetryCause::AccessDenied, 2), "{denied:?}");
+    assert!(
+        denied.detail().starts_with(&format!("the role {ROLE} could not be assumed: AccessDenied: ")),
+        "{denied:?}"
+    );
+}
