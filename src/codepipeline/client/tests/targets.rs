@@ -156,7 +156,8 @@ async fn an_error_of_assume_role_says_what_fixes_it() {
     let checks = rows.into_iter().map(async |(reply, class, cause, has_hint)| {
         let endpoint = endpoint().await;
         // The SDK retries, for up to 3 s.
-        let client = || new_client(endpoint.settings(credentials(), Duration::from_secs(6)), with_role());
+        let timeout = if has_hint { TIMEOUT } else { Duration::from_secs(6) };
+        let client = || new_client(endpoint.settings(credentials(), timeout), with_role());
         let loaded = client();
         loaded.verify().await.unwrap();
         endpoint.sts().set("AssumeRole", Some(reply));
