@@ -1,6 +1,7 @@
 //! The permissions that the chart gives the operator are sufficient, and each of them is needed: without it, the log names it, once a
 //! minute.
 
+mod targets;
 mod users;
 
 use crate::policy::cluster_with_policy;
@@ -68,10 +69,11 @@ fn operator_with(env: &TestEnv, permissions: &[Permission]) -> (Operator, TempDi
                 "roleRef": { "apiGroup": api, "kind": "Role", "name": "approval-operator" } }),
         ],
     );
-    (env.operator_via(&kubeconfig).arg("--aws-timeout=5s").replica("pod", &env.namespace).start(), folder)
+    let operator = env.operator_via(&kubeconfig).arg("--aws-timeout=5s").replica("pod", &env.namespace);
+    (operator.env("APPROVAL_OPERATOR_APPROVAL_TARGETS", "false").start(), folder)
 }
 
-/// Makes the operator use all of its permissions.
+/// Makes the operator use all of its permissions, but those on targets.
 async fn use_all_permissions(env: &TestEnv) {
     // Someone sets a label while the submission is in flight, so the operator gets a conflict when it writes the outcome.
     env.codepipeline.inject(Fault::delayed().delay_after(Duration::from_secs(2)).pipeline("web"));
@@ -88,8 +90,12 @@ async fn use_all_permissions(env: &TestEnv) {
     }
 }
 
+/// Without targets, which need a ClusterRole also in chosen namespaces.
+const WITHOUT_TARGETS: &str = "approvalTargets.enabled=false";
+
 fn roles(namespace: &str) -> Vec<Value> {
-    let mut roles = render_chart(namespace, &["rbac"], &[&format!("watchNamespaces={{{namespace}}}")]);
+    let namespaces = format!("watchNamespaces={{{namespace}}}");
+    let mut roles = render_chart(namespace, &["rbac"], &[&namespaces, WITHOUT_TARGETS]);
     assert!(roles.iter().all(|object| object["kind"] == "Role" || object["kind"] == "RoleBinding"), "{roles:#?}");
     roles.retain(|object| object["kind"] == "Role");
     roles
@@ -106,7 +112,7 @@ async fn the_permissions_of_the_chart_are_sufficient_in_chosen_namespaces_and_th
     let log = operator.log();
     assert!(!log.contains("forbidden") && !log.contains("not permitted") && !log.contains("not allowed"), "{log}");
 
-    let mut in_all_namespaces = render_chart(&env.namespace, &["rbac"], &[]);
+    let mut in_all_namespaces = render_chart(&env.namespace, &["rbac"], &[WITHOUT_TARGETS]);
     in_all_namespaces.retain(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
     assert_eq!(permissions(&in_all_namespaces), in_namespace);
 }

@@ -10,7 +10,7 @@ use test_support::TestEnv;
 use test_support::chart::{apply, kubectl, render_chart};
 
 /// Runs a command as the administrator, who can also act as another user.
-fn run(arguments: &[&str]) -> String {
+pub fn run(arguments: &[&str]) -> String {
     kubectl(cluster_with_policy(), User::Admin, arguments, &Value::Null).expect_success()
 }
 
@@ -20,7 +20,7 @@ fn bind(namespace: &str, role: &str, user: &str) {
 }
 
 /// Runs helm with a folder of its own, so that it reads no configuration of this machine.
-fn helm(arguments: &[&str]) {
+pub fn helm(arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let home = tempfile::tempdir().unwrap();
     let mut command: Command =
