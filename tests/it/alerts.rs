@@ -15,7 +15,7 @@ use kube::api::PostParams;
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use promtool::{Expectation, Scrape};
-use releases::{Release, Scenario};
+use releases::{Release, Scenario, TARGET};
 use rules::{file, rendered_rules, rules, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -157,6 +157,17 @@ async fn with_a_wrong_clock() -> Scenario {
     }
 }
 
+/// The operator cannot go to the account of a target.
+async fn target_not_ready() -> Scenario {
+    let env = TestEnv::new().await;
+    let operator = env.operator().start();
+    let mut now = wait_for_metric(&operator, &decisions(Reason::Waiting), 0.0).await;
+    now.samples.insert(format!(r#"approval_operator_target_ready{{target="{TARGET}"}}"#), 0.0);
+    now.samples.insert(r#"approval_operator_target_ready{target="staging"}"#.to_owned(), 1.0);
+    let alerts = vec![("ApprovalTargetNotReady", None)];
+    Scenario { namespace: env.namespace.clone(), name: "target-not-ready", before: now.clone(), now, alerts }
+}
+
 /// The operator may read decisions, but not write their status.
 async fn read_only() -> Scenario {
     let env = TestEnv::new().await;
@@ -241,6 +252,7 @@ async fn scenarios() -> Vec<Scenario> {
         Box::pin(reads_throttled()),
         Box::pin(without_credentials()),
         Box::pin(with_a_wrong_clock()),
+        Box::pin(target_not_ready()),
         Box::pin(read_only()),
         Box::pin(cannot_watch()),
         Box::pin(leaderless()),
@@ -308,7 +320,7 @@ fn alerts(expected: impl Iterator<Item = String>) -> Vec<Expectation> {
     let samples: Vec<_> = expected.map(|labels| (labels, 1.0)).collect();
     let firing = r#"ALERTS{alertstate="firing"}"#;
     let expression =
-        |alerts: &str| format!("group by (alertname, job, namespace, operator_namespace, reason) ({alerts})");
+        |alerts: &str| format!("group by (alertname, job, namespace, operator_namespace, reason, target) ({alerts})");
     let now = Expectation { expression: expression(firing), samples: samples.clone() };
     [now, Expectation { expression: expression(&format!("present_over_time({firing}[30m])")), samples }].into()
 }

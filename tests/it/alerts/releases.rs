@@ -9,6 +9,9 @@ use serde_json::Value;
 const ALERTS_OF_TEAMS: [&str; 3] =
     ["ApprovalDecisionStalled", "ApprovalDecisionExpiresSoon", "ApprovalDecisionUnconfirmed"];
 
+/// The target of the alert that names one.
+pub const TARGET: &str = "prod";
+
 /// The metrics of an operator with or without a problem, and the alerts that must fire, with their reason if they have one.
 #[derive(Clone)]
 pub struct Scenario {
@@ -108,7 +111,11 @@ impl Release {
             } else {
                 format!(r#"namespace="{OPERATOR_NAMESPACE}""#)
             };
-            format!(r#"{{alertname="{alert}", job="{job}", {namespaces}{reason}}}"#)
+            let target = match *alert {
+                "ApprovalTargetNotReady" => format!(r#", target="{TARGET}""#),
+                _ => String::new(),
+            };
+            format!(r#"{{alertname="{alert}", job="{job}", {namespaces}{reason}{target}}}"#)
         })
     }
 }
