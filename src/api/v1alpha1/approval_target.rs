@@ -50,7 +50,7 @@ pub struct ApprovalTargetSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("accountId cannot be changed: create another ApprovalTarget"))]
     pub account_id: String,
     /// The AWS region of the pipelines, such as eu-west-1. It cannot be changed.
-    #[schemars(regex(pattern = "^[a-z]{2}(-[a-z]+)+-[0-9]+$"), length(max = 32))]
+    #[schemars(regex(pattern = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another ApprovalTarget"))]
     pub region: String,
     /// The role that the operator assumes, in this account. Without it, the operator uses its own identity, which must be in this
@@ -80,14 +80,19 @@ pub struct Access {
     /// The pipelines, by name. A `*` stands for any run of characters; nothing else is special. Upper and lower case differ.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 100), regex(pattern = "^[A-Za-z0-9.@_*-]+$")))]
     pub pipelines: Vec<String>,
-    /// The results that may be submitted: Approved, Rejected or both.
-    #[serde(default = "both_results")]
+    /// The results that may be submitted: Approved, Rejected or both. Both, if it is not set.
+    // Not a default of the schema, because Argo CD and kubectl apply would see a difference in a list that the author did not write.
+    #[serde(default = "both_results", skip_serializing_if = "are_both_results")]
     #[schemars(length(min = 1, max = 2))]
     pub results: Vec<ApprovalStatus>,
 }
 
 fn both_results() -> Vec<ApprovalStatus> {
     vec![ApprovalStatus::Approved, ApprovalStatus::Rejected]
+}
+
+fn are_both_results(results: &[ApprovalStatus]) -> bool {
+    results == both_results()
 }
 
 /// Namespaces: by their names or by their labels.
