@@ -9,7 +9,9 @@ mod merges;
 mod pitfalls;
 mod refusals;
 mod site;
+mod stalled;
 mod timing;
+mod webhook;
 mod withdrawals;
 
 use site::Controller;
@@ -41,6 +43,7 @@ stories! {
     refusals::two_decisions_and_a_refused_manifest_in_one_commit,
     refusals::a_refused_edit_next_to_another_edit,
     refusals::a_pipeline_that_the_account_may_not_approve,
+    stalled::a_decision_that_contradicts_the_response,
     withdrawals::the_file_of_a_waiting_decision_is_removed,
     withdrawals::a_removal_while_a_manifest_of_another_team_is_refused,
     withdrawals::a_removal_while_a_manifest_of_the_same_team_is_refused,

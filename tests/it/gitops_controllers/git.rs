@@ -18,17 +18,20 @@ const MAX_REQUEST: usize = 1024 * 1024;
 
 pub struct Repository {
     pub url: String,
+    /// The folder of the repository, in a folder with its work tree.
+    bare: PathBuf,
     folder: TempDir,
 }
 
 impl Repository {
-    /// Serves an empty repository until the runtime of the test ends.
-    pub async fn serve() -> Self {
+    /// Serves an empty repository until the runtime of the test ends. Argo CD does not compare the port of a webhook's URL, so the
+    /// name distinguishes the repository from those of other tests.
+    pub async fn serve(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("work")).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}/decisions.git", listener.local_addr().unwrap());
-        let repository = Self { url, folder };
+        let url = format!("http://{}/{name}.git", listener.local_addr().unwrap());
+        let repository = Self { url, bare: folder.path().join(name).with_extension("git"), folder };
         repository.git(&["init", "--quiet", "--bare", "--initial-branch=main"]);
         let server = axum::Router::new().fallback(http_backend).with_state(repository.folder.path().to_owned());
         tokio::spawn(async move { axum::serve(listener, server).await });
@@ -57,7 +60,7 @@ impl Repository {
         let output = Command::new("git")
             .args(["-c", "user.name=Alice", "-c", "user.email=alice@example.com", "-c", "core.bare=false"])
             .args(arguments)
-            .env("GIT_DIR", self.folder.path().join("decisions.git"))
+            .env("GIT_DIR", &self.bare)
             .envs((!arguments.contains(&"--bare")).then(|| ("GIT_WORK_TREE", self.folder.path().join("work"))))
             // The configuration of a developer must not affect a test.
             .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -13,10 +13,16 @@ use test_support::{Cluster, install_crds};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The secret token of the Git server's webhooks.
+pub const WEBHOOK_TOKEN: &str = "0123456789abcdef";
+
 pub struct Installation {
     pub cluster: Cluster,
     /// The kubeconfig file of the operator's ServiceAccount.
     pub operator: PathBuf,
+    /// The addresses of the webhook receivers.
+    pub flux_webhooks: String,
+    pub argo_cd_webhooks: String,
     controllers: Vec<Controller>,
     _folder: TempDir,
 }
@@ -64,9 +70,10 @@ impl Installation {
         run(&["apply", "--namespace=argocd", "--filename", &program("argocd-config").display().to_string()]);
         let settings = format!("{ROOT}/examples/gitops/argocd-cm.yaml");
         run(&["patch", "configmap", "argocd-cm", "--namespace=argocd", "--patch-file", &settings]);
-        // The API server of Argo CD, which does not run here, creates this key.
-        let key = r#"{"stringData":{"server.secretkey":"0123456789"}}"#;
-        run(&["patch", "secret", "argocd-secret", "--namespace=argocd", "--patch", key]);
+        // Argo CD's API server adds the first key, but the other parts do not start without it.
+        let keys = json!({ "server.secretkey": "0123456789", "webhook.gitlab.secret": WEBHOOK_TOKEN });
+        let keys = json!({ "stringData": keys }).to_string();
+        run(&["patch", "secret", "argocd-secret", "--namespace=argocd", "--patch", &keys]);
         let operator = create_service_account(&cluster, "approvals", "approval-operator", folder.path());
         let account = |namespace: &str, name: &'static str| {
             let kubeconfig = create_service_account(&cluster, namespace, name, folder.path());
@@ -74,9 +81,12 @@ impl Installation {
             run(&["create", "clusterrolebinding", name, "--clusterrole=cluster-admin", &subject]);
             kubeconfig
         };
-        let mut controllers = flux(&account);
-        controllers.extend(argo_cd(&account));
-        Self { cluster, operator, controllers, _folder: folder }
+        let [flux_webhooks, argo_cd_webhooks] = [(); 2].map(|()| free_port());
+        let mut controllers = flux(&account, flux_webhooks);
+        controllers.extend(argo_cd(&account, argo_cd_webhooks));
+        let [flux_webhooks, argo_cd_webhooks] =
+            [flux_webhooks, argo_cd_webhooks].map(|port| format!("127.0.0.1:{port}"));
+        Self { cluster, operator, flux_webhooks, argo_cd_webhooks, controllers, _folder: folder }
     }
 
     /// What each controller logs about a namespace.
@@ -98,7 +108,7 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
+fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf, webhooks: u16) -> Vec<Controller> {
     let start = |name: &'static str, extra: &dyn Fn(&Path) -> Vec<String>| {
         Controller::start(name, Some(&account("flux-system", name)), |folder| {
             let mut command = vec!["RUNTIME_NAMESPACE=flux-system".to_owned(), program(name).display().to_string()];
@@ -119,16 +129,23 @@ fn flux(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
         // The settings that Flux recommends for several teams in a cluster.
         ["--no-cross-namespace-refs=true", "--no-remote-bases=true"].map(str::to_owned).to_vec()
     });
-    vec![source, kustomize]
+    let notification = start("notification-controller", &|_| {
+        vec![
+            "--no-cross-namespace-refs=true".to_owned(),
+            format!("--receiverAddr=127.0.0.1:{webhooks}"),
+            format!("--events-addr=127.0.0.1:{}", free_port()),
+        ]
+    });
+    vec![source, kustomize, notification]
 }
 
-fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
-    let [redis, repositories, metrics, other_metrics] = [(); 4].map(|()| free_port());
+fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf, webhooks: u16) -> Vec<Controller> {
+    let [redis, repositories] = [(); 2].map(|()| free_port());
     let cache = Controller::start("redis", None, |_| {
         let command = "redis-server --bind 127.0.0.1 --save  --appendonly no --port";
         command.split(' ').map(str::to_owned).chain([redis.to_string()]).collect()
     });
-    let start = |name: &'static str, arguments: Vec<String>| {
+    let start = |name: &'static str, arguments: &[String]| {
         Controller::start(name, Some(&account("argocd", name)), |folder| {
             let folder = folder.display();
             let mut command = vec![
@@ -143,31 +160,23 @@ fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf) -> Vec<Controller> {
                 format!("ARGOCD_ASK_PASS_SOCK={folder}/ask-pass.sock"),
                 program("argocd").display().to_string(),
                 format!("--redis=127.0.0.1:{redis}"),
+                format!("--metrics-port={}", free_port()),
             ];
-            command.extend(arguments);
+            command.extend_from_slice(arguments);
             command
         })
     };
-    let repositories_server = start(
-        "argocd-repo-server",
-        vec![
-            "--address=127.0.0.1".to_owned(),
-            format!("--port={repositories}"),
-            "--metrics-address=127.0.0.1".to_owned(),
-            format!("--metrics-port={metrics}"),
-            "--disable-tls".to_owned(),
-        ],
-    );
-    let controller = start(
-        "argocd-application-controller",
-        vec![
-            "--namespace=argocd".to_owned(),
-            format!("--repo-server=127.0.0.1:{repositories}"),
-            "--repo-server-plaintext".to_owned(),
-            format!("--metrics-port={other_metrics}"),
-        ],
-    );
-    vec![cache, repositories_server, controller]
+    let loopback = ["--address=127.0.0.1", "--metrics-address=127.0.0.1"].map(str::to_owned);
+    let arguments = [format!("--port={repositories}"), "--disable-tls".to_owned()];
+    let repositories_server = start("argocd-repo-server", &[&loopback[..], &arguments].concat());
+    let uses_repositories = [format!("--repo-server=127.0.0.1:{repositories}"), "--repo-server-plaintext".to_owned()];
+    let namespace = "--namespace=argocd".to_owned();
+    let arguments = [&uses_repositories[..], &[namespace.clone()]].concat();
+    let controller = start("argocd-application-controller", &arguments);
+    // It has the webhook receiver.
+    let arguments = [namespace, format!("--port={webhooks}"), "--insecure".to_owned()];
+    let api_server = start("argocd-server", &[&loopback[..], &uses_repositories, &arguments].concat());
+    vec![cache, repositories_server, controller, api_server]
 }
 
 /// The objects of a file in `examples/gitops`, with other names for the namespace and the repository.

@@ -49,7 +49,7 @@ pub struct Site {
     pub env: TestEnv,
     pub controller: Controller,
     pub operator: Operator,
-    repository: Repository,
+    pub repository: Repository,
     teams: Vec<&'static str>,
     /// Changes the Kustomization or Application of the examples.
     change: fn(&mut Value),
@@ -122,7 +122,7 @@ impl Site {
         env.kubeconfig.clone_from(&installation.operator);
         tokio::spawn(collect_garbage(env.decisions.clone()));
         let operator = env.operator().start();
-        let repository = Repository::serve().await;
+        let repository = Repository::serve(&env.namespace).await;
         let site = Self { env, controller, operator, repository, teams: vec!["checkout"], change };
         site.install("checkout");
         site
@@ -156,7 +156,7 @@ impl Site {
         apply(&Installation::shared().cluster, &objects);
     }
 
-    /// Merges changes of files, and notifies the controller as a webhook does. Returns the revision.
+    /// Merges changes of files, and notifies the controller. Returns the revision.
     pub async fn merge(&self, files: &[(&str, Option<&Value>)]) -> String {
         let revision = self.commit(files);
         self.notify(&revision).await;
@@ -167,7 +167,7 @@ impl Site {
         self.repository.commit("A merged pull request", files)
     }
 
-    /// What the webhook receivers of Flux and Argo CD do: they set an annotation.
+    /// Sets an annotation, as the webhook receivers of Flux and Argo CD do.
     pub async fn notify(&self, revision: &str) {
         match self.controller {
             Controller::Flux => {

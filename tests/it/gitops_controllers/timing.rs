@@ -1,47 +1,62 @@
 //! How long it takes from a merge to the submission if the approval is pending, which docs/gitops.md states. `GITOPS_MERGES=10`
-//! measures this number of merges without a webhook too, which takes minutes for each.
+//! measures this number of merges, and the same number at the controllers' usual intervals, which takes up to ten minutes.
 
-use super::installation::decision;
+use super::installation::{Installation, decision};
 use super::merges::FILE;
 use super::site::{Controller, Site};
+use futures::future::join_all;
 use std::time::{Duration, Instant};
 use test_support::pipeline_with_build;
 
-#[derive(Clone, Copy, Debug)]
-enum Notice {
-    Webhook,
-    Interval,
-}
+/// The longest usual interval: Argo CD compares every two to three minutes.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(180);
 
 pub async fn from_the_merge_to_the_submission(controller: Controller) {
-    let mut site = Site::new(controller).await;
-    // The operator's defaults: the tests poll more often.
-    site.operator = site.env.operator().arg("--poll-interval=15s").arg("--aws-requests-per-second=5").start();
-    site.env.put_pipeline(pipeline_with_build("checkout"));
-    let merges = std::env::var("GITOPS_MERGES").map(|text| text.parse::<usize>().unwrap());
-    // The first merge includes the start of the controllers.
-    merge(&site, "0", Notice::Webhook).await;
-    let mut number = 0;
-    for (notice, merges) in [(Notice::Webhook, merges.clone().unwrap_or(1)), (Notice::Interval, merges.unwrap_or(0))] {
-        let mut times = Vec::new();
-        for _ in 0..merges {
-            number += 1;
-            times.push(merge(&site, &number.to_string(), notice).await);
-        }
-        times.sort();
-        println!("{controller:?}, {notice:?}: {times:.1?}");
+    let merges = std::env::var("GITOPS_MERGES").map(|text| text.parse::<u32>().unwrap());
+    let site = site(controller).await;
+    let url = site.webhook_url();
+    let mut times = Vec::new();
+    for number in 1..=merges.clone().unwrap_or(1) {
+        times.push(merge(&site, number, Some(&url)).await);
     }
+    report(controller, "webhook", times);
+    let log = Installation::shared().logs(&site.env.namespace);
+    assert!(log.contains(&site.webhook_log()), "the webhook did not notify the controller\n{log}");
+    // Each merge has its own repository, and they are spread over the interval.
+    let merges = merges.unwrap_or(0);
+    let times = (0..merges).map(|number| async move {
+        let site = self::site(controller).await;
+        tokio::time::sleep(LONGEST_INTERVAL * number / merges).await;
+        merge(&site, 1, None).await
+    });
+    report(controller, "interval", join_all(times).await);
 }
 
-async fn merge(site: &Site, revision: &str, notice: Notice) -> Duration {
-    let execution = site.env.start_execution("checkout", revision);
+fn report(controller: Controller, notice: &str, mut times: Vec<Duration>) {
+    times.sort();
+    println!("{controller:?}, {notice}: median {:.1?} of {times:.1?}", times.get(times.len() / 2));
+}
+
+/// A site with the operator's defaults, because the tests poll more often. Its first merge includes the start of the controllers.
+async fn site(controller: Controller) -> Site {
+    let mut site = Site::new(controller).await;
+    site.operator = site.env.operator().arg("--poll-interval=15s").arg("--aws-requests-per-second=5").start();
+    site.env.put_pipeline(pipeline_with_build("checkout"));
+    let commit = site.merge(&[(FILE, Some(&decision("checkout", "0")))]).await;
+    site.wait_until_applied("checkout", &commit).await;
+    site
+}
+
+/// Merges a decision whose approval is pending, with a webhook if there is a URL.
+async fn merge(site: &Site, number: u32, webhook: Option<&str>) -> Duration {
+    let revision = number.to_string();
+    let execution = site.env.start_execution("checkout", &revision);
     site.env.complete_build("checkout", execution, true);
     let sent = site.env.codepipeline.ledger_for("checkout").len();
-    let commit = site.commit(&[(FILE, Some(&decision("checkout", revision)))]);
+    let commit = site.commit(&[(FILE, Some(&decision("checkout", &revision)))]);
     let merged_at = Instant::now();
-    match notice {
-        Notice::Webhook => site.notify(&commit).await,
-        Notice::Interval => {}
+    if let Some(url) = webhook {
+        site.send_webhook(url, &commit, FILE).await;
     }
     site.wait_for_submission(sent + 1).await;
     merged_at.elapsed()

@@ -54,8 +54,11 @@ pub async fn a_removal_while_a_manifest_of_the_same_team_is_refused(controller: 
     let site = Site::new(controller).await;
     site.env.put_pipeline(pipeline_with_build("checkout"));
     let broken = "decisions/checkout/broken.yaml";
-    site.merge(&[(FILE, Some(&decision("checkout", "4f1a9c2e"))), (broken, Some(&named("broken", "9b8d7a6c")))]).await;
+    let files = [(FILE, Some(&decision("checkout", "4f1a9c2e"))), (broken, Some(&named("broken", "9b8d7a6c")))];
+    let commit = site.merge(&files).await;
     site.env.wait_for_reason(NAME, Reason::Waiting).await;
+    // Argo CD compares an edit only of objects that its cache has.
+    site.wait_until_applied("checkout", &commit).await;
     site.merge(&[(broken, Some(&invalid())), (FILE, None)]).await;
     let report = refused(&site).await;
     println!("{controller:?}: {report:#?}");
