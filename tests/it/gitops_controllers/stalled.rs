@@ -20,7 +20,10 @@ pub async fn a_decision_that_contradicts_the_response(controller: Controller) {
     site.env.wait_for_reason(NAME, Reason::ApprovalAlreadyCompleted).await;
     site.env.wait_for_reason("other", Reason::Waiting).await;
     match controller {
+        // The health check of the commit passed, because the decision waited for CodePipeline's history.
         Controller::Flux => {
+            site.wait_until_applied("checkout", &commit).await;
+            site.next_interval().await;
             let failed = format!("ApprovalDecision/{}/{NAME} status: 'Failed'", site.env.namespace);
             let report = site.wait_for_text("checkout", &failed).await;
             println!("{controller:?}: {report:#?}");
