@@ -54,7 +54,10 @@ fn it_serves_kubectl_enforces_rbac_and_keeps_data_during_a_restart() {
 
     let versions = kubectl(&control_plane, &["version"]);
     let version = |of: &str| versions.lines().find_map(|line| line.strip_prefix(of)).unwrap().trim().to_owned();
-    assert_eq!(version("Client Version:"), version("Server Version:"));
+    // Each knows its version, also where `make oldest` has a newer kubectl than the API server.
+    for of in ["Client Version:", "Server Version:"] {
+        assert!(version(of).starts_with("v1."), "{versions}");
+    }
 
     let as_developer = |args: &[&str]| {
         let output = control_plane.command(User::Developer, "kubectl").args(args).output().unwrap();
