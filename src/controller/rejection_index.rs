@@ -336,6 +336,7 @@ mod tests {
             exception: None,
             record: None,
             open: None,
+            missing: None,
             caveat: None,
         };
         stalled.status = Some(status(&stalled, &outcome, Timestamp::UNIX_EPOCH));

@@ -163,11 +163,21 @@ fn after_error(
             ids,
             next: now,
         }),
+        // The pipeline shows which names there are.
+        CallError::Refused { refusal: Refusal::StageNotFound | Refusal::ActionNotFound, exception } => {
+            Step::WriteStatus(Outcome::Unconfirmed {
+                cause: UnconfirmedCause::NamesNotRead,
+                refused: Some((exception.clone(), *prior)),
+                ids,
+                next: now,
+            })
+        }
         CallError::Refused { refusal, exception } => Step::WriteStatus(Outcome::Refused {
             refusal: *refusal,
             exception: Some(exception.clone()),
             record: None,
             open: None,
+            missing: None,
             caveat: prior.caveat(),
         }),
         CallError::Indeterminate { detail } => Step::WriteStatus(Outcome::Unconfirmed {

@@ -136,7 +136,7 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             let accepted = record.result.map(|accepted| accepted.to_string()).unwrap_or_default();
             format!("{accepted} was accepted{at}; the change to {result} came too late")
         }
-        Outcome::Refused { refusal, exception, record, .. } => {
+        Outcome::Refused { refusal, exception, record, missing, .. } => {
             let refused = match exception {
                 Some(exception) => raised(exception),
                 None => format!("CodePipeline did not accept the result {result} from this decision"),
@@ -149,7 +149,10 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
                 (None, _) if *refusal == Refusal::InvalidApprovalToken && spec.result.summary.is_empty() => {
                     format!("{refused}; the action may require a summary, and spec.result.summary is empty")
                 }
-                (None, _) => refused,
+                (None, _) => match missing {
+                    Some(missing) => format!("{refused}; {}", names::lacking(spec, missing)),
+                    None => refused,
+                },
             }
         }
         Outcome::Missing { missing, .. } => names::missing(spec, missing),
@@ -299,7 +302,9 @@ fn unconfirmed(
             exception.r#type
         ),
         Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)) => {
-            format!("{}; the operator reads how the request was completed", raised(exception))
+            let is_name = *cause == UnconfirmedCause::NamesNotRead;
+            let what = if is_name { "which names the pipeline has" } else { "how the request was completed" };
+            format!("{}; the operator reads {what}", raised(exception))
         }
     };
     match cause {
@@ -308,6 +313,7 @@ fn unconfirmed(
             format!("{unknown}: CodePipeline's history could not be read ({})", brief(detail))
         }
         UnconfirmedCause::NotInHistory => format!("{unknown}: CodePipeline's history does not show it yet"),
+        UnconfirmedCause::NamesNotRead => unknown,
         UnconfirmedCause::RetryFailed(detail) => format!("{unknown}: the next attempt failed ({})", brief(detail)),
         UnconfirmedCause::PipelineNotFound => format!("{unknown}: the pipeline does not exist now"),
         UnconfirmedCause::OtherAccount => {

@@ -38,6 +38,8 @@ pub enum Outcome {
         record: Option<CompletedApproval>,
         /// What is open besides.
         open: Option<OpenRequest>,
+        /// What the pipeline has in place of a name that it does not have, where it was read.
+        missing: Option<Missing>,
         /// Why an earlier result may have been accepted nevertheless.
         caveat: Option<Caveat>,
     },
@@ -223,6 +225,8 @@ pub enum UnconfirmedCause {
     HistoryUnreadable(String),
     /// CodePipeline's history does not show the outcome yet.
     NotInHistory,
+    /// CodePipeline refused a name, and the pipeline is read for those that it has.
+    NamesNotRead,
     /// A further attempt with the same token failed.
     RetryFailed(String),
     /// The pipeline no longer exists, or not yet again.
@@ -258,7 +262,7 @@ impl Outcome {
         } else {
             let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
             // The request received one result, and history shows that it is not ours: no doubt is left.
-            Self::Refused { refusal, exception, record, open, caveat: None }
+            Self::Refused { refusal, exception, record, open, missing: None, caveat: None }
         }
     }
 

@@ -6,6 +6,7 @@ use super::evaluate::evaluate;
 use super::last::Last;
 use super::outcome::{Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
+use super::resolve::in_place_of;
 use super::step::{Observed, Step};
 use super::subject::{is_for_spec, record, subject};
 use super::target_rules::{is_at, may_recover};
@@ -121,7 +122,7 @@ fn is_of_other_account(submission: &Submission, pipeline: &PipelineObservation) 
 }
 
 /// CodePipeline refused a submission because its request is completed or gone: history shows how, and whether an earlier attempt was
-/// accepted.
+/// accepted. Or it refused a name: the pipeline shows which ones there are.
 pub(super) fn explain(
     observed: &Observed<'_>,
     settings: &Settings,
@@ -136,6 +137,27 @@ pub(super) fn explain(
         Some(SubmissionOutcome::Accepted | SubmissionOutcome::NotAccepted) => PriorAttempts::NotApplied,
     };
     let Some(target) = observed.target else { return Step::FindTarget };
+    let refused = |missing| {
+        let (exception, caveat) = (Some(exception.clone()), prior.caveat());
+        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat })
+    };
+    if matches!(refusal, Refusal::StageNotFound | Refusal::ActionNotFound) {
+        // The names are for the message alone, so they change no outcome, and it does not wait for them for long.
+        let give_up_at = later(submission.deadline, HISTORY_LAG);
+        if may_recover(submission, target).is_err() {
+            return refused(None);
+        }
+        let Some(pipeline) = observed.pipeline else {
+            return if now < give_up_at { Step::ReadPipeline(give_up_at) } else { refused(None) };
+        };
+        return match &pipeline.poll.result {
+            Ok(snapshot) if !is_of_other_account(submission, pipeline) => {
+                refused(in_place_of(snapshot, &decision.spec.stage_name, &decision.spec.action_name))
+            }
+            Ok(_) | Err(_) => refused(None),
+        };
+    }
+    let refused = || refused(None);
     let known = execution_ids(submission);
     let unexplained = |cause, ids, next| {
         Step::WriteStatus(Outcome::Unconfirmed { cause, refused: Some((exception.clone(), prior)), ids, next })
@@ -152,10 +174,6 @@ pub(super) fn explain(
         Ok(snapshot) => record(decision, &submission.token, &known, snapshot),
         Err(error) if pipeline.poll.failure().is_some() => ApprovalRecord::Unreadable(error.clone()),
         Err(_) => ApprovalRecord::NotVisible,
-    };
-    let refused = || {
-        let (exception, caveat) = (Some(exception.clone()), prior.caveat());
-        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, open: None, caveat })
     };
     let (cause, ids) = match record {
         ApprovalRecord::Completed(record) if prior == PriorAttempts::InDoubt && is_ours(submission, &record) => {

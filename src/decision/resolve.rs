@@ -12,12 +12,13 @@ mod resolution;
 use super::timing::{CLOCK_SKEW, LIST_LAG};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ExecutionBinding, SourceRevision};
-use crate::codepipeline::{ActionExecution, ExecutionMode, HISTORY_LAG, PipelineExecution, PipelineSnapshot};
+use crate::codepipeline::{ActionExecution, HISTORY_LAG, PipelineExecution, PipelineSnapshot};
 use jiff::Timestamp;
 use observed_action::ObservedAction;
 use request::Request;
 use std::ops::ControlFlow;
 
+pub use names::in_place_of;
 pub use observed_action::Named;
 pub use resolution::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, PendingRequest, Resolution,
@@ -27,22 +28,17 @@ pub use resolution::{
 /// Resolves the request.
 #[must_use]
 pub fn resolve(snapshot: &PipelineSnapshot, named: Named<'_>) -> Resolution {
+    if let Some(missing) = names::missing(snapshot, named.stage, named.action) {
+        return Resolution::Missing(missing);
+    }
     let stage = snapshot.state.stages.iter().find(|stage| stage.name == named.stage);
     let action = stage.and_then(|stage| stage.actions.iter().find(|action| action.name == named.action));
-    // In PARALLEL mode the state view can be empty, or that of an older definition.
-    if snapshot.mode() != Some(ExecutionMode::Parallel) {
-        match (stage, action) {
-            (None, _) => return Resolution::Missing(names::missing_stage(snapshot)),
-            (Some(stage), None) => return Resolution::Missing(names::missing_action(snapshot, stage, named)),
-            (Some(_), Some(_)) => {}
-        }
-    }
     let entries = snapshot.actions.iter().filter(|entry| entry.is_of(named.stage, named.action));
     let newest = entries.max_by_key(|entry| entry.started_at);
     // A pipeline can be edited: the newest entry says what the action is now.
     let category = newest.map(|entry| entry.category.as_str()).unwrap_or_default();
     if !category.is_empty() && category != names::APPROVAL {
-        let candidates = stage.map(|stage| names::candidates(snapshot, stage, named)).unwrap_or_default();
+        let candidates = stage.map(|stage| names::candidates(snapshot, stage, named.action)).unwrap_or_default();
         return Resolution::Missing(Missing::NotAnApproval { category: category.to_owned(), candidates });
     }
     let action = ObservedAction { snapshot, named, latest: action.and_then(|action| action.latest_execution.as_ref()) };

@@ -8,7 +8,7 @@ use local_codepipeline::faults::Fault;
 use local_codepipeline::model::Outcome;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
-use test_support::{TestEnv, message, ready, spec};
+use test_support::{TestEnv, message, pipeline_with_build, ready, spec};
 
 const BOB: &str = "arn:aws:iam::123456789012:user/bob";
 
@@ -68,24 +68,47 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
     no_stage.stage_name = "Nowhere".to_owned();
     let mut no_action = spec("web", &open);
     no_action.action_name = "Nothing".to_owned();
+    env.put_pipeline(pipeline_with_build("build"));
+    let execution = env.start_execution("build", "v1");
+    env.complete_build("build", execution, true);
+    let mut no_approval = spec("build", &env.pending_approvals("build")[0]);
+    (no_approval.stage_name, no_approval.action_name) = ("Build".to_owned(), "Compile".to_owned());
+    let secret = env.open_approval("secret");
+    env.codepipeline.inject(
+        Fault::error(400, "ActionNotFoundException", "no such approval")
+            .on(Operation::PutApprovalResult)
+            .pipeline("build"),
+    );
+    env.codepipeline.inject(
+        Fault::error(400, "AccessDeniedException", "not authorized")
+            .on(Operation::GetPipelineState)
+            .pipeline("secret")
+            .always(),
+    );
+    let mut unreadable = spec("secret", &secret);
+    unreadable.stage_name = "Nowhere".to_owned();
     let rows = [
-        ("token", spec("web", &other), Reason::InvalidApprovalToken, "InvalidApprovalTokenException"),
-        ("pipeline", spec("none", &open), Reason::PipelineNotFound, "PipelineNotFoundException"),
-        ("stage", no_stage, Reason::StageNotFound, "StageNotFoundException"),
-        ("action", no_action, Reason::ActionNotFound, "ActionNotFoundException"),
-        ("invalid", spec("invalid", &open), Reason::ValidationFailed, "ValidationException"),
+        ("token", spec("web", &other), Reason::InvalidApprovalToken, "InvalidApprovalTokenException", ""),
+        ("pipeline", spec("none", &open), Reason::PipelineNotFound, "PipelineNotFoundException", ""),
+        ("stage", no_stage, Reason::StageNotFound, "StageNotFoundException", "; its stages are Source, Prod. "),
+        ("action", no_action, Reason::ActionNotFound, "ActionNotFoundException", "; the approvals are Approve. "),
+        ("build", no_approval, Reason::ActionNotFound, "ActionNotFoundException", "its category is Build; "),
+        ("unreadable", unreadable, Reason::StageNotFound, "StageNotFoundException", ""),
+        ("invalid", spec("invalid", &open), Reason::ValidationFailed, "ValidationException", ""),
     ];
     for (name, spec, ..) in &rows {
         env.create(name, spec.clone()).await;
     }
     let _operator = env.operator().start();
-    for (name, _, expected, raised) in rows {
+    for (name, _, expected, raised, names) in rows {
         let decision = env.wait_for_reason(name, expected).await;
         assert_eq!(ready(&decision), Some(ConditionStatus::False), "{name}");
         assert_eq!(exception(&decision), Some(raised), "{name}");
+        assert!(message(&decision).contains(names), "{name}: {}", message(&decision));
         assert!(decision.status.unwrap().conditions.iter().any(|condition| condition.r#type == "Stalled"), "{name}");
-        // History may show why a token is not valid.
-        let events = if name == "token" { vec!["Unconfirmed", expected.as_str()] } else { vec![expected.as_str()] };
+        // History may show why a token is not valid, and the pipeline has the right names.
+        let is_read = !matches!(name, "pipeline" | "invalid");
+        let events = if is_read { vec!["Unconfirmed", expected.as_str()] } else { vec![expected.as_str()] };
         env.wait_for_events(name, &events).await;
     }
     assert_eq!(env.accepted_count("web"), 0);

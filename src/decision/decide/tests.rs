@@ -11,6 +11,7 @@ use crate::api::v1alpha1::{
 use crate::codepipeline::{CompletedApproval, ExecutionIds, PipelineObservation, RetryCause};
 use crate::decision::conflict::Rejections;
 use crate::decision::outcome::Caveat;
+use crate::decision::resolve::{Candidates, Missing};
 use crate::decision::target::TargetObservation;
 use crate::decision::test_fixtures::outcomes::refused_after_doubt;
 use crate::decision::test_fixtures::pipeline::*;
@@ -122,7 +123,7 @@ fn with_ids(intent: Intent, ids: ExecutionIds) -> Intent {
 }
 
 fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Step {
-    write(Outcome::Refused { refusal, exception, record, open: None, caveat: None })
+    write(Outcome::Refused { refusal, exception, record, open: None, missing: None, caveat: None })
 }
 
 fn already_decided(record: CompletedApproval, exception: Option<Exception>) -> Step {

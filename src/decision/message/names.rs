@@ -19,17 +19,26 @@ pub fn place(account_id: &str, region: &str) -> String {
     format!("account {account_id}, region {region}")
 }
 
-/// The pipeline does not exist, or has no such approval.
+/// The pipeline does not exist, or has no such approval, which may change.
 pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
+    let mut text = lacking(spec, missing);
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    format!("{text}; the operator continues when that changes")
+}
+
+/// What there is not, and what the decision may mean, as a clause.
+pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
-    let missing = match missing {
+    match missing {
         Missing::Pipeline { exception, identity: None } => raised(exception),
         Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
             format!("{}; the operator reads {}", raised(exception), place(account_id, region))
         }
         Missing::Stage { stages } => {
             let stages = if stages.is_empty() { String::new() } else { format!("; its stages are {}", list(stages)) };
-            format!("Pipeline {pipeline_name} has no stage {stage_name:?}{stages}")
+            format!("pipeline {pipeline_name} has no stage {stage_name:?}{stages}")
         }
         Missing::Action { candidates, stages } => {
             let stages = match stages.as_slice() {
@@ -37,15 +46,14 @@ pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
                 [stage] => format!("; stage {stage} has one"),
                 several => format!("; stages {} have one", list(several)),
             };
-            let has_no = format!("Stage {stage_name} of pipeline {pipeline_name} has no action {action_name:?}");
+            let has_no = format!("stage {stage_name} of pipeline {pipeline_name} has no action {action_name:?}");
             format!("{has_no}{stages}; {}", self::candidates(candidates))
         }
         Missing::NotAnApproval { category, candidates } => {
-            let is_no = format!("Action {action_name} of pipeline {pipeline_name} is not an approval");
+            let is_no = format!("action {action_name} of pipeline {pipeline_name} is not an approval");
             format!("{is_no}: its category is {category}; in this stage, {}", self::candidates(candidates))
         }
-    };
-    format!("{missing}; the operator continues when that changes")
+    }
 }
 
 /// The actions that a decision may mean.

@@ -3,7 +3,7 @@
 use super::observed_action::Named;
 use super::resolution::{Candidates, Missing, RevisionHint};
 use crate::api::v1alpha1::ExecutionBinding;
-use crate::codepipeline::{PipelineSnapshot, StageState};
+use crate::codepipeline::{ExecutionMode, PipelineSnapshot, StageState};
 
 /// The category of approval actions in history.
 pub(super) const APPROVAL: &str = "Approval";
@@ -11,22 +11,37 @@ pub(super) const APPROVAL: &str = "Approval";
 /// The most names that an outcome has.
 const MAX_NAMES: usize = 20;
 
-/// The pipeline has no stage of this name.
-pub(super) fn missing_stage(snapshot: &PipelineSnapshot) -> Missing {
-    Missing::Stage { stages: some(snapshot.state.stages.iter().map(|stage| &stage.name)) }
+/// The pipeline has no stage of this name, or the stage no action.
+pub(super) fn missing(snapshot: &PipelineSnapshot, stage: &str, action: &str) -> Option<Missing> {
+    // In PARALLEL mode the state view can be empty, or that of an older definition.
+    if snapshot.mode() == Some(ExecutionMode::Parallel) {
+        return None;
+    }
+    let stages = || snapshot.state.stages.iter();
+    let has_it = |stage: &&StageState| stage.actions.iter().any(|found| found.name == action);
+    match stages().find(|found| found.name == stage) {
+        None => Some(Missing::Stage { stages: some(stages().map(|stage| &stage.name)) }),
+        Some(stage) if has_it(&stage) => None,
+        Some(stage) => Some(Missing::Action {
+            candidates: candidates(snapshot, stage, action),
+            stages: some(stages().filter(has_it).map(|stage| &stage.name)),
+        }),
+    }
 }
 
-/// The stage has no action of this name.
-pub(super) fn missing_action(snapshot: &PipelineSnapshot, stage: &StageState, named: Named<'_>) -> Missing {
-    let has_it = |stage: &&StageState| stage.actions.iter().any(|action| action.name == named.action);
-    let stages = some(snapshot.state.stages.iter().filter(has_it).map(|stage| &stage.name));
-    Missing::Action { candidates: candidates(snapshot, stage, named), stages }
+/// What a pipeline has in place of names for which CodePipeline refused a result.
+pub fn in_place_of(snapshot: &PipelineSnapshot, stage: &str, action: &str) -> Option<Missing> {
+    missing(snapshot, stage, action).or_else(|| {
+        let category = snapshot.hints.category(stage, action).filter(|category| *category != APPROVAL)?;
+        let stage = snapshot.state.stages.iter().find(|found| found.name == stage)?;
+        Some(Missing::NotAnApproval { category: category.to_owned(), candidates: candidates(snapshot, stage, action) })
+    })
 }
 
 /// The actions of the stage, but for the named one and those that history shows as something else than an approval: the state view has
 /// no categories.
-pub(super) fn candidates(snapshot: &PipelineSnapshot, stage: &StageState, named: Named<'_>) -> Candidates {
-    let actions = || stage.actions.iter().map(|action| &action.name).filter(|name| *name != named.action);
+pub(super) fn candidates(snapshot: &PipelineSnapshot, stage: &StageState, named: &str) -> Candidates {
+    let actions = || stage.actions.iter().map(|action| &action.name).filter(|name| *name != named);
     let category = |name: &&String| snapshot.hints.category(&stage.name, name);
     Candidates {
         approvals: some(actions().filter(|name| category(name) == Some(APPROVAL))),

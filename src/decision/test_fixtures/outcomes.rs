@@ -26,13 +26,20 @@ pub fn already_decided() -> Outcome {
 }
 
 pub fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Outcome {
-    Outcome::Refused { refusal, exception, record, open: None, caveat: None }
+    Outcome::Refused { refusal, exception, record, open: None, missing: None, caveat: None }
 }
 
 /// A refusal that follows an attempt in doubt.
 pub fn refused_after_doubt(refusal: Refusal) -> Outcome {
     let exception = Some(exception(Reason::from(refusal).as_str()));
-    Outcome::Refused { refusal, exception, record: None, open: None, caveat: Some(Caveat::AttemptInDoubt) }
+    let caveat = Some(Caveat::AttemptInDoubt);
+    Outcome::Refused { refusal, exception, record: None, open: None, missing: None, caveat }
+}
+
+/// CodePipeline refused a name, and the pipeline has others.
+pub fn refused_name(refusal: Refusal, missing: Missing) -> Outcome {
+    let (exception, missing) = (Some(exception(Reason::from(refusal).as_str())), Some(missing));
+    Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat: None }
 }
 
 pub fn invalid_token() -> Outcome {
@@ -186,6 +193,9 @@ pub fn outcomes() -> Vec<Outcome> {
         unconfirmed(UnconfirmedCause::RetryNotAllowed(TargetProblem::RequiredByFlag)),
         unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
         unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::InDoubt),
+        unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::NotApplied),
+        unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::InDoubt),
+        refused_name(Refusal::StageNotFound, Missing::Stage { stages: several() }),
     ];
     let positions = [
         ExecutionPosition::InStage { stage: "Build".to_owned(), status: "InProgress".to_owned() },

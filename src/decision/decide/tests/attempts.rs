@@ -128,9 +128,7 @@ fn a_response_settles_what_it_can() {
         });
         assert_eq!(response(NotApplied, Err(not_applied(cause))).step(), expected);
     }
-    for refusal in
-        [Refusal::PipelineNotFound, Refusal::StageNotFound, Refusal::ActionNotFound, Refusal::ValidationFailed]
-    {
+    for refusal in [Refusal::PipelineNotFound, Refusal::ValidationFailed] {
         let expected = refused(refusal, Some(exception(Reason::from(refusal).as_str())), None);
         let step = |prior| response(prior, Err(self::refusal(refusal))).step();
         assert_eq!((step(NotApplied), step(InDoubt)), (expected, write(refused_after_doubt(refusal))));
@@ -159,6 +157,19 @@ fn a_refused_token_is_explained_or_resolved_again() {
         let twice = unexplained(PriorAttempts::Refused);
         assert_eq!(step(found(), PriorAttempts::Refused), twice, "the same token again");
         assert_eq!(step(found(), InDoubt), unexplained(InDoubt), "after doubt");
+    }
+}
+
+#[test]
+fn a_refused_name_is_compared_with_those_that_the_pipeline_has() {
+    for refusal in [Refusal::StageNotFound, Refusal::ActionNotFound] {
+        for (decision, prior) in [(fresh(), NotApplied), (fresh(), InDoubt), (by_id("pipeline-execution"), NotApplied)]
+        {
+            let refused = Some((exception(Reason::from(refusal).as_str()), prior));
+            let (cause, ids) = (UnconfirmedCause::NamesNotRead, unknown_ids());
+            let expected = write(Outcome::Unconfirmed { cause, refused, ids, next: at(1) });
+            assert_eq!(response_for(decision, prior, Err(self::refusal(refusal))).step(), expected);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! CodePipeline refused a submission because its request is completed or gone: history shows how it was completed.
+//! CodePipeline refused a submission because its request is completed or gone: history shows how it was completed. Or it refused a name:
+//! the pipeline shows which ones there are.
 
 use super::*;
 use UnconfirmedCause::NotInHistory;
@@ -109,6 +110,45 @@ fn a_token_that_codepipeline_says_is_invalid() {
         "history lags": case(NotApplied).polled(&lagging_request()) => not_yet(NotApplied, 20);
         "an edit of the pipeline canceled the request, which history never shows":
             unexplained_at(85, refusal, NotApplied).polled(&lagging_request()) => invalid();
+    }
+}
+
+#[test]
+fn a_name_that_codepipeline_does_not_know() {
+    let named = |stage: &str, action: &str, mut case: Case| {
+        let spec = &mut case.decision.spec;
+        (spec.stage_name, spec.action_name) = (stage.to_owned(), action.to_owned());
+        case
+    };
+    let without = |refusal| refused(refusal, Some(raised(refusal)), None);
+    let with = |refusal, missing| {
+        let (exception, missing) = (Some(raised(refusal)), Some(missing));
+        write(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat: None })
+    };
+    let stages = || Missing::Stage { stages: ["Build", "Production"].map(str::to_owned).to_vec() };
+    let approvals = || {
+        let others = ["Prepare", "Approve"].map(str::to_owned).to_vec();
+        Missing::Action { candidates: Candidates { approvals: Vec::new(), others }, stages: Vec::new() }
+    };
+    let after_doubt = |missing| {
+        let refusal = Refusal::StageNotFound;
+        let (exception, caveat) = (Some(raised(refusal)), Some(Caveat::AttemptInDoubt));
+        write(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat })
+    };
+    let (stage, action) = (Refusal::StageNotFound, Refusal::ActionNotFound);
+    let denied = || unreadable_pipeline(not_applied(RetryCause::AccessDenied));
+    rows! {
+        "the operator reads the pipeline": unexplained(stage, NotApplied) => read_until(85);
+        "… but waits no longer than this": unexplained_at(85, stage, NotApplied) => without(stage);
+        "the stages": named("Prod", "Approve", unexplained(stage, NotApplied)).polled(&pipeline()) => with(stage, stages());
+        "the actions of the stage":
+            named("Production", "Aprove", unexplained(action, NotApplied)).polled(&pipeline()) => with(action, approvals());
+        "names that are there now": unexplained(stage, NotApplied).polled(&pipeline()) => without(stage);
+        "a pipeline that may not be read": unexplained(stage, NotApplied).polled(&denied()) => without(stage);
+        "a pipeline that does not exist now": unexplained(stage, NotApplied).polled(&missing_pipeline()) => without(stage);
+        "no name takes back a doubt":
+            named("Prod", "Approve", unexplained(stage, InDoubt)).polled(&pipeline()) => after_doubt(Some(stages()));
+        "… nor does a failed read": unexplained(stage, InDoubt).polled(&denied()) => after_doubt(None);
     }
 }
 

@@ -76,6 +76,56 @@ fn a_pipeline_stage_or_approval_that_does_not_exist() {
 }
 
 #[test]
+fn a_name_for_which_codepipeline_refused_a_result() {
+    let raised = |name: &str| format!("CodePipeline raised {name}Exception: message of CodePipeline");
+    let stages = Missing::Stage { stages: names(&["Source", "Prod"]) };
+    check(
+        Reason::StageNotFound,
+        "Correct spec.stageName.",
+        [
+            (
+                refused_name(Refusal::StageNotFound, stages),
+                &*format!(
+                    "{}; pipeline shop has no stage \"Production\"; its stages are Source, Prod",
+                    raised("StageNotFound")
+                ),
+            ),
+            (refused(Refusal::StageNotFound, Some(exception("StageNotFound")), None), &raised("StageNotFound")),
+        ],
+    );
+    check(
+        Reason::ActionNotFound,
+        "Correct spec.actionName: it must name an approval action of the stage.",
+        [
+            (
+                refused_name(
+                    Refusal::ActionNotFound,
+                    Missing::Action { candidates: candidates(&["Release"], &[]), stages: Vec::new() },
+                ),
+                &*format!(
+                    "{}; stage Production of pipeline shop has no action \"Approve\"; the approvals are Release",
+                    raised("ActionNotFound")
+                ),
+            ),
+            (
+                refused_name(
+                    Refusal::ActionNotFound,
+                    Missing::NotAnApproval { category: "Build".to_owned(), candidates: candidates(&["Release"], &[]) },
+                ),
+                &*format!(
+                    "{}; action Approve of pipeline shop is not an approval: its category is Build; in this stage, the \
+                     approvals are Release",
+                    raised("ActionNotFound")
+                ),
+            ),
+        ],
+    );
+    let until_read = unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::NotApplied);
+    let expected = format!("{}; the operator reads which names the pipeline has", raised("StageNotFound"));
+    check(Reason::Unconfirmed, UNCONFIRMED, [(until_read, &expected)]);
+}
+
+#[test]
 fn many_names_are_cut() {
     let stages: Vec<String> = (0..20).map(|number| format!("{}-{number}", "s".repeat(98))).collect();
     let message = message(&fresh(), &missing(Missing::Stage { stages }));
