@@ -14,7 +14,7 @@ echo "Testing with $("$KUBEBUILDER_ASSETS/kube-apiserver" --version)"
 
 cargo test --package test-control-plane
 cargo test --package approval-operator --test it -- --test-threads=6 \
-  admission:: bindings:: check:: generated:: lifecycle:: outcomes:: policy:: rbac:: rejections:: replicas:: start:: watch::
+  admission:: bindings:: check:: generated:: lifecycle:: outcomes:: policy:: rbac:: rejections:: replicas:: rotation:: start:: visibility:: watch::
 hack/charts/build.sh
 cargo build --quiet --package test-control-plane
 hack/charts/check.sh
