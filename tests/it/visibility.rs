@@ -57,9 +57,24 @@ async fn a_decision_that_no_operator_has_seen_says_so_however_it_was_created() {
             kubectl(&env, &arguments, &manifest(name).to_string());
         }
     }
-    // A client cannot set the status of an object that it creates.
-    kubectl(&env, &["create", "--filename", "-"], &with_status(manifest("forged"), json!({ "observedGeneration": 1 })));
-    let names = ["client", "create", "apply", "server-side", "validated", "forged"];
+    // A client cannot set the status of an object that it creates, or that it updates.
+    for (name, status) in [
+        ("forged", json!({ "observedGeneration": 1 })),
+        ("null", Value::Null),
+        ("empty", json!({})),
+        ("without-conditions", json!({ "conditions": null })),
+    ] {
+        kubectl(&env, &["create", "--filename", "-"], &with_status(manifest(name), status));
+    }
+    let remove_status = |name: &str, arguments: &[&str], patch: &str| {
+        let patch = ["patch", "apd", name, "--type=merge", "--patch", patch];
+        kubectl(&env, &[&patch, arguments].concat(), "");
+    };
+    remove_status("create", &[], r#"{"status":null}"#);
+    // The operator's own right cannot remove it either: the API server fills in the default again.
+    remove_status("apply", &["--subresource=status"], r#"{"status":null}"#);
+    let names =
+        ["client", "create", "apply", "server-side", "validated", "forged", "null", "empty", "without-conditions"];
     for name in names {
         let status = env.decisions.get(name).await.unwrap().status;
         assert_eq!(status, Some(ApprovalDecisionStatus::pending()), "{name}");
@@ -83,13 +98,11 @@ async fn a_decision_that_no_operator_has_seen_says_so_however_it_was_created() {
         kubectl(&env, &arguments, &manifest(name).to_string());
         assert_eq!(reason(&env.decisions.get(name).await.unwrap()), Some(Reason::Waiting), "{name}");
     }
-    // Someone removes the status.
-    kubectl(
-        &env,
-        &["patch", "apd", "apply", "--subresource=status", "--type=merge", "--patch", r#"{"status":null}"#],
-        "",
-    );
-    env.wait_for_reason("apply", Reason::Waiting).await;
+    // Someone with the right to write the status removes it, or the conditions alone, for which there is no default.
+    for (name, patch) in [("apply", r#"{"status":null}"#), ("create", r#"{"status":{"conditions":null}}"#)] {
+        remove_status(name, &["--subresource=status"], patch);
+        env.wait_for_reason(name, Reason::Waiting).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

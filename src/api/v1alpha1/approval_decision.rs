@@ -265,7 +265,8 @@ impl ApprovalDecisionSpec {
 
 impl ApprovalDecisionStatus {
     /// The default in the schema: the status of a decision that no operator has reported on. A dead or absent operator would be
-    /// invisible without its condition.
+    /// invisible without its condition. The API server fills it in wherever the whole status is missing or null, after a removal too. Only
+    /// someone who may write the status can remove the conditions alone, and an operator that runs restores them.
     #[must_use]
     pub fn pending() -> Self {
         let reason = Reason::Pending;
