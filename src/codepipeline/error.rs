@@ -218,6 +218,8 @@ where
     }
     let detail = match &error {
         SdkError::ResponseError(context) => describe_unreadable(context.raw(), &error),
+        // The SDK wraps the cause in "dispatch failure" and a kind such as "other".
+        SdkError::DispatchFailure(_) => display_chain(error.source().and_then(StdError::source).unwrap_or(&error)),
         _ => display_chain(&error),
     };
     if transmission == Transmission::NotStarted {

@@ -144,14 +144,17 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             match (record, submission(decision)) {
                 (Some(record), _) => format!("{refused}; the {}", already_completed(record)),
                 (None, Some(Submission { account_id, region, .. })) if *refusal == Refusal::PipelineNotFound => {
-                    format!("{refused}; the operator sent it to {}", place(account_id, region))
+                    format!("{refused}; the operator sent the result to {}", place(account_id, region))
                 }
                 (None, _) if *refusal == Refusal::InvalidApprovalToken && spec.result.summary.is_empty() => {
                     format!("{refused}; the action may require a summary, and spec.result.summary is empty")
                 }
-                (None, _) => match missing {
-                    Some(missing) => format!("{refused}; {}", names::lacking(spec, missing)),
-                    None => refused,
+                (None, _) => match (exception, missing) {
+                    // The exception says the same, and the status has its message.
+                    (Some(Exception { r#type, .. }), Some(missing)) => {
+                        format!("CodePipeline raised {type}: {}", names::lacking(spec, missing))
+                    }
+                    (Some(_), None) | (None, _) => refused,
                 },
             }
         }
@@ -293,7 +296,7 @@ fn unconfirmed(
     refused: Option<&(Exception, PriorAttempts)>,
 ) -> String {
     let submission = submission(decision);
-    let since = submission.map(|submission| format!(" since {}", submission.start_time)).unwrap_or_default();
+    let since = submission.map(|submission| format!(" since {}", to_second(submission.start_time))).unwrap_or_default();
     let result = decision.spec.result.status;
     let unknown = match refused {
         None => format!("It has been unknown{since} whether CodePipeline accepted {result}"),

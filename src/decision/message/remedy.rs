@@ -53,6 +53,9 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
             cause: UnconfirmedCause::NoTraceAtTarget(problem) | UnconfirmedCause::RetryNotAllowed(problem),
             ..
         } => target::remedy(problem),
+        Outcome::Unconfirmed { cause: UnconfirmedCause::NamesNotRead, .. } => {
+            "Wait: the operator reports the names once it has read the pipeline."
+        }
         Outcome::Refused { .. }
         | Outcome::Delivered { .. }
         | Outcome::AlreadyDecided { .. }

@@ -120,7 +120,7 @@ fn a_result_that_codepipeline_refused() {
         "Correct spec.pipelineName, or the operator's AWS account and region.",
         [(
             refused(Refusal::PipelineNotFound, Some(exception("PipelineNotFound")), None),
-            "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator sent it to account \
+            "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator sent the result to account \
              111122223333, region eu-west-1",
         )],
     );

@@ -56,6 +56,17 @@ async fn a_response_that_is_cut_off_is_reported_with_its_http_status() {
 }
 
 #[tokio::test]
+async fn a_lost_response_is_reported_with_its_cause_first() {
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.client(TIMEOUT).await;
+    for &operation in Operation::ALL {
+        endpoint.set(operation, Reply::Bytes(Vec::new()));
+        let detail = "client error (SendRequest): connection closed before message completed".to_owned();
+        assert_eq!(call_error(&client, operation).await, CallError::Indeterminate { detail });
+    }
+}
+
+#[tokio::test]
 async fn a_call_is_one_request_whatever_the_response_is() {
     let throttled = "{\"__type\":\"ThrottlingException\"}";
     for &operation in Operation::ALL {

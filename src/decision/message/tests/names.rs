@@ -77,7 +77,6 @@ fn a_pipeline_stage_or_approval_that_does_not_exist() {
 
 #[test]
 fn a_name_for_which_codepipeline_refused_a_result() {
-    let raised = |name: &str| format!("CodePipeline raised {name}Exception: message of CodePipeline");
     let stages = Missing::Stage { stages: names(&["Source", "Prod"]) };
     check(
         Reason::StageNotFound,
@@ -85,44 +84,52 @@ fn a_name_for_which_codepipeline_refused_a_result() {
         [
             (
                 refused_name(Refusal::StageNotFound, stages),
-                &*format!(
-                    "{}; pipeline shop has no stage \"Production\"; its stages are Source, Prod",
-                    raised("StageNotFound")
-                ),
+                "CodePipeline raised StageNotFoundException: pipeline shop has no stage \"Production\"; its stages are \
+                 Source, Prod",
             ),
-            (refused(Refusal::StageNotFound, Some(exception("StageNotFound")), None), &raised("StageNotFound")),
+            (
+                refused(Refusal::StageNotFound, Some(exception("StageNotFound")), None),
+                "CodePipeline raised StageNotFoundException: message of CodePipeline",
+            ),
         ],
     );
+    let refused_action = |missing| refused_name(Refusal::ActionNotFound, missing);
     check(
         Reason::ActionNotFound,
         "Correct spec.actionName: it must name an approval action of the stage.",
         [
             (
-                refused_name(
-                    Refusal::ActionNotFound,
-                    Missing::Action { candidates: candidates(&["Release"], &[]), stages: Vec::new() },
-                ),
-                &*format!(
-                    "{}; stage Production of pipeline shop has no action \"Approve\"; the approvals are Release",
-                    raised("ActionNotFound")
-                ),
+                refused_action(Missing::Action { candidates: candidates(&["Release"], &[]), stages: Vec::new() }),
+                "CodePipeline raised ActionNotFoundException: stage Production of pipeline shop has no action \
+                 \"Approve\"; the approvals are Release",
             ),
             (
-                refused_name(
-                    Refusal::ActionNotFound,
-                    Missing::NotAnApproval { category: "Build".to_owned(), candidates: candidates(&["Release"], &[]) },
-                ),
-                &*format!(
-                    "{}; action Approve of pipeline shop is not an approval: its category is Build; in this stage, the \
-                     approvals are Release",
-                    raised("ActionNotFound")
-                ),
+                refused_action(Missing::NotAnApproval {
+                    category: "Build".to_owned(),
+                    candidates: candidates(&["Release"], &[]),
+                }),
+                "CodePipeline raised ActionNotFoundException: action Approve of pipeline shop is not an approval: its \
+                 category is Build; in this stage, the approvals are Release",
             ),
         ],
     );
-    let until_read = unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::NotApplied);
-    let expected = format!("{}; the operator reads which names the pipeline has", raised("StageNotFound"));
-    check(Reason::Unconfirmed, UNCONFIRMED, [(until_read, &expected)]);
+    let until_read = |prior| unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), prior);
+    check(
+        Reason::Unconfirmed,
+        "Wait: the operator reports the names once it has read the pipeline.",
+        [
+            (
+                until_read(PriorAttempts::NotApplied),
+                "CodePipeline raised StageNotFoundException: message of CodePipeline; the operator reads which names the \
+                 pipeline has",
+            ),
+            (
+                until_read(PriorAttempts::InDoubt),
+                "It has been unknown since 2026-07-01T12:00:00Z whether CodePipeline accepted Approved; the last attempt \
+                 was refused (StageNotFoundException)",
+            ),
+        ],
+    );
 }
 
 #[test]
