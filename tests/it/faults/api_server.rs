@@ -2,6 +2,7 @@
 //! behind another one, an outage, and writes that are refused, throttled, or applied without a response. Whatever the API server
 //! reports to the operator, each decision ends as the ledger says.
 
+mod broken_watch;
 mod fault_proxy;
 mod lagging;
 mod outage;
