@@ -1,16 +1,23 @@
 //! What is rotated or revoked while the operator runs: the CA and the token of the API server, AWS keys in a mounted Secret, and the
 //! operator's rights. The same process continues when the new files or the rights are there.
 
-use approval_operator::api::v1alpha1::Reason;
+use approval_operator::api::v1alpha1::{REQUESTED_AT, Reason};
+use approval_operator::backoff::AWS_RELOAD;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use test_control_plane::User;
 use test_support::chart::{apply, kubectl, rights_of_operator};
+use test_support::proxy::{ProxiedRequest, Proxy, Response, response};
 use test_support::{Cluster, Operator, TestEnv, install_crds, reason};
+use tokio::time::sleep;
 
 /// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
 struct PodFiles(TempDir);
@@ -135,6 +142,63 @@ async fn rotated_aws_keys_in_a_mounted_secret_are_read_again() {
     assert_not_restarted(&operator).await;
 }
 
+/// A proxy to CodePipeline that denies access to a revoked session. STS still says whose it is, as in AWS.
+async fn revocable(env: &TestEnv, access_key: &'static str, is_revoked: &Arc<AtomicBool>) -> Proxy {
+    let is_revoked = is_revoked.clone();
+    let denied = r#"{"__type":"AccessDeniedException","message":"explicit deny in an identity-based policy"}"#;
+    let handler = move |request: ProxiedRequest| -> BoxFuture<'static, Option<Response>> {
+        let is_denied = request.name.kind != "GetCallerIdentity"
+            && request.is_signed_by(access_key)
+            && is_revoked.load(Ordering::Relaxed);
+        Box::pin(async move {
+            if is_denied {
+                return Some(response(400, "application/x-amz-json-1.1", denied));
+            }
+            request.forward().await
+        })
+    };
+    Proxy::to_codepipeline(&env.codepipeline.url(), handler).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_session_of_aws_is_replaced_by_the_new_one_in_the_mounted_secret() {
+    let env = TestEnv::new().await;
+    let secret = tempfile::tempdir().unwrap();
+    let set = |name: &str, text: &str| fs::write(secret.path().join(name), text).unwrap();
+    for (name, text) in
+        [("AWS_ACCESS_KEY_ID", "FIRST"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "first")]
+    {
+        set(name, text);
+    }
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let proxy = revocable(&env, "FIRST", &is_revoked).await;
+    let operator = env
+        .operator()
+        .env("AWS_ENDPOINT_URL", proxy.url())
+        .arg(&format!("--aws-credentials-dir={}", secret.path().display()))
+        .start();
+    deliver(&env, "before").await;
+    let caller = |pipeline: &str| env.codepipeline.ledger_for(pipeline)[0].caller.clone();
+    assert!(caller("before").ends_with("/FIRST"), "{}", caller("before"));
+    is_revoked.store(true, Ordering::Relaxed);
+    env.open_and_approve("after").await;
+    env.wait_for_reason("after", Reason::AccessDenied).await;
+    set("AWS_ACCESS_KEY_ID", "SECOND");
+    set("AWS_SESSION_TOKEN", "second");
+    // The operator loads credentials again with the first attempt that is denied when they are a minute old. Its own attempts are minutes
+    // apart by then.
+    let started_at = Instant::now();
+    while reason(&env.decisions.get("after").await.unwrap()) != Some(Reason::Delivered) {
+        assert!(started_at.elapsed() < 2 * AWS_RELOAD, "{}", operator.log());
+        let now = json!(Timestamp::now().to_string());
+        env.patch("after", json!({ "metadata": { "annotations": { REQUESTED_AT: now } } })).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(caller("after").ends_with("/SECOND"), "{}", caller("after"));
+    assert_eq!(env.accepted_count("after"), 1);
+    assert_not_restarted(&operator).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_back() {
     let env = TestEnv::new().await;
@@ -149,7 +213,7 @@ async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_b
     env.open_and_approve("edited").await;
     env.patch("edited", json!({ "spec": { "suspend": true } })).await.unwrap();
     let (taken_away_at, lines) = (Instant::now(), "not allowed to list and watch");
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(5)).await;
     assert_eq!(reason(&env.decisions.get("after").await.unwrap()), Some(Reason::Pending));
     let logged = operator.log().matches(lines).count();
     assert!(logged == 1 || taken_away_at.elapsed() > Duration::from_secs(50), "{}", operator.log());

@@ -72,6 +72,12 @@ impl ProxiedRequest {
         self.head.uri.query().unwrap_or_default()
     }
 
+    /// Whether this AWS access key signed the request.
+    pub fn is_signed_by(&self, access_key: &str) -> bool {
+        let authorization = self.head.headers.get("authorization").and_then(|value| value.to_str().ok());
+        authorization.is_some_and(|value| value.contains(&format!("Credential={access_key}/")))
+    }
+
     pub fn is_watch(&self) -> bool {
         self.name.kind.starts_with("WATCH")
     }
