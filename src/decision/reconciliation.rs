@@ -384,7 +384,11 @@ impl Reconciliation {
             Requeue::AwaitChange | Requeue::At(_) => Stage::Finish(requeue),
             Requeue::OnPipelineChange { recheck_at, until } => {
                 self.attempt = Attempt::None;
-                Stage::ReadPipeline { recheck_at, until }
+                match self.target {
+                    Some(_) => Stage::ReadPipeline { recheck_at, until },
+                    // Nothing is read before the target was looked for again.
+                    None => Stage::Decide,
+                }
             }
         };
     }

@@ -15,6 +15,8 @@ pub struct InFlightRequest {
     pub generation: Option<i64>,
     pub spec: ApprovalDecisionSpec,
     pub submission: Submission,
+    /// As whom CodePipeline sees the sender.
+    pub caller: String,
     /// When the poll started from which the request was resolved, by CodePipeline's clock.
     pub polled_at: Option<Timestamp>,
     /// The decision that rejected the request when the intent was written, and still does.
@@ -32,7 +34,8 @@ pub struct Acceptance {
 impl Aws {
     /// A request of a decision arrives.
     pub fn receive(&mut self, request: &InFlightRequest) -> Result<Timestamp, CallError> {
-        let InFlightRequest { uid, generation, submission, .. } = request;
+        let InFlightRequest { uid, generation, submission, caller, .. } = request;
+        self.callers.insert(caller.clone(), uid.clone());
         self.record_state();
         if submission.pipeline_name != PIPELINE {
             self.note(format_args!("CodePipeline refuses {uid}, because there is no such pipeline"));
@@ -42,7 +45,7 @@ impl Aws {
         let action = (submission.stage_name.as_str(), submission.action_name.as_str());
         let (result, token) = (&submission.result, &submission.token);
         let (execution, beside) = (self.execution_of(token), self.other_requests(token));
-        let response = self.put_approval_result(action, token, result.status, (&result.summary, uid));
+        let response = self.put_approval_result(action, token, result.status, (&result.summary, caller));
         match &response {
             Err(error) => self.note(format_args!("CodePipeline refuses {uid} with {}", error.detail())),
             Ok(_) => {
@@ -62,7 +65,7 @@ impl Aws {
 
     /// Whether CodePipeline may accept a result that arrives now.
     fn judge(&self, sent: &InFlightRequest) -> Result<(), String> {
-        let InFlightRequest { uid, generation, spec, submission, polled_at, rejected_by } = sent;
+        let InFlightRequest { uid, generation, spec, submission, polled_at, rejected_by, .. } = sent;
         let state = self.newest().ok_or("without a pipeline")?;
         let Some(request) = state.request_of(&submission.token.0) else {
             return Err("for an unknown request".to_owned());

@@ -30,6 +30,8 @@ pub struct Aws {
     pub timeline: Vec<ActualState>,
     /// The tokens of action executions that were pending when a state was recorded.
     tokens: HashMap<String, String>,
+    /// The uids of the decisions that sent something, by how CodePipeline sees the sender.
+    pub callers: HashMap<String, String>,
     pub log: Vec<String>,
     /// The first thing that happened and must not happen.
     pub violation: Option<String>,
@@ -60,6 +62,7 @@ impl Aws {
             accepted: Vec::new(),
             timeline: Vec::new(),
             tokens: HashMap::new(),
+            callers: HashMap::new(),
             log: Vec::new(),
             violation: None,
         }

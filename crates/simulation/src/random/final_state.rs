@@ -6,7 +6,6 @@ use super::checks::{has_caveat, waits_for_target};
 use super::rules::{is_same_action, user_time};
 use super::users::UNKNOWN_REASON;
 use super::{StoredDecision, World, uid};
-use crate::fixtures::identity;
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, ReadyClass, Reason, Submission};
 use approval_operator::decision::phase::ready;
 use approval_operator::decision::{current_class, current_reason, is_edited, status_is_current};
@@ -33,7 +32,9 @@ impl World {
                 .any(|ours| (&ours.uid, ours.generation) == (&uid(decision), decision.metadata.generation));
             let is_reported = matches!(reason, Some(Reason::Delivered | Reason::AlreadyDecided) | None)
                 || decision.status.as_ref().is_some_and(has_caveat);
-            if is_accepted && end.exists && !is_reported {
+            let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
+            let is_visible = submission.is_none_or(|submission| self.is_recoverable(submission));
+            if is_accepted && end.exists && !is_reported && is_visible {
                 let reason = reason.map(Reason::as_str);
                 return Err(in_the_end(format!("{reason:?} although CodePipeline accepted its result")));
             }
@@ -61,7 +62,7 @@ impl World {
         let name = reason.as_str();
         // Doubt lasts as long as nothing shows how the submission ended, and an edit is acted on after that.
         let submission = decision.status.as_ref().and_then(|status| status.submission.as_ref());
-        let is_here = |sent: &Submission| sent.pipeline_name == PIPELINE && sent.account_id == identity().account_id;
+        let is_here = |sent: &Submission| sent.pipeline_name == PIPELINE && self.is_recoverable(sent);
         let exists = end.exists && submission.is_none_or(is_here);
         if reason == Reason::Unconfirmed && (!exists || is_untraceable(decision)) {
             return Ok(());
@@ -74,11 +75,16 @@ impl World {
         }
         let not_after = user_time(spec.not_after.as_ref());
         let is_over = not_after.is_some_and(|time| time < clock - SignedDuration::from_mins(2));
+        let is_final = is_final && !waits_for_target(decision);
+        match self.target_reason(decision) {
+            _ if is_final => return Ok(()),
+            Some(expected) if expected == reason => return Ok(()),
+            Some(expected) => return Err(format!("{name} although the target implies {}", expected.as_str())),
+            None if waits_for_target(decision) => return Err(format!("{name} although it may use its target")),
+            None => {}
+        }
         if spec.suspend && class != ReadyClass::Suspended && !is_final {
             return Err(format!("{name} although the decision is suspended"));
-        }
-        if waits_for_target(decision) {
-            return Err(format!("{name} although the operator has its own credentials"));
         }
         if is_final || class == ReadyClass::Suspended && !is_over {
             return Ok(());
@@ -87,6 +93,10 @@ impl World {
             return Err(format!("{name} after notAfter"));
         }
         match spec.binding() {
+            Some(Binding::Execution(_)) if !self.is_here(decision) => {
+                let is_missing = reason == Reason::PipelineNotFound;
+                if is_missing { Ok(()) } else { Err(format!("{name} although its target has no pipelines")) }
+            }
             Some(Binding::Execution(_)) if spec.action_name == "Prepare" => Ok(()),
             Some(Binding::Execution(binding)) => match end.implied(spec, binding, self.is_parallel()) {
                 None if reason == Reason::ConflictingDecision && self.is_rejected(number, decision, end) => Ok(()),

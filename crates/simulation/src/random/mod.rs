@@ -22,6 +22,7 @@ mod regressions;
 mod rules;
 mod scenario;
 mod strategies;
+mod targets;
 mod users;
 mod watch;
 
@@ -39,6 +40,7 @@ use reader::ShownExecution;
 use scenario::Scenario;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use targets::Targets;
 
 pub type Checked = Result<(), String>;
 
@@ -75,6 +77,7 @@ pub struct World {
     /// The uids and resourceVersions of the recorded intents under which a request left.
     sent: HashSet<(String, Option<String>)>,
     account: CurrentAccount,
+    targets: Targets,
     /// When the last move was made.
     quiet_since: Option<Timestamp>,
 }
@@ -106,11 +109,13 @@ impl World {
             operators: [Operator::default(), Operator::default()],
             sent: HashSet::new(),
             account: CurrentAccount::First,
+            targets: Targets::new(),
             quiet_since: None,
             scenario,
         };
         world.replicas().iter().for_each(|replica| world.complete_list(*replica));
         world.start([0, 0]);
+        world.create_targets();
         for (number, decision) in world.scenario.decisions.clone().iter().enumerate() {
             world.create(number, decision);
         }
@@ -168,6 +173,7 @@ impl World {
             Move::DelayWatch(replica) => self.delay_watch(self.existing(*replica)),
             Move::ResumeWatch(replica) => self.resume_watch(self.existing(*replica)),
             Move::SwitchAccount => self.switch_account(),
+            Move::Target(number, change) => self.change_target(*number, *change),
             Move::PassTime(milliseconds) => {
                 self.replicas().iter().for_each(|replica| self.complete_list(*replica));
                 self.aws().advance(SignedDuration::from_millis(*milliseconds));

@@ -1,5 +1,6 @@
 //! What can happen in a world. Numbers name what exists then, so that every sequence of moves makes sense.
 
+use super::targets::TargetChange;
 use crate::fixtures::SUMMARY;
 use approval_operator::api::v1alpha1::ApprovalStatus;
 
@@ -24,6 +25,8 @@ pub enum Move {
     ResumeWatch(Replica),
     /// The replicas get credentials for another account, which has no pipelines, or for the first one again.
     SwitchAccount,
+    /// An administrator changes a target.
+    Target(usize, TargetChange),
     /// This many milliseconds pass.
     PassTime(i64),
     /// Someone changes the pipeline.
@@ -99,6 +102,8 @@ pub enum DecisionChange {
     /// This many seconds ago.
     SetIgnoreResponsesBefore(i64),
     SetAction(ActionChoice),
+    /// Name another target, or none.
+    SetTarget(Option<usize>),
     /// Set the annotation to a new value.
     Annotate,
     /// Another version of the operator replaces the reason by one that this version does not know.
@@ -171,11 +176,19 @@ pub struct NewDecision {
     pub action: ActionChoice,
     pub result: ApprovalStatus,
     pub summary: Summary,
+    /// The target that it names.
+    pub target: Option<usize>,
 }
 
 impl NewDecision {
     /// An approval of the first approval action.
     pub const fn approval(bind_to: BindTo) -> Self {
-        Self { bind_to, action: ActionChoice::Approval, result: ApprovalStatus::Approved, summary: Summary::Ours }
+        Self {
+            bind_to,
+            action: ActionChoice::Approval,
+            result: ApprovalStatus::Approved,
+            summary: Summary::Ours,
+            target: None,
+        }
     }
 }

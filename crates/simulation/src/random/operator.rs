@@ -3,17 +3,15 @@
 
 use super::acceptance::InFlightRequest;
 use super::polls::Polls;
+use super::targets::ObservedTarget;
 use super::watch::Watch;
-use super::{Checked, CurrentAccount, Fault, Replica, World, reader, uid};
+use super::{Checked, Fault, Replica, World, reader, uid};
 use crate::fixtures::{self, SETTINGS};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
 use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
-use approval_operator::decision::{
-    AmbientCredentials, Effect, Intent, Reconciliation, Requeue, Stage, TargetObservation, WriteResult,
-};
+use approval_operator::decision::{Effect, Intent, Reconciliation, Requeue, Stage, WriteResult};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// What a replica has in memory.
 #[derive(Default)]
@@ -35,11 +33,13 @@ pub struct InProgress {
     pub polled_at: Option<Timestamp>,
     /// The decisions that rejected the request when the intent was written.
     pub rejected_by: Vec<(usize, String, Option<i64>)>,
+    /// What it observed of its target.
+    pub target: Option<ObservedTarget>,
 }
 
 impl InProgress {
     const fn new(reconciliation: Reconciliation) -> Self {
-        Self { reconciliation, polled_at: None, rejected_by: Vec::new() }
+        Self { reconciliation, polled_at: None, rejected_by: Vec::new(), target: None }
     }
 }
 
@@ -163,6 +163,9 @@ impl World {
             let now = self.clock(replica);
             let polled = reconcile.reconciliation.observed().pipeline.map(|pipeline| pipeline.poll.started_at);
             reconcile.polled_at = polled.or(reconcile.polled_at);
+            if reconcile.reconciliation.observed().target.is_none() {
+                reconcile.target = None;
+            }
             let reconciliation = &mut reconcile.reconciliation;
             match reconciliation.next_by(self.subject.decide, &SETTINGS, now) {
                 Effect::Announce(announcement) => {
@@ -171,33 +174,39 @@ impl World {
                     continue;
                 }
                 Effect::Finish(requeue) => return Ok(Progress::Complete(requeue)),
-                Effect::FindTarget { .. } => {
-                    let ambient = AmbientCredentials::Enabled;
-                    let (identity, targets) = (Some(self.identity()), Arc::default());
-                    reconciliation.on_target(TargetObservation::Own { ambient, identity, targets });
+                Effect::FindTarget { target } => {
+                    let (observation, observed) = self.observe(target.as_deref());
+                    reconciliation.on_target(observation);
+                    reconcile.target = Some(observed);
                     continue;
                 }
-                Effect::ReadPipeline { pipeline, query, condition, .. } => {
+                Effect::ReadPipeline { target, pipeline, query, condition } => {
+                    self.check_read(reconcile)?;
+                    let (pipeline, reconciliation) = ((target, pipeline), &mut reconcile.reconciliation);
                     let decision = reconciliation.decision();
-                    let newest = self.subscribe(replica, number, decision, (&pipeline, query), condition);
+                    let newest = self.subscribe(replica, number, decision, (pipeline, query), condition);
                     reconciliation.on_snapshot(newest);
                 }
                 Effect::ListRejections => {
                     let rejections = &self.operator(replica).watch.rejections;
-                    reconciliation.on_rejections(rejections.rejections_for(reconciliation.decision()));
+                    let rejections = rejections.rejections_for(reconciliation.decision());
+                    reconciliation.on_rejections(self.placed(replica, rejections));
                     // A process can be stopped between any two effects. This one only reads the memory.
                     continue;
                 }
                 // It is for the message alone.
                 Effect::FindAccepted { .. } => continue,
-                Effect::EnsureCredentials { .. } => {
-                    reconciliation.on_credentials(self.ensure_credentials(replica, fault))
+                Effect::EnsureCredentials { target } => {
+                    let credentials = self.ensure_credentials(replica, target.as_deref(), fault);
+                    reconciliation.on_credentials(credentials);
                 }
                 Effect::RecordIntent(status) => {
                     self.check_intent(replica, number, reconciliation.decision())?;
                     let Stage::RecordIntent(Intent { submission, prior, .. }) = reconciliation.stage().clone() else {
                         return Err("an intent was recorded at another stage".to_owned());
                     };
+                    self.check_place(reconcile, &submission)?;
+                    let reconciliation = &mut reconcile.reconciliation;
                     let attempts = submission.attempts;
                     self.note(format_args!(
                         "{replica:?} records the intent of attempt {attempts} of decision {number} ({prior:?})"
@@ -210,6 +219,7 @@ impl World {
                 }
                 Effect::Send { submission, .. } => {
                     self.check_send(number, reconciliation, now)?;
+                    self.check_place(reconcile, &submission)?;
                     let response = self.send(replica, number, reconcile, &submission, fault);
                     if !matches!(response, Err(CallError::NotApplied { .. })) {
                         let sent = self.clock(replica);
@@ -234,12 +244,17 @@ impl World {
         }
     }
 
-    fn ensure_credentials(&mut self, replica: Replica, fault: Fault) -> Result<CallerIdentity, CallError> {
+    fn ensure_credentials(
+        &mut self,
+        replica: Replica,
+        target: Option<&str>,
+        fault: Fault,
+    ) -> Result<CallerIdentity, CallError> {
         if matches!(fault, Fault::NotApplied) {
             self.note(format_args!("{replica:?} finds no credentials"));
             return Err(fixtures::not_applied(RetryCause::CredentialsUnavailable));
         }
-        Ok(self.identity())
+        self.reads_as(target).ok_or_else(|| fixtures::not_applied(RetryCause::CredentialsUnavailable))
     }
 
     fn send(
@@ -259,11 +274,13 @@ impl World {
             generation: decision.metadata.generation,
             spec: decision.spec.clone(),
             submission: submission.clone(),
+            caller: self.caller(&uid(decision), submission),
             polled_at: reconcile.polled_at.map(|polled_at| polled_at - offset),
             rejected_by: rejected_by.map(|(number, ..)| *number),
         };
         self.note(format_args!("{replica:?} sends the result of {} ({fault:?})", request.uid));
-        if self.account == CurrentAccount::Other {
+        let place = self.reads_as(submission.target.as_deref());
+        if place.is_none_or(|place| place != fixtures::identity()) {
             self.note("the other account has no such pipeline");
             return Err(reader::no_pipeline());
         }

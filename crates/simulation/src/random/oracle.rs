@@ -4,7 +4,7 @@
 use super::actual_state::{ActualState, Completion, Request};
 use super::aws::PIPELINE;
 use super::rules::{is_same_action, user_time};
-use super::{Checked, CurrentAccount, Replica, World, uid};
+use super::{Checked, Replica, World, uid};
 use crate::fixtures::SETTINGS;
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalStatus, Binding, ExecutionBinding, Reason, Submission,
@@ -129,7 +129,7 @@ impl World {
             },
             Reason::ActionNotFound if spec.action_name == "Prepare" => true,
             Reason::PipelineNotFound => {
-                let is_elsewhere = spec.pipeline_name != PIPELINE || self.account != CurrentAccount::First;
+                let is_elsewhere = spec.pipeline_name != PIPELINE || self.was_elsewhere();
                 is_elsewhere || window.states.iter().any(|state| !state.exists)
             }
             Reason::StageNotFound | Reason::ActionNotFound => window.states.iter().any(|state| {
@@ -141,14 +141,14 @@ impl World {
             Reason::PipelineExecutionNotFound => implied(&window.states, reason),
             // The history of another account has no response.
             Reason::Expired => {
-                let is_shown = self.account == CurrentAccount::First && is_settled(spec, &window.shown, is_parallel);
+                let is_shown = !self.was_elsewhere() && is_settled(spec, &window.shown, is_parallel);
                 is_expired && (is_unproven(outcome) || !is_shown)
             }
             // Only the schema has it.
             Reason::Pending => false,
             // The credentials were for another account.
-            Reason::TargetForbidden => self.account != CurrentAccount::First,
-            Reason::TargetNotFound | Reason::TargetNotReady | Reason::TargetRequired => false,
+            Reason::TargetForbidden => self.was_elsewhere(),
+            Reason::TargetNotFound | Reason::TargetNotReady | Reason::TargetRequired => self.scenario.target.is_some(),
             Reason::Suspended => spec.suspend,
             Reason::ConflictingDecision => self.has_conflict(number, spec),
             Reason::ValidationFailed => {
@@ -171,9 +171,10 @@ impl World {
     }
 
     fn was_refused_as_completed(&mut self, uid: &str, request: &Request) -> bool {
+        let callers = self.aws().callers.clone();
         self.aws().service.ledger().iter().any(|entry| {
             let is_refused = matches!(&entry.outcome, Sent::Refused(exception) if exception.kind == ExceptionKind::ApprovalAlreadyCompleted);
-            is_refused && entry.caller == uid && request.token.as_ref() == Some(&entry.token)
+            is_refused && callers.get(&entry.caller).is_some_and(|sender| sender == uid) && request.token.as_ref() == Some(&entry.token)
         })
     }
 
@@ -221,6 +222,10 @@ impl World {
 
 /// Whether someone else responded as the submission would have, while it was in flight: CodePipeline does not tell them apart.
 fn is_twin(request: Option<&Request>, submission: &Submission) -> bool {
+    // The name of the session does.
+    if submission.session_name.is_some() {
+        return false;
+    }
     let Some(completion) = request.and_then(|request| request.completion.as_ref()) else { return false };
     let result = &submission.result;
     let in_time = submission.start_time - CLOCK_SKEW <= completion.at && completion.at <= submission.deadline;

@@ -4,12 +4,12 @@
 use super::aws::short;
 use super::reader::Calls;
 use super::scenario::{APPROVAL, PIPELINE, SECOND_APPROVAL, STAGE};
-use super::{CurrentAccount, PollPlan, Replica, World};
+use super::{PollPlan, Replica, World};
 use crate::fixtures::{self, SETTINGS};
 use approval_operator::api::v1alpha1::ApprovalDecision;
 use approval_operator::codepipeline::{
-    ActionProgress, CallError, Moment, PipelineObservation, PipelineSnapshot, Poll, PollSchedule, Query, WakeCondition,
-    read_snapshot,
+    ActionProgress, CallError, Moment, PipelineObservation, PipelineSnapshot, Poll, PollSchedule, Query, RetryCause,
+    WakeCondition, read_snapshot,
 };
 use approval_operator::decision::subscription_generation;
 use futures::FutureExt;
@@ -17,10 +17,13 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A target, if it is not the operator's own identity, and a pipeline.
+type Key = (Option<String>, String);
+
 /// The polls of one replica, by pipeline.
 #[derive(Default)]
 pub struct Polls {
-    pipelines: BTreeMap<String, PolledPipeline>,
+    pipelines: BTreeMap<Key, PolledPipeline>,
 }
 
 #[derive(Default)]
@@ -51,9 +54,16 @@ impl Polls {
     }
 
     pub fn invalidate(&mut self, pipeline: &str, action: (&str, &str), now: Timestamp) {
-        if let Some(polled) = self.pipelines.get_mut(pipeline) {
+        for (_, polled) in self.pipelines.iter_mut().filter(|((_, name), _)| name == pipeline) {
             polled.schedule.invalidate(action.0, action.1, moment(now));
         }
+    }
+}
+
+impl Polls {
+    /// The client of a target is another one from now on.
+    pub fn drop_target(&mut self, name: &str) {
+        self.pipelines.retain(|(target, _), _| target.as_deref() != Some(name));
     }
 }
 
@@ -64,15 +74,15 @@ impl World {
         replica: Replica,
         number: usize,
         decision: &ApprovalDecision,
-        (pipeline, query): (&str, Query),
+        (pipeline, query): (Key, Query),
         condition: WakeCondition,
     ) -> Option<PipelineObservation> {
         let generation = subscription_generation(decision, &query);
         let now = moment(self.clock(replica));
         let pipelines = &mut self.operator(replica).polls.pipelines;
-        let others = pipelines.iter_mut().filter(|(name, _)| *name != pipeline);
+        let others = pipelines.iter_mut().filter(|(key, _)| **key != pipeline);
         others.for_each(|(_, polled)| polled.schedule.unsubscribe(&number));
-        let polled = pipelines.entry(pipeline.to_owned()).or_default();
+        let polled = pipelines.entry(pipeline).or_default();
         polled.schedule.subscribe(number, generation, query, condition, now)
     }
 
@@ -80,7 +90,7 @@ impl World {
     pub(super) fn poll(&mut self, replica: Replica, plan: &PollPlan) {
         self.publish(replica);
         self.operator(replica).polls.pipelines.retain(|_, polled| !polled.schedule.is_empty());
-        let pipelines: Vec<String> = self.operator(replica).polls.pipelines.keys().cloned().collect();
+        let pipelines: Vec<Key> = self.operator(replica).polls.pipelines.keys().cloned().collect();
         for pipeline in pipelines {
             self.poll_pipeline(replica, &pipeline, plan);
         }
@@ -89,21 +99,24 @@ impl World {
         }
     }
 
-    fn poll_pipeline(&mut self, replica: Replica, pipeline: &str, plan: &PollPlan) {
+    fn poll_pipeline(&mut self, replica: Replica, key: &Key, plan: &PollPlan) {
+        let (target, pipeline) = key;
         let started = moment(self.clock(replica));
-        let Some(polled) = self.operator(replica).polls.pipelines.get(pipeline) else { return };
+        let Some(polled) = self.operator(replica).polls.pipelines.get(key) else { return };
         let (queries, previous) = polled.schedule.start_poll();
         self.note(format_args!("{replica:?} starts a poll of {pipeline}"));
         let unreadable = plan.unreadable.and_then(|number| self.aws().execution(number)).map(|id| id.to_string());
-        let identity = self.identity();
-        let exists = pipeline == PIPELINE && self.account != CurrentAccount::Other;
+        let identity = self.reads_as(target.as_deref());
+        let exists = pipeline == PIPELINE && identity == Some(fixtures::identity());
         let mut calls = Calls::new(&self.aws, self.scenario.page_size, plan.clone());
         (calls.exists, calls.unreadable, calls.shown) = (exists, unreadable, self.subject.shown);
         let result = read_snapshot(&calls, started.wall, queries, previous.as_deref()).now_or_never();
         let Some(result) = result else { return };
+        let denied = || fixtures::not_applied(RetryCause::CredentialsUnavailable);
+        let result = if identity.is_some() { result } else { Err(denied()) };
         self.note(format_args!("{replica:?} has read {}", describe(&result)));
-        let poll = Poll::new(started.wall, result).read_as(Some(identity));
-        if let Some(polled) = self.operator(replica).polls.pipelines.get_mut(pipeline) {
+        let poll = Poll::new(started.wall, result).read_as(identity);
+        if let Some(polled) = self.operator(replica).polls.pipelines.get_mut(key) {
             polled.completed = Some((started.elapsed, poll));
         }
     }

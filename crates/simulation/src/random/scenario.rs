@@ -54,6 +54,8 @@ pub struct Scenario {
     pub clock_offsets: [i64; 2],
     /// Whether there is a second replica.
     pub has_second_replica: bool,
+    /// Whether there are targets, and whether the first one is where the pipeline is.
+    pub target: Option<bool>,
     /// The decisions at the start.
     pub decisions: Vec<NewDecision>,
 }
@@ -96,6 +98,7 @@ impl Scenario {
             page_size: 100,
             clock_offsets: [0; 2],
             has_second_replica: false,
+            target: None,
             decisions,
         }
     }

@@ -1,6 +1,7 @@
 //! Random scenarios and moves. The weights are such that most histories get somewhere.
 
 use super::scenario::{Scenario, SecondApproval, ShipAction};
+use super::targets::TargetChange;
 use super::{
     ActionChoice, BindTo, DecisionChange, Fault, Move, NewDecision, PipelineChange, PollPlan, Replica, Shape, Summary,
 };
@@ -110,10 +111,21 @@ fn decision_change() -> impl Strategy<Value = DecisionChange> {
         2 => (0..=60_i64).prop_map(DecisionChange::SetIgnoreResponsesBefore),
         1 => Just(DecisionChange::ClearIgnoreResponsesBefore),
         2 => action.prop_map(DecisionChange::SetAction),
+        3 => option::weighted(0.8, 0..2_usize).prop_map(DecisionChange::SetTarget),
         5 => Just(DecisionChange::Annotate),
         2 => Just(DecisionChange::ReplaceReason),
         1 => Just(DecisionChange::Delete),
         2 => Just(DecisionChange::Restore),
+    ]
+}
+
+fn target_change() -> impl Strategy<Value = TargetChange> {
+    prop_oneof![
+        3 => prop::bool::weighted(0.7).prop_map(|is_here| TargetChange::Create { is_here }),
+        1 => Just(TargetChange::Delete),
+        2 => prop::bool::weighted(0.6).prop_map(TargetChange::Admit),
+        2 => prop::bool::weighted(0.6).prop_map(TargetChange::Verify),
+        1 => any::<bool>().prop_map(TargetChange::SetRole),
     ]
 }
 
@@ -146,6 +158,7 @@ pub fn any_move() -> impl Strategy<Value = Move> {
         2 => replica().prop_map(Move::ResumeWatch),
         1 => prop::bool::weighted(0.2)
             .prop_map(|is_switched| if is_switched { Move::SwitchAccount } else { Move::PassTime(1_000) }),
+        4 => (0..2_usize, target_change()).prop_map(|(number, change)| Move::Target(number, change)),
         18 => milliseconds().prop_map(Move::PassTime),
         26 => pipeline_change().prop_map(Move::Pipeline),
         6 => (number(), decision_change()).prop_map(|(number, change)| Move::Decision(number, change)),
@@ -154,12 +167,9 @@ pub fn any_move() -> impl Strategy<Value = Move> {
 
 pub fn new_decision() -> impl Strategy<Value = NewDecision> {
     let action = prop_oneof![3 => Just(ActionChoice::Approval), 1 => Just(ActionChoice::SecondApproval)];
-    (bind_to(), action, result(), summary()).prop_map(|(bind_to, action, result, summary)| NewDecision {
-        bind_to,
-        action,
-        result,
-        summary,
-    })
+    let target = option::weighted(0.4, 0..2_usize);
+    (bind_to(), action, result(), summary(), target)
+        .prop_map(|(bind_to, action, result, summary, target)| NewDecision { bind_to, action, result, summary, target })
 }
 
 /// Clocks differ by at most 5 s, and history lags by less than a minute, as the operator assumes.
@@ -177,13 +187,14 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
     let tokens = prop_oneof![3 => Just(TokenRule::ActionExecutionId), 1 => Just(TokenRule::Independent)];
     // As far from CodePipeline's as the operator allows, and so twice as far from each other's.
     let clocks = (-10_000..=10_000_i64, -10_000..=10_000_i64);
-    let others = (select(vec![100, 100, 4]), clocks, prop::bool::weighted(0.3));
+    let target = option::weighted(0.4, prop::bool::weighted(0.7));
+    let others = (select(vec![100, 100, 4]), clocks, prop::bool::weighted(0.3), target);
     ((mode, parallel_state), stages, sources, approval, (lags, tokens), others, vec(new_decision(), 1..4)).prop_map(
         |((mode, parallel_state), stages, sources, approval, (lags, tokens), others, decisions)| {
             let (build, check, ship, skips) = stages;
             let (has_second_source, source_seconds) = sources;
             let (second_approval, on_failure, timeout_minutes, summary_required) = approval;
-            let (page_size, (first, second), has_second_replica) = others;
+            let (page_size, (first, second), has_second_replica, target) = others;
             Scenario {
                 mode,
                 parallel_state,
@@ -202,6 +213,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
                 page_size,
                 clock_offsets: [first, second],
                 has_second_replica,
+                target,
                 decisions,
             }
         },

@@ -1,10 +1,12 @@
 //! What users do to decisions: create, edit, suspend, annotate, delete and restore them. The API server refuses none of it.
 
 use super::scenario::{APPROVAL, PIPELINE, SECOND_APPROVAL, SOURCES, STAGE, revision};
+use super::targets::name_of;
 use super::{ActionChoice, BindTo, DecisionChange, NewDecision, StoredDecision, World};
 use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, PipelineExecutionId, SourceRevision, UserTime,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalDecisionStatus, PipelineExecutionId, SourceRevision, TargetRef,
+    UserTime,
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -17,6 +19,10 @@ pub const UNKNOWN_REASON: &str = "ReasonOfANewerVersion";
 
 /// A pipeline that does not exist.
 const ELSEWHERE: &str = "elsewhere";
+
+fn reference(target: usize) -> TargetRef {
+    TargetRef { name: name_of(target).to_owned(), account_id: None, region: None }
+}
 
 impl World {
     pub(super) fn start(&mut self, revisions: [usize; 2]) {
@@ -35,7 +41,10 @@ impl World {
         });
         self.decisions.push(StoredDecision::default());
         let spec = self.bound(decision.spec.clone(), &new.bind_to);
-        let spec = self.at_action(spec, new.action);
+        let mut spec = self.at_action(spec, new.action);
+        if self.scenario.target.is_some() {
+            spec.target_ref = new.target.map(reference);
+        }
         self.note(format_args!("someone creates decision {number}: {spec:?}"));
         self.store(number, decision.with(|decision| decision.spec = spec), true);
     }
@@ -128,6 +137,10 @@ impl World {
                 spec.ignore_responses_before = Some(UserTime(time.to_string()));
             }
             DecisionChange::SetAction(choice) => spec = self.at_action(spec, *choice),
+            DecisionChange::SetTarget(target) if self.scenario.target.is_some() => {
+                spec.target_ref = target.map(reference);
+            }
+            DecisionChange::SetTarget(_) => return,
             DecisionChange::Annotate => {
                 self.note(format_args!("someone annotates decision {number}"));
                 let value = self.decisions[number].versions.len().to_string();

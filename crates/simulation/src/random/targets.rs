@@ -1,0 +1,267 @@
+//! Targets: where they are, whom they admit, and whether the operator can go there. Administrators change them at any time. There are two
+//! places: the account of the pipeline, and another one, which has no pipelines.
+
+use super::operator::InProgress;
+use super::{Checked, CurrentAccount, Replica, World};
+use crate::fixtures;
+use approval_operator::api::v1alpha1::{
+    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Namespaces, Reason, Submission,
+    TargetReason,
+};
+use approval_operator::codepipeline::CallerIdentity;
+use approval_operator::decision::phase::pin;
+use approval_operator::decision::{
+    AmbientCredentials, Phase, Rejections, TargetObservation, TargetPlace, Verification, place,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const NAMES: [&str; 2] = ["prod", "spare"];
+
+/// What an administrator does to one of the targets.
+#[derive(Clone, Copy, Debug)]
+pub enum TargetChange {
+    /// It is created, or created again: here, where the pipeline is, or elsewhere.
+    Create {
+        is_here: bool,
+    },
+    Delete,
+    Admit(bool),
+    Verify(bool),
+    SetRole(bool),
+}
+
+/// A target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    is_here: bool,
+    admits: bool,
+    is_verified: bool,
+    has_role: bool,
+}
+
+/// The targets that exist, by name.
+pub type Targets = BTreeMap<&'static str, Target>;
+
+/// What a reconcile observed of its target.
+#[derive(Clone, Debug)]
+pub struct ObservedTarget {
+    /// Whether the rules let the decision use it.
+    may_use: bool,
+    place: Option<CallerIdentity>,
+}
+
+pub fn name_of(number: usize) -> &'static str {
+    NAMES[number % NAMES.len()]
+}
+
+fn elsewhere() -> CallerIdentity {
+    CallerIdentity { account_id: "210987654321".to_owned(), ..fixtures::identity() }
+}
+
+impl Target {
+    const fn new(is_here: bool) -> Self {
+        Self { is_here, admits: true, is_verified: true, has_role: true }
+    }
+
+    fn place(self) -> CallerIdentity {
+        if self.is_here { fixtures::identity() } else { elsewhere() }
+    }
+
+    fn object(self, name: &str) -> ApprovalTarget {
+        let CallerIdentity { account_id, region } = self.place();
+        let access = Access {
+            namespaces: Namespaces { names: vec!["team".to_owned()], selector: None },
+            pipelines: vec!["*".to_owned()],
+            results: vec![ApprovalStatus::Approved, ApprovalStatus::Rejected],
+        };
+        let spec = ApprovalTargetSpec {
+            role_arn: self.has_role.then(|| format!("arn:aws:iam::{account_id}:role/approver")),
+            account_id,
+            region,
+            external_id: None,
+            access: if self.admits { vec![access] } else { Vec::new() },
+            unsupported: None,
+        };
+        ApprovalTarget::new(name, spec)
+    }
+}
+
+fn is_at(submission: &Submission, place: &CallerIdentity) -> bool {
+    (&submission.account_id, &submission.region) == (&place.account_id, &place.region)
+}
+
+fn name(decision: &ApprovalDecision) -> Option<&str> {
+    decision.spec.target_ref.as_ref().map(|target| target.name.as_str())
+}
+
+impl World {
+    pub(super) fn create_targets(&mut self) {
+        if let Some(is_here) = self.scenario.target {
+            self.targets.insert(NAMES[0], Target::new(is_here));
+        }
+    }
+
+    /// An administrator changes a target, which wakes every decision.
+    pub(super) fn change_target(&mut self, number: usize, change: TargetChange) {
+        if self.scenario.target.is_none() {
+            return;
+        }
+        let name = name_of(number);
+        match (change, self.targets.get_mut(name)) {
+            (TargetChange::Create { is_here }, _) => {
+                self.targets.insert(name, Target::new(is_here));
+            }
+            (TargetChange::Delete, _) => {
+                self.targets.remove(name);
+            }
+            (TargetChange::Admit(admits), Some(target)) => target.admits = admits,
+            (TargetChange::Verify(is_verified), Some(target)) => target.is_verified = is_verified,
+            (TargetChange::SetRole(has_role), Some(target)) => target.has_role = has_role,
+            (TargetChange::Admit(_) | TargetChange::Verify(_) | TargetChange::SetRole(_), None) => return,
+        }
+        self.note(format_args!("an administrator changes target {name}: {change:?}"));
+        let decisions = self.decisions.len();
+        for replica in [Replica::A, Replica::B] {
+            let operator = self.operator(replica);
+            if matches!(change, TargetChange::Create { .. } | TargetChange::Delete) {
+                operator.polls.drop_target(name);
+            }
+            (0..decisions).for_each(|number| operator.wake(number));
+        }
+    }
+
+    /// What a reconcile observes of a target, and whether it may use it.
+    pub(super) fn observe(&self, target: Option<&str>) -> (TargetObservation, ObservedTarget) {
+        let Some(name) = target else {
+            let targets: Arc<[TargetPlace]> =
+                self.targets.iter().map(|(name, target)| target_place(name, *target)).collect();
+            let (identity, ambient) = (self.identity(), AmbientCredentials::Enabled);
+            let observed = ObservedTarget { may_use: self.is_own_allowed(), place: Some(identity.clone()) };
+            return (TargetObservation::Own { ambient, identity: Some(identity), targets }, observed);
+        };
+        let Some(target) = self.targets.get(name) else {
+            return (TargetObservation::NotFound, ObservedTarget { may_use: false, place: None });
+        };
+        let failed =
+            || Verification::Failed { reason: TargetReason::AssumeRoleDenied, message: "not trusted".to_owned() };
+        let observation = TargetObservation::Found {
+            target: Arc::new(target.object(name)),
+            namespace_labels: None,
+            verification: if target.is_verified { Verification::Verified } else { failed() },
+        };
+        let may_use = target.admits && target.is_verified;
+        (observation, ObservedTarget { may_use, place: Some(target.place()) })
+    }
+
+    fn is_own_allowed(&self) -> bool {
+        self.targets.values().all(|target| target.place() != self.identity())
+    }
+
+    /// The account and region of a target, or the operator's own; none if nothing can be read there.
+    pub(super) fn reads_as(&self, target: Option<&str>) -> Option<CallerIdentity> {
+        match target {
+            None => Some(self.identity()),
+            Some(name) => self.targets.get(name).filter(|target| target.is_verified).map(|target| target.place()),
+        }
+    }
+
+    /// The rejections with their places, as the product's index has them.
+    pub(super) fn placed(&self, replica: Replica, rejections: Rejections) -> Rejections {
+        let Rejections::Listed(rejections) = rejections else { return rejections };
+        let watch = &self.operators[replica as usize].watch;
+        let placed = rejections.into_iter().filter_map(|rejection| {
+            let number: usize = rejection.name.strip_prefix("decision-")?.parse().ok()?;
+            let decision = watch.delivered(number)?;
+            rejection.at(place(decision, &self.observe(name(decision)).0))
+        });
+        Rejections::Listed(placed.collect())
+    }
+
+    /// Where the request of a rejection is; none if its target does not admit it.
+    pub(super) fn place_of_rejection(&self, decision: &ApprovalDecision) -> Option<CallerIdentity> {
+        let found = match name(decision) {
+            None => self.is_own_allowed().then(|| self.identity()),
+            Some(name) => self.targets.get(name).filter(|target| target.admits).map(|target| target.place()),
+        };
+        found.map(|found| pin(decision).unwrap_or(found))
+    }
+
+    /// A poll may read only where the decision may go; recovery, only where the submission was sent.
+    pub(super) fn check_read(&self, reconcile: &InProgress) -> Checked {
+        let observed = reconcile.target.as_ref().ok_or("a pipeline was read before its target was looked for")?;
+        match Phase::of(reconcile.reconciliation.decision()) {
+            Phase::InDoubt(submission) | Phase::Unexplained(submission, _) => {
+                let is_other = |place: &CallerIdentity| !is_at(&submission, place);
+                if submission.target.is_some() && observed.place.as_ref().is_none_or(is_other) {
+                    return Err("recovery read another account".to_owned());
+                }
+            }
+            Phase::Fresh | Phase::Retrying(_) | Phase::Refused(..) | Phase::Done if !observed.may_use => {
+                return Err("a pipeline was read although the target does not admit the decision".to_owned());
+            }
+            Phase::Fresh | Phase::Retrying(_) | Phase::Refused(..) | Phase::Done => {}
+        }
+        Ok(())
+    }
+
+    /// A result goes only where the target admits it, and where the decision found its request.
+    pub(super) fn check_place(&self, reconcile: &InProgress, submission: &Submission) -> Checked {
+        let observed = reconcile.target.as_ref().ok_or("a result was prepared before its target was looked for")?;
+        if !observed.may_use {
+            return Err("a result was prepared although the target does not admit it".to_owned());
+        }
+        let is_other = |place: &CallerIdentity| !is_at(submission, place);
+        // The credentials of the operator itself may be others a moment later.
+        if submission.target.is_some() && observed.place.as_ref().is_none_or(is_other) {
+            return Err("a result was prepared for another account than the target's".to_owned());
+        }
+        if pin(reconcile.reconciliation.decision()).as_ref().is_some_and(is_other) {
+            return Err("a waiting decision was moved to another account".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The target reason that a decision must have in the end.
+    pub(super) fn target_reason(&self, decision: &ApprovalDecision) -> Option<Reason> {
+        let is_moved = |place: CallerIdentity| pin(decision).is_some_and(|pinned| pinned != place);
+        match name(decision) {
+            None if !self.is_own_allowed() => Some(Reason::TargetRequired),
+            None => is_moved(self.identity()).then_some(Reason::TargetForbidden),
+            Some(name) => match self.targets.get(name) {
+                None => Some(Reason::TargetNotFound),
+                Some(target) if !target.admits || is_moved(target.place()) => Some(Reason::TargetForbidden),
+                Some(target) => (!target.is_verified).then_some(Reason::TargetNotReady),
+            },
+        }
+    }
+
+    /// Whether the history of a submission can be read.
+    pub(super) fn is_recoverable(&self, submission: &Submission) -> bool {
+        let place = self.reads_as(submission.target.as_deref());
+        place.is_some_and(|place| is_at(submission, &place) && place == fixtures::identity())
+    }
+
+    /// Whether a decision goes where the pipeline is.
+    pub(super) fn is_here(&self, decision: &ApprovalDecision) -> bool {
+        self.reads_as(name(decision)).is_none_or(|place| place == fixtures::identity())
+    }
+
+    /// Whether decisions may have gone elsewhere.
+    pub(super) fn was_elsewhere(&self) -> bool {
+        self.account != CurrentAccount::First || self.scenario.target.is_some()
+    }
+
+    /// As whom CodePipeline sees the sender of a submission.
+    pub(super) fn caller(&self, uid: &str, submission: &Submission) -> String {
+        match &submission.session_name {
+            Some(session) => format!("arn:aws:sts::{}:assumed-role/approver/{session}", submission.account_id),
+            None => uid.to_owned(),
+        }
+    }
+}
+
+fn target_place(name: &str, target: Target) -> TargetPlace {
+    let CallerIdentity { account_id, region } = target.place();
+    TargetPlace { name: name.to_owned(), account_id, region }
+}
