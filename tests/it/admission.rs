@@ -2,6 +2,7 @@
 //! never causes a crash, a loop or a call that must not happen.
 
 mod manifests;
+mod targets;
 
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionSpec, REQUESTED_AT, Reason, Token};
 use kube::api::{ListParams, PostParams};
@@ -185,6 +186,15 @@ async fn the_api_server_explains_each_refusal() {
         (with("/spec/result/summary", json!("s".repeat(513))), "spec.result.summary: Too long"),
         (with("/spec/token", json!("X")), "spec.token in body should"),
         (with("/spec/notAfter", json!("9999-12-31T23:59:59Z")), "must be an RFC 3339 time in a year from 2000 to 2999"),
+        (
+            with("/spec/targetRef", json!({ "name": "prod/web" })),
+            "spec.targetRef.name in body should match '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$'",
+        ),
+        (with("/spec/targetRef", json!({ "accountId": "111122223333" })), "spec.targetRef.name: Required value"),
+        (
+            with("/spec/targetRef", json!({ "name": "prod", "acountId": "111122223333" })),
+            r#"unknown field "spec.targetRef.acountId""#,
+        ),
         (with("/spec/sumary", json!("typo")), r#"unknown field "spec.sumary""#),
         (without("/spec/token"), one_binding),
         (with("/spec/pipelineExecutionId", binding("pipelineExecutionId")), one_binding),

@@ -159,6 +159,20 @@ pub fn invalid() -> Vec<Value> {
         rows.push(with(&format!("/spec/{name}"), binding(name)));
         rows.push(with_only_binding(name, Value::Null));
     }
+    // A slash would change what the admission policy asks for.
+    let target_names = ["prod/web", "prod/", "/prod", "PROD", "pro_d", "-prod", "prod-", ".prod", "prod.", "%2f"];
+    let target = |name: &str| with("/spec/targetRef", json!({ "name": name }));
+    rows.extend(target_names.iter().chain(&names).map(|name| target(name)));
+    rows.push(target(&"n".repeat(64)));
+    rows.extend(wrong_types.iter().map(|name| with("/spec/targetRef", json!({ "name": name }))));
+    rows.extend(
+        [json!({}), json!({ "name": null }), json!([{ "name": "prod" }])].map(|it| with("/spec/targetRef", it)),
+    );
+    rows.extend(
+        ["", "11112222333", "1111222233334", "11112222333a", "\u{661}11122223333", &huge]
+            .map(|account| with("/spec/targetRef", json!({ "name": "prod", "accountId": account }))),
+    );
+    rows.extend(["", &huge].map(|region| with("/spec/targetRef", json!({ "name": "prod", "region": region }))));
     rows.push(without("/spec/token"));
     rows.extend(statuses.iter().map(|value| with("/spec/result/status", json!(value))));
     rows.extend(times.iter().map(|value| with("/spec/notAfter", json!(value))));
@@ -171,6 +185,7 @@ pub fn invalid() -> Vec<Value> {
         "result",
         "notAfter",
         "suspend",
+        "targetRef",
         "result/status",
         "result/summary",
     ] {
