@@ -172,6 +172,8 @@ fn install() {
             \"${approver[@]}\" create --filename decision.yaml
             \"${approver[@]}\" delete --filename decision.yaml",
             ),
+            Block("clusterrolebinding see-targets", Run(&["created"])),
+            Setup("kubectl auth can-i list approvaltargets --as jane --as-group checkout-approvers"),
             Block("kubectl --namespace team-a apply --filename decision.yaml", Run(&["created"])),
             Setup("kubectl create namespace team-b"),
             Block("helm template approval-operator", Run(&[])),
