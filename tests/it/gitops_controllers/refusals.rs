@@ -98,6 +98,8 @@ pub async fn a_refused_edit_next_to_another_edit(controller: Controller) {
         Controller::Flux => assert_eq!(site.env.decisions.get(NAME).await.unwrap().metadata.generation, Some(1)),
         Controller::ArgoCdClientSideDiff => {
             site.env.wait_for_message(NAME, "9b8d7a6c").await;
+            // The health does not show the refusal.
+            site.wait_for_health("checkout", "Suspended").await;
         }
         // The health stays what it was when the edit arrived.
         Controller::ArgoCdServerSideDiff => {
