@@ -188,9 +188,9 @@ impl World {
                     reconciliation.on_snapshot(newest);
                 }
                 Effect::ListRejections => {
-                    let rejections = &self.operator(replica).watch.rejections;
-                    let rejections = rejections.rejections_for(reconciliation.decision());
-                    reconciliation.on_rejections(self.placed(replica, rejections));
+                    let index = self.operator(replica).watch.rejections.clone();
+                    let place = |rejecting: &ApprovalDecision| self.observed_place(rejecting);
+                    reconciliation.on_rejections(index.rejections_for(reconciliation.decision(), place));
                     // A process can be stopped between any two effects. This one only reads the memory.
                     continue;
                 }

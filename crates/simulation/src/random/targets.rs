@@ -11,7 +11,7 @@ use approval_operator::api::v1alpha1::{
 use approval_operator::codepipeline::CallerIdentity;
 use approval_operator::decision::phase::pin;
 use approval_operator::decision::{
-    AmbientCredentials, Phase, Rejections, TargetObservation, TargetPlace, Verification, place,
+    AmbientCredentials, Phase, Place, TargetObservation, TargetPlace, Verification, place,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,16 +166,9 @@ impl World {
         }
     }
 
-    /// The rejections with their places, as the product's index has them.
-    pub(super) fn placed(&self, replica: Replica, rejections: Rejections) -> Rejections {
-        let Rejections::Listed(rejections) = rejections else { return rejections };
-        let watch = &self.operators[replica as usize].watch;
-        let placed = rejections.into_iter().filter_map(|rejection| {
-            let number: usize = rejection.name.strip_prefix("decision-")?.parse().ok()?;
-            let decision = watch.delivered(number)?;
-            rejection.at(place(decision, &self.observe(name(decision)).0))
-        });
-        Rejections::Listed(placed.collect())
+    /// Where the request of a decision is that rejects, as the product sees it.
+    pub(super) fn observed_place(&self, decision: &ApprovalDecision) -> Place {
+        place(decision, &self.observe(name(decision)).0)
     }
 
     /// Where the request of a rejection is; none if its target does not admit it.
