@@ -103,7 +103,10 @@ fn are_both_results(results: &[ApprovalStatus]) -> bool {
 pub struct Namespaces {
     /// The names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 63)))]
+    #[schemars(
+        length(min = 1, max = 256),
+        inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))
+    )]
     pub names: Vec<String>,
     /// The labels. Anyone who can label a namespace can then use the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -113,6 +113,10 @@ fn the_api_server_refuses_invalid_targets_and_explains_each_refusal() {
         (for_namespaces(json!({ "names": ["a"], "selector": { "matchLabels": { "a": "b" } } })), ONE_OF),
         (for_namespaces(json!({ "names": [] })), "names in body should have at least 1 items"),
         (for_namespaces(json!({ "names": [""] })), "names[0] in body should be at least 1 chars long"),
+        // Names are not globs. Such a target would admit nothing, and say nothing.
+        (for_namespaces(json!({ "names": ["*"] })), "names[0] in body should match"),
+        (for_namespaces(json!({ "names": ["team-*"] })), "names[0] in body should match"),
+        (for_namespaces(json!({ "names": ["Team"] })), "names[0] in body should match"),
         (for_namespaces(json!({ "names": ["n".repeat(64)] })), "names[0]: Too long"),
         (for_namespaces(json!({ "names": repeat(257, &json!("a")) })), "names: Too many"),
         (for_namespaces(json!({ "selector": {} })), EMPTY),
