@@ -31,7 +31,7 @@ fn sent_through_target(decision: ApprovalDecision) -> ApprovalDecision {
     decision.with(|decision| decision.spec.target_ref = Some(reference())).with_status(|status| {
         if let Some(submission) = &mut status.submission {
             submission.target = Some("prod".to_owned());
-            submission.session_name = Some("team.release.uid-1".to_owned());
+            submission.session_name = Some("team.release.4a49acf8a6".to_owned());
         }
     })
 }
@@ -69,7 +69,7 @@ fn moved(pinned: CallerIdentity, found: CallerIdentity) -> Step {
 fn through(step: Step) -> Step {
     let Step::RecordIntent(mut intent) = step else { panic!("it is not an intent") };
     intent.submission.target = Some("prod".to_owned());
-    intent.submission.session_name = Some("team.release.uid-1".to_owned());
+    intent.submission.session_name = Some("team.release.4a49acf8a6".to_owned());
     Step::RecordIntent(intent)
 }
 
@@ -240,7 +240,7 @@ fn a_submission_in_doubt_is_recovered_through_its_own_target_alone() {
 
 /// The caller of the decision's session.
 fn ours() -> String {
-    "arn:aws:sts::111122223333:assumed-role/approver/team.release.uid-1".to_owned()
+    "arn:aws:sts::111122223333:assumed-role/approver/team.release.4a49acf8a6".to_owned()
 }
 
 fn pending_request() -> TestPipeline {
