@@ -70,6 +70,14 @@ fn random_histories_reach_every_outcome_in_every_way() {
         "someone rolls stage Production back to execution",
         "another version of the operator replaces the reason",
         "is not an approval: its category is Build",
+        "does not exist. Correct spec.targetRef.name",
+        "does not admit namespace team",
+        "is not ready: AssumeRoleDenied",
+        "has the operator's own account and region",
+        "The operator found the request of this decision in",
+        ", which does not exist now",
+        ", which now has account 210987654321",
+        "and the operator may not send it again now",
     ];
     let mut unreached: HashSet<Option<Reason>> = [
         None,
@@ -88,6 +96,10 @@ fn random_histories_reach_every_outcome_in_every_way() {
         Some(Reason::Waiting),
         Some(Reason::ConflictingDecision),
         Some(Reason::Unconfirmed),
+        Some(Reason::TargetNotFound),
+        Some(Reason::TargetNotReady),
+        Some(Reason::TargetForbidden),
+        Some(Reason::TargetRequired),
     ]
     .into();
     for _ in 0..3_000 {

@@ -121,12 +121,17 @@ impl World {
             (TargetChange::Admit(_) | TargetChange::Verify(_) | TargetChange::SetRole(_), None) => return,
         }
         self.note(format_args!("an administrator changes target {name}: {change:?}"));
+        if matches!(change, TargetChange::Create { .. } | TargetChange::Delete) {
+            [Replica::A, Replica::B].into_iter().for_each(|replica| self.operator(replica).polls.drop_target(name));
+        }
+        self.wake_all();
+    }
+
+    /// Every replica reconciles every decision.
+    pub(super) fn wake_all(&mut self) {
         let decisions = self.decisions.len();
         for replica in [Replica::A, Replica::B] {
             let operator = self.operator(replica);
-            if matches!(change, TargetChange::Create { .. } | TargetChange::Delete) {
-                operator.polls.drop_target(name);
-            }
             (0..decisions).for_each(|number| operator.wake(number));
         }
     }
