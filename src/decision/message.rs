@@ -143,8 +143,8 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             };
             match (record, submission(decision)) {
                 (Some(record), _) => format!("{refused}; the {}", already_completed(record)),
-                (None, Some(Submission { account_id, region, .. })) if *refusal == Refusal::PipelineNotFound => {
-                    format!("{refused}; the operator sent the result to {}", place(account_id, region))
+                (None, submission @ Some(_)) if *refusal == Refusal::PipelineNotFound => {
+                    format!("{refused}; the operator sent the result {}", target::sent(submission))
                 }
                 (None, _) if *refusal == Refusal::InvalidApprovalToken && spec.result.summary.is_empty() => {
                     format!("{refused}; the action may require a summary, and spec.result.summary is empty")

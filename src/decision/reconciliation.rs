@@ -4,9 +4,11 @@
 //! A driver that loses the result of an effect is safe: a request whose response is not reported counts as in doubt, and is
 //! never sent again under the same intent.
 
+mod effect;
+
 use super::conflict::Rejections;
 use super::decide::{Decide, decide};
-use super::outcome::{Intent, Outcome, Requeue};
+use super::outcome::{Outcome, Requeue};
 use super::phase::current_reason;
 use super::status::{Announcement, Details, Report, result_still_unrecorded, status};
 use super::step::{Attempt, Observed, Step};
@@ -14,11 +16,13 @@ use super::subject::{query_of, subject, target_of};
 use super::target::TargetObservation;
 use super::target_rules::{prepared, resolved_in};
 use super::timing::Settings;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Reason, Submission};
+use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::backoff;
-use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, Query, WakeCondition};
+use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, WakeCondition};
 use jiff::Timestamp;
 use std::time::Duration;
+
+pub use effect::{Effect, Stage, WriteResult};
 
 /// A reconcile in progress.
 #[derive(Clone, Debug)]
@@ -34,96 +38,6 @@ pub struct Reconciliation {
     unwritten_announcement: Option<Announcement>,
     announcement: Option<Announcement>,
     stage: Stage,
-}
-
-/// What a reconcile is about to do.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Stage {
-    /// Decide on the next step.
-    Decide,
-    /// Ensure that there are credentials, before the intent is recorded.
-    Prepare(Intent),
-    /// Record the intent.
-    RecordIntent(Intent),
-    /// Write the outcome.
-    Report {
-        /// The outcome.
-        outcome: Outcome,
-        /// Writes of it that failed.
-        failures: u32,
-    },
-    /// Get a poll of the pipeline, or a newer one than the reconcile knows.
-    ReadPipeline {
-        /// A poll that starts at this time or later is wanted, even if it shows nothing new.
-        recheck_at: Option<Timestamp>,
-        /// When the wait for it ends.
-        until: Timestamp,
-    },
-    /// Nothing more.
-    Finish(Requeue),
-}
-
-/// An effect to perform. Its result goes to the method in its description.
-#[derive(Clone, Debug)]
-pub enum Effect {
-    /// Find the target of this name, or what decisions without one need to know: [`Reconciliation::on_target`].
-    FindTarget {
-        /// Its name; none for the operator's own identity.
-        target: Option<String>,
-    },
-    /// Subscribe to the pipeline, and report the newest poll if it is as wanted: [`Reconciliation::on_snapshot`].
-    ReadPipeline {
-        /// The target where the pipeline is; none for the operator's own identity.
-        target: Option<String>,
-        /// pipelineName
-        pipeline: String,
-        /// What the decision needs to know of it.
-        query: Query,
-        /// Which poll is wanted.
-        condition: WakeCondition,
-    },
-    /// List the decisions that reject requests of the same action: [`Reconciliation::on_rejections`].
-    ListRejections,
-    /// Find another decision of the same namespace whose result CodePipeline accepted for the request with one of these ids:
-    /// [`Reconciliation::on_accepted`].
-    FindAccepted {
-        /// The token and the action execution, as far as they are known.
-        ids: Vec<String>,
-    },
-    /// Ensure that there are credentials for the submission, in a session of the decision where the target has a role:
-    /// [`Reconciliation::on_credentials`].
-    EnsureCredentials {
-        /// The target where the result is sent; none for the operator's own identity.
-        target: Option<String>,
-    },
-    /// Write the status with an intent, with the resourceVersion as precondition: [`Reconciliation::on_written`]. This fences
-    /// every other view of the object.
-    RecordIntent(Box<ApprovalDecisionStatus>),
-    /// Send the request, before `send_deadline` or not at all: [`Reconciliation::on_response`].
-    Send {
-        /// The request.
-        submission: Box<Submission>,
-        /// When it must have left.
-        send_deadline: Timestamp,
-    },
-    /// Write the status, with the resourceVersion as precondition: [`Reconciliation::on_written`], or
-    /// [`Reconciliation::on_write_failed`].
-    WriteStatus(Box<ApprovalDecisionStatus>),
-    /// Announce a change of reason. There is no result.
-    Announce(Announcement),
-    /// The reconcile is complete. The subscription to the pipeline ends, unless the requeue waits for it.
-    Finish(Requeue),
-}
-
-/// The result of a write with a precondition.
-#[derive(Clone, Debug)]
-pub enum WriteResult {
-    /// It landed. This is the object as it is now.
-    Written(Box<ApprovalDecision>),
-    /// Someone else wrote first. This is the object as it is now.
-    Conflict(Box<ApprovalDecision>),
-    /// The object was deleted.
-    Gone,
 }
 
 impl Reconciliation {

@@ -34,7 +34,11 @@ pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     match missing {
         Missing::Pipeline { exception, identity: None } => raised(exception),
         Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
-            format!("{}; the operator reads {}", raised(exception), place(account_id, region))
+            let place = place(account_id, region);
+            match &spec.target_ref {
+                Some(target) => format!("{}; ApprovalTarget {:?} has {place}", raised(exception), target.name),
+                None => format!("{}; the operator reads {place}", raised(exception)),
+            }
         }
         Missing::Stage { stages } => {
             let stages = if stages.is_empty() { String::new() } else { format!("; its stages are {}", list(stages)) };

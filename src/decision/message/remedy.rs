@@ -2,14 +2,16 @@
 
 use super::target;
 use crate::api::v1alpha1::{ApprovalDecision, Binding};
-use crate::codepipeline::{ExecutionEnd, Refusal};
+use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
-use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, RevisionHint};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, RevisionHint};
+use crate::decision::target::TargetProblem;
 use crate::decision::timing::Expiry;
 
 /// What to do: one sentence.
 pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
     let is_by_token = matches!(decision.spec.binding(), Some(Binding::Token(_)));
+    let has_target = decision.spec.target_ref.is_some();
     let has_summary = !decision.spec.result.summary.is_empty();
     match outcome {
         Outcome::Refused { refusal: Refusal::InvalidApprovalToken, .. } if !has_summary => {
@@ -55,6 +57,28 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         } => target::remedy(problem),
         Outcome::Unconfirmed { cause: UnconfirmedCause::NamesNotRead, .. } => {
             "Wait: the operator reports the names once it has read the pipeline."
+        }
+        Outcome::Missing { missing: Missing::Pipeline { .. }, .. }
+        | Outcome::Refused { refusal: Refusal::PipelineNotFound, .. }
+            if has_target =>
+        {
+            "Correct spec.pipelineName or spec.targetRef."
+        }
+        Outcome::PipelineExecutionNotFound(_) if has_target => "Correct spec.pipelineExecutionId or spec.targetRef.",
+        Outcome::Retrying { cause: RetryCause::AccessDenied, .. }
+        | Outcome::Unreadable { cause: RetryCause::AccessDenied, .. }
+            if has_target =>
+        {
+            "Allow it in the IAM policy of the role of the ApprovalTarget; the operator retries automatically."
+        }
+        Outcome::Retrying { cause: RetryCause::CredentialsUnavailable, .. }
+        | Outcome::Unreadable { cause: RetryCause::CredentialsUnavailable, .. }
+            if has_target =>
+        {
+            "Check the ApprovalTarget (kubectl get apt) and the operator's credentials; the operator retries automatically."
+        }
+        Outcome::Unconfirmed { cause: UnconfirmedCause::TargetsNotListed(detail), .. } => {
+            target::remedy(&TargetProblem::NotListed(detail.clone()))
         }
         Outcome::Refused { .. }
         | Outcome::Delivered { .. }

@@ -16,6 +16,7 @@ mod additions;
 mod details;
 mod executions;
 mod names;
+mod targets;
 
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
     Message::new(decision, outcome).within(MAX_MESSAGE)

@@ -2,7 +2,7 @@
 //! the decision.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalStatus::Approved, ApprovalStatus::Rejected, REQUESTED_AT};
+use crate::api::v1alpha1::{ApprovalDecisionStatus, ApprovalStatus::Approved, ApprovalStatus::Rejected, REQUESTED_AT};
 use crate::codepipeline::{ExecutionSelector, Refusal, RetryCause};
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::status::status;
@@ -13,6 +13,7 @@ use crate::decision::test_fixtures::*;
 
 mod edits;
 mod pipeline;
+mod targets;
 mod writes;
 
 /// A reconcile, the time, and the status that the last write carried.

@@ -1,5 +1,7 @@
 //! A simulation is worth what it catches. Each mutant is the operator with one rule taken out, and random histories show the harm.
 
+mod targets;
+
 use super::reader::ShownExecution;
 use super::scenario::Scenario;
 use super::strategies::{any_move, scenario};
