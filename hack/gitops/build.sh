@@ -3,6 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
+helm_controller=v1.6.0
 source ../go-build.sh
 start_build "make gitops runs the controllers of Flux and Argo CD" "about 10 minutes" build.sh {flux,notification,argocd}/go.{mod,sum}
 mkdir bin/new/{crds,argocd-config}
@@ -24,5 +25,8 @@ cp "$(source_of flux github.com/fluxcd/source-controller)"/config/crd/bases/*.ya
   "$argocd"/manifests/crds/app*-crd.yaml bin/new/crds/
 # The ConfigMaps and the Secret that every installation has.
 cp "$argocd"/manifests/base/config/argocd-*.yaml bin/new/argocd-config/
+# The examples have HelmReleases. Their controller does not run, so only this module is needed, and none that it requires.
+helm_controller=$(go mod download -json "github.com/fluxcd/helm-controller@$helm_controller" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+cp "$helm_controller"/config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml bin/new/crds/
 chmod -R u+w bin/new/{crds,argocd-config}
 finish_build

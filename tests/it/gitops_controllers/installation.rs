@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tempfile::TempDir;
 use test_control_plane::{Server, User};
-use test_support::chart::{apply, create_service_account, kubectl, render_chart};
+use test_support::chart::{CommandResult, apply, create_service_account, kubectl, render_chart};
 use test_support::{Cluster, install_crds};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -200,4 +200,31 @@ pub fn decision(team: &str, revision: &str) -> Value {
     object["spec"]["notAfter"] = json!(tomorrow.strftime("%FT%TZ").to_string());
     object["spec"]["sourceRevisions"][0]["revisionId"] = json!(revision);
     object
+}
+
+/// The dry run of the API server, with this change of an example in `examples/install`.
+fn dry_run(file: &str, change: (&str, &str)) -> CommandResult {
+    let text = std::fs::read_to_string(format!("{ROOT}/examples/install/{file}")).unwrap();
+    assert!(text.contains(change.0), "{file} has no {:?}", change.0);
+    let items: Vec<Value> = serde_saphyr::from_multiple(&text.replace(change.0, change.1)).unwrap();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    let arguments = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-"];
+    kubectl(&Installation::shared().cluster, User::Admin, &arguments, &list)
+}
+
+#[test]
+#[ignore = "needs the definitions of Flux and Argo CD: make gitops"]
+fn the_definitions_of_flux_and_argo_cd_admit_the_examples_that_install_the_operator() {
+    for (file, objects, wrong) in [
+        ("flux.yaml", 5, ("reconcileStrategy: Revision", "reconcileStrategy: Sometimes")),
+        ("flux.yaml", 5, ("dependsOn:", "dependOn:")),
+        ("argocd.yaml", 2, ("selfHeal: true", "selfHeal: perhaps")),
+        ("argocd.yaml", 2, ("valuesObject:", "valueObject:")),
+    ] {
+        let result = dry_run(file, ("spec:", "spec:"));
+        assert!(result.succeeded, "{file}: {}", result.output);
+        assert_eq!(result.output.matches("serverside-applied").count(), objects, "{file}: {}", result.output);
+        let result = dry_run(file, wrong);
+        assert!(!result.succeeded, "{wrong:?} in {file}: {}", result.output);
+    }
 }

@@ -61,7 +61,7 @@ fn a_target_is_looked_for_first_and_again_once_the_intent_is_recorded() {
     driver.credentials_of(here());
     assert_eq!(driver.next_at(prod), "write");
     let submission = driver.status.clone().and_then(|status| status.submission).expect("a submission");
-    assert_eq!(submission.session_name.as_deref(), Some("team.release.uid-1"));
+    assert_eq!(submission.session_name.as_deref(), Some("team.release.4a49acf8a6"));
     assert_eq!(driver.pin(), pinned(here()));
     driver.written();
     driver.found(prod, found(target(here())));
