@@ -146,7 +146,7 @@ expect wrong-token InvalidApprovalToken
 expect already-decided AlreadyDecided
 expect wait-for-revision Waiting
 
-say "The pending approvals are settled, and the other decisions wait"
+say "The pending approvals are settled; a decision waits for its commit"
 run kubectl get apd
 run kubectl get apd wait-for-execution wait-for-revision \
   --output=custom-columns='NAME:.metadata.name,MESSAGE:.status.conditions[0].message'
