@@ -172,13 +172,15 @@ fn argo_cd(account: &dyn Fn(&str, &'static str) -> PathBuf, webhooks: u16) -> Ve
     let loopback = ["--address=127.0.0.1", "--metrics-address=127.0.0.1"].map(str::to_owned);
     let arguments = [format!("--port={repositories}"), "--disable-tls".to_owned()];
     let repositories_server = start("argocd-repo-server", &[&loopback[..], &arguments].concat());
-    let uses_repositories = [format!("--repo-server=127.0.0.1:{repositories}"), "--repo-server-plaintext".to_owned()];
-    let namespace = "--namespace=argocd".to_owned();
-    let arguments = [&uses_repositories[..], &[namespace.clone()]].concat();
-    let controller = start("argocd-application-controller", &arguments);
+    let client = [
+        "--namespace=argocd".to_owned(),
+        format!("--repo-server=127.0.0.1:{repositories}"),
+        "--repo-server-plaintext".to_owned(),
+    ];
+    let controller = start("argocd-application-controller", &client);
     // It has the webhook receiver.
-    let arguments = [namespace, format!("--port={webhooks}"), "--insecure".to_owned()];
-    let api_server = start("argocd-server", &[&loopback[..], &uses_repositories, &arguments].concat());
+    let arguments = [format!("--port={webhooks}"), "--insecure".to_owned()];
+    let api_server = start("argocd-server", &[&loopback[..], &client, &arguments].concat());
     vec![cache, repositories_server, controller, api_server]
 }
 
