@@ -69,8 +69,8 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
     };
     match may_continue(observed, settings, now) {
         Ok(_) => {}
-        Err(step @ Step::WriteStatus(_)) => return unless_in_doubt(step),
-        Err(step) => return step,
+        Err(step) if matches!(*step, Step::WriteStatus(_)) => return unless_in_doubt(*step),
+        Err(step) => return *step,
     }
     let expiry = expiry(decision, valid.not_after, settings, now);
     if decision.spec.suspend || expiry.at() <= now {
@@ -118,7 +118,7 @@ fn not_allowed(
             Step::WriteStatus(Outcome::TargetProblem { problem: problem.clone(), requeue })
         }
         PriorAttempts::InDoubt => Step::WriteStatus(Outcome::Unconfirmed {
-            cause: UnconfirmedCause::RetryNotAllowed(problem.clone()),
+            cause: UnconfirmedCause::RetryNotAllowed(Box::new(problem.clone())),
             refused: None,
             ids: execution_ids(submission),
             next: next_history_read(observed.decision, settings, now, submission).max(submission.deadline),

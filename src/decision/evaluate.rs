@@ -28,7 +28,7 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
     };
     let place = match may_continue(observed, settings, now) {
         Ok(place) => place,
-        Err(step) => return step,
+        Err(step) => return *step,
     };
     let not_after = valid.not_after;
     let is_suspended = decision.spec.suspend && not_after.is_none_or(|not_after| now < not_after);

@@ -242,9 +242,9 @@ pub enum UnconfirmedCause {
     /// CodePipeline's history shows no trace of the submission, and the rules do not permit to send it again.
     NoTrace,
     /// CodePipeline's history shows no trace of the submission, and the target does not permit to send it again, for this reason.
-    NoTraceAtTarget(TargetProblem),
+    NoTraceAtTarget(Box<TargetProblem>),
     /// A further attempt with the same token is not permitted, for this reason.
-    RetryNotAllowed(TargetProblem),
+    RetryNotAllowed(Box<TargetProblem>),
 }
 
 impl Outcome {

@@ -204,12 +204,12 @@ impl Reconciliation {
             let intent = intent.clone();
             let prepared = match result {
                 Ok(identity) => prepared(&self.observed(), intent, identity),
-                Err(error) => Err(Attempt::NotPrepared(intent, error)),
+                Err(error) => Err(Box::new(Attempt::NotPrepared(intent, error))),
             };
             self.stage = match prepared {
                 Ok(intent) => Stage::RecordIntent(intent),
                 Err(attempt) => {
-                    self.attempt = attempt;
+                    self.attempt = *attempt;
                     self.drop_observations();
                     Stage::Decide
                 }

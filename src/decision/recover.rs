@@ -74,7 +74,7 @@ pub(super) fn recover(observed: &Observed<'_>, settings: &Settings, now: Timesta
         (Finding::NotAccepted, _) => evaluate(observed, settings, now, Last::InDoubt(submission)),
         (Finding::NoTrace, _) => match evaluate(observed, settings, now, Last::InDoubt(submission)) {
             Step::WriteStatus(Outcome::TargetProblem { problem, .. }) => {
-                unconfirmed(UnconfirmedCause::NoTraceAtTarget(problem), execution_ids(submission), next)
+                unconfirmed(UnconfirmedCause::NoTraceAtTarget(Box::new(problem)), execution_ids(submission), next)
             }
             Step::WriteStatus(outcome) if !outcome.request_is_completed() => {
                 unconfirmed(UnconfirmedCause::NoTrace, execution_ids(submission), next)

@@ -91,8 +91,10 @@ pub fn check(
             let Some(place) = found.or(identity.as_ref()) else {
                 return if targets.is_empty() { Ok(None) } else { Err(TargetProblem::OwnUnknown) };
             };
-            if let Some(target) = targets.iter().find(|target| target.is_at(place)) {
-                return Err(TargetProblem::RequiredBy(target.name.clone()));
+            // Always the same one, so that the message does not change.
+            let here = targets.iter().filter(|target| target.is_at(place));
+            if let Some(name) = here.map(|target| &target.name).min() {
+                return Err(TargetProblem::RequiredBy(name.clone()));
             }
             stays(decision, place).map_err(TargetProblem::Forbidden)?;
             Ok(Some(place.clone()))

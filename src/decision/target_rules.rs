@@ -14,11 +14,11 @@ pub(super) fn may_continue(
     observed: &Observed<'_>,
     settings: &Settings,
     now: Timestamp,
-) -> Result<Option<CallerIdentity>, Step> {
-    let Some(target) = observed.target else { return Err(Step::FindTarget) };
+) -> Result<Option<CallerIdentity>, Box<Step>> {
+    let Some(target) = observed.target else { return Err(Box::new(Step::FindTarget)) };
     let found = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.as_ref());
     check(observed.decision, target, found)
-        .map_err(|problem| Step::WriteStatus(outcome(problem, target, settings, now)))
+        .map_err(|problem| Box::new(Step::WriteStatus(outcome(problem, target, settings, now))))
 }
 
 /// What to report of a problem, and when the decision is reconciled again: a change of the targets always does that.
@@ -95,13 +95,17 @@ pub(super) fn resolved_in(observed: &Observed<'_>) -> Option<CallerIdentity> {
 ///
 /// # Errors
 /// The attempt that ends here, if the result must not be sent there.
-pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, identity: CallerIdentity) -> Result<Intent, Attempt> {
+pub(super) fn prepared(
+    observed: &Observed<'_>,
+    intent: Intent,
+    identity: CallerIdentity,
+) -> Result<Intent, Box<Attempt>> {
     let allowed = match observed.target {
         Some(target) => check(observed.decision, target, Some(&identity)).map(drop),
         None => Err(TargetProblem::NotFound),
     };
     if let Err(problem) = allowed {
-        return Err(Attempt::NotAllowed(intent, problem));
+        return Err(Box::new(Attempt::NotAllowed(intent, problem)));
     }
     let read = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.as_ref());
     if let Some(read) = read.filter(|read| **read != identity) {
@@ -110,7 +114,7 @@ pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, identity: Caller
         let detail =
             format!("the pipeline was read in {}, and the credentials are for {}", place(read), place(&identity));
         let error = CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception: None, detail };
-        return Err(Attempt::NotPrepared(intent, error));
+        return Err(Box::new(Attempt::NotPrepared(intent, error)));
     }
     let CallerIdentity { account_id, region } = identity;
     Ok(Intent { submission: Submission { account_id, region, ..intent.submission }, ..intent })

@@ -11,11 +11,12 @@ use crate::decision::status::{Report, status};
 use crate::decision::step::{Attempt, Observed, Step};
 use crate::decision::subject::query_of;
 use crate::decision::subject::subject;
+use crate::decision::target::check;
 use crate::decision::test_fixtures::pipeline::TestPipeline;
 use crate::decision::test_fixtures::targets::own;
 use crate::decision::test_fixtures::{DETAILS, DecisionExt, SETTINGS, at, fresh};
 use crate::decision::timing::ignore_forged_times;
-use arbitrary::{attempt, decision, duration, forged, instant, pipeline, rejections};
+use arbitrary::{attempt, decision, duration, forged, instant, pipeline, rejections, target};
 use jiff::{SignedDuration, Timestamp};
 use proptest::option;
 use proptest::prelude::*;
@@ -74,7 +75,7 @@ proptest! {
         decision in forged(),
         attempt in attempt(),
         pipeline in option::of((pipeline(), -100..100_i64)),
-        rejections in rejections(),
+        (rejections, target) in (rejections(), target()),
         (aws_timeout, waiting_limit, poll_interval) in (duration(), duration(), duration()),
         now in instant(),
     ) {
@@ -83,8 +84,11 @@ proptest! {
         let settings = Settings { aws_timeout, waiting_limit, poll_interval };
         let poll = pipeline.as_ref().and_then(|(pipeline, seconds)| observation(pipeline, *seconds, &decision));
         let (pipeline, rejections) = (pipeline.as_ref().map(|(pipeline, _)| pipeline), rejections.as_ref());
-        let observed = Observed { decision: &decision, attempt: &attempt, target: Some(&own()), pipeline: poll.as_ref(), rejections };
+        let observed = Observed { decision: &decision, attempt: &attempt, target: Some(&target), pipeline: poll.as_ref(), rejections };
         let phase = Phase::of(&decision);
+        let read_as = poll.as_ref().and_then(|observation| observation.poll.identity.as_ref());
+        let may_use = check(&decision, &target, read_as).is_ok();
+        let is_recovery = matches!(phase, Phase::InDoubt(_) | Phase::Unexplained(..));
         match decide(&observed, &settings, now) {
             Step::AwaitChange => {
                 let is_held = rejections == Some(&Rejections::NotListed);
@@ -93,7 +97,10 @@ proptest! {
             // After doubt, the next reconcile recovers at once if the deadline of a recorded intent has passed.
             Step::WaitUntil(time) => prop_assert!(now < time || matches!(attempt, Attempt::IntentRecorded(_))),
             Step::FindTarget => prop_assert!(false, "the target is known"),
-            Step::ReadPipeline(_) => prop_assert!(poll.is_none(), "the pipeline is read twice in a row"),
+            Step::ReadPipeline(_) => {
+                prop_assert!(poll.is_none(), "the pipeline is read twice in a row");
+                prop_assert!(may_use || is_recovery, "the target does not admit the decision");
+            }
             Step::AwaitSnapshot { until, .. } => {
                 prop_assert!(poll.is_some() && (now < until || now == Timestamp::MAX));
             }
@@ -101,6 +108,7 @@ proptest! {
                 prop_assert!(rejections.is_none() && decision.spec.result.status == ApprovalStatus::Approved);
             }
             Step::Send { intent, send_deadline } => {
+                prop_assert!(may_use, "the target does not admit the decision");
                 let before = send_deadline - SignedDuration::from_nanos(1);
                 prop_assert!(now < send_deadline && may_send(&decision, before) && may_send(&decision, now));
                 let result = decision.spec.result.status;
@@ -108,6 +116,7 @@ proptest! {
                 prop_assert_eq!(&attempt, &Attempt::IntentRecorded(intent));
             }
             Step::RecordIntent(intent) => {
+                prop_assert!(may_use, "the target does not admit the decision");
                 prop_assert!(may_send(&decision, now) && decision.spec.unsupported.is_none());
                 let is_renewed = matches!(attempt, Attempt::IntentRecorded(_));
                 prop_assert!(is_renewed || phase != Phase::Done);

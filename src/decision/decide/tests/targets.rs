@@ -222,7 +222,7 @@ fn a_submission_in_doubt_is_recovered_through_its_own_target_alone() {
     let Step::WriteStatus(Outcome::Unconfirmed { cause, .. }) = no_trace(denied_now()).step() else {
         panic!("it is not Unconfirmed")
     };
-    assert_eq!(cause, UnconfirmedCause::NoTraceAtTarget(TargetProblem::Forbidden(Forbidden::NotAdmitted)));
+    assert_eq!(cause, UnconfirmedCause::NoTraceAtTarget(Box::new(TargetProblem::Forbidden(Forbidden::NotAdmitted))));
     rows! {
         "it reads although the target no longer admits the decision": beside(denied_now(), given(in_doubt(), 25)) => read_until(85);
         "… and settles": completed(denied_now()) => delivered_by(record.clone());

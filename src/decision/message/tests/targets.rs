@@ -111,7 +111,7 @@ fn a_submission_in_doubt_whose_target_is_gone_or_moved() {
         text(UnconfirmedCause::TargetElsewhere(elsewhere())),
         format!("{since}: {sent}, which now has account 444455556666, region eu-west-1. {restore}")
     );
-    let refused = text(UnconfirmedCause::NoTraceAtTarget(TargetProblem::Forbidden(Forbidden::NotAdmitted)));
+    let refused = text(UnconfirmedCause::NoTraceAtTarget(Box::new(TargetProblem::Forbidden(Forbidden::NotAdmitted))));
     assert!(
         refused.contains("shows no trace of it, and the operator may not send it again now: ApprovalTarget"),
         "{refused}"

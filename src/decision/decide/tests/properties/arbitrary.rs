@@ -12,8 +12,9 @@ use crate::codepipeline::{
 use crate::decision::conflict::{RejectedRequests, Rejection, Rejections};
 use crate::decision::outcome::{Intent, PriorAttempts};
 use crate::decision::step::Attempt;
-use crate::decision::target::Place;
+use crate::decision::target::{Place, TargetObservation, Verification};
 use crate::decision::test_fixtures::pipeline::{FAILED, RUNNING, STOPPING, SUCCEEDED, TestPipeline};
+use crate::decision::test_fixtures::targets::{self, elsewhere, found_as, here, own_as};
 use crate::decision::test_fixtures::{
     DecisionExt, SUMMARY, at, entry, fresh, indeterminate, other_token, refusal, submission, token,
 };
@@ -28,6 +29,23 @@ const EXECUTIONS: [&str; 2] = ["E1", "E2"];
 
 fn result() -> impl Strategy<Value = ApprovalStatus> {
     prop_oneof![3 => Just(ApprovalStatus::Approved), 1 => Just(ApprovalStatus::Rejected)]
+}
+
+/// What is observed of the target.
+pub fn target() -> impl Strategy<Value = TargetObservation> {
+    let places = || select(vec![None, Some(here()), Some(elsewhere())]);
+    let verification = select(vec![Verification::Verified, Verification::Verified, Verification::Pending]);
+    let found = (any::<bool>(), any::<bool>(), verification).prop_map(|(is_here, admits, verification)| {
+        let mut target = targets::target(if is_here { here() } else { elsewhere() });
+        target.spec.access.retain(|_| admits);
+        found_as(target, verification)
+    });
+    prop_oneof![
+        3 => (places(), places()).prop_map(|(identity, target)| own_as(identity, target.as_slice())),
+        4 => found,
+        1 => Just(TargetObservation::NotFound),
+        1 => Just(TargetObservation::NotListed("forbidden".to_owned())),
+    ]
 }
 
 pub fn instant() -> impl Strategy<Value = Timestamp> {
