@@ -94,6 +94,10 @@ pub fn router(health: Health) -> Router {
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     match DecisionStore::readiness(&health.stores) {
+        Readiness::Ready if !health.targets.are_known() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the watch on ApprovalTargets or on namespaces has not synced yet; see the log for the reason\n",
+        ),
         Readiness::Ready if health.targets.watch_is_broken() => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the watch on ApprovalTargets has failed for more than two minutes; see the log for the reason\n",

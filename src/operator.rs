@@ -3,8 +3,8 @@
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings};
 use crate::controller::{
-    AcceptedIndex, ConnectionSettings, Context, DecisionStore, NamespaceLabels, NamespaceWatch, RejectionIndex,
-    StatusWriter, TargetSync, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch, Watches,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, NamespaceWatch, RejectionIndex, StatusWriter,
+    TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch, Watches,
 };
 use crate::decision::{AmbientCredentials, Settings};
 use crate::event_recorder::EventRecorder;
@@ -108,7 +108,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     });
     let (namespace_watch, namespaces) = namespaces.unzip();
     let ambient = if args.ambient_credentials { AmbientCredentials::Enabled } else { AmbientCredentials::Disabled };
-    let targets = Targets::new(connections, ambient, namespaces.clone(), verify);
+    let targets = Targets::new(connections, ambient, namespaces, verify);
     if args.ambient_credentials {
         tokio::spawn(warm_up(targets.own().client.clone()));
     }
@@ -153,26 +153,15 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         })
         .unzip();
 
-    let (target_watch, target_sync) = args
-        .approval_targets
-        .then(|| {
-            let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
-            let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
-            watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone())
-        })
-        .unzip();
+    let target_watch = args.approval_targets.then(|| {
+        let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
+        let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
+        watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone())
+    });
     tokio::spawn(join_all(target_watch));
     tokio::spawn(join_all(namespace_watch));
 
-    // A decision that is reconciled before the targets are known would say so, and a moment later something else.
-    let synced = {
-        let stores = stores.clone();
-        async move {
-            join_all(target_sync.map(TargetSync::wait_until_known)).await;
-            join_all(namespaces.map(NamespaceLabels::wait_until_known)).await;
-            DecisionStore::wait_until_synced(stores).await;
-        }
-    };
+    let synced = DecisionStore::wait_until_synced(stores.clone());
     let election = tokio::spawn(run_election(election, synced, state, stop.clone()));
     tokio::spawn(stop_polling_when_not_leading(leader.clone(), targets.clone()));
     let health =

@@ -54,10 +54,9 @@ impl NamespaceLabels {
         Some(found.labels().clone())
     }
 
-    /// Waits until the namespaces are listed, or the operator is not allowed to list them.
-    pub async fn wait_until_known(mut self) {
-        // The sender lives as long as the watch.
-        let _ = self.list.wait_for(|list| *list != List::NotListed).await;
+    /// Whether the namespaces are listed, or the operator is not allowed to.
+    pub(super) fn are_known(&self) -> bool {
+        *self.list.borrow() != List::NotListed
     }
 }
 
@@ -115,6 +114,7 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
                 self.health.on_error(cause);
                 if cause == BrokenWatch::Refused && *self.list.borrow() == List::NotListed {
                     self.list.send_replace(List::Refused);
+                    (self.on_change)(None);
                 }
                 self.log.log(&error);
             }

@@ -57,7 +57,7 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
         }
         return Ok(Action::await_change());
     };
-    if !context.is_leading() {
+    if !context.is_leading() || !context.targets.is_known(target.as_deref()) {
         return Ok(Action::await_change());
     }
     let _timer = context.metrics.reconcile_started();

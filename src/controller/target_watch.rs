@@ -2,7 +2,7 @@
 
 use super::context::Watches;
 use super::status_writer::StatusWriter;
-use super::store::WatchState;
+use super::target_context::TargetContext;
 use super::targets::{Affected, Targets};
 use super::verify_target::{error_policy, verify_target};
 use super::watch_events::{WatchErrorLog, became_leader, observed_client, watch_config, watch_events};
@@ -37,44 +37,6 @@ pub struct TargetWatch {
     pub due: UnboundedReceiver<ObjectRef<WireTarget>>,
 }
 
-/// What the verification of targets shares.
-#[derive(Clone)]
-pub struct TargetContext {
-    /// The API.
-    pub(super) api: Api<WireTarget>,
-    /// The targets.
-    pub(super) targets: Targets,
-    /// Wakes decisions.
-    pub(super) watches: Watches,
-    /// As whom the operator writes statuses.
-    pub(super) writer: StatusWriter,
-    /// Whether this replica is the leader, which alone verifies targets.
-    pub(super) leader: watch::Receiver<LeaderState>,
-}
-
-impl TargetContext {
-    pub(super) fn wake(&self, name: &str, affected: Affected) {
-        match affected {
-            Affected::Nobody => {}
-            Affected::ItsDecisions => self.watches.wake_decisions_of(name),
-            Affected::All => self.watches.wake_all_that_depend_on_targets(),
-        }
-    }
-}
-
-/// Whether the targets are listed.
-pub struct TargetSync {
-    state: watch::Receiver<WatchState>,
-}
-
-impl TargetSync {
-    /// Waits until the targets are listed, or the operator is not allowed to list them: then decisions say so.
-    pub async fn wait_until_known(mut self) {
-        // The sender lives as long as the watch.
-        let _ = self.state.wait_for(|state| *state != WatchState::NotListed).await;
-    }
-}
-
 impl TargetWatch {
     /// Starts to watch. The future verifies targets until `stop`.
     pub fn run(
@@ -84,7 +46,7 @@ impl TargetWatch {
         writer: StatusWriter,
         leader: watch::Receiver<LeaderState>,
         stop: impl Future<Output = ()> + Send + Sync + 'static,
-    ) -> (impl Future<Output = ()>, TargetSync) {
+    ) -> impl Future<Output = ()> {
         let health = WatchHealth::new(self.broken_after);
         let context = {
             let api = Api::all(self.kubernetes.clone());
@@ -98,13 +60,11 @@ impl TargetWatch {
                 }
             }
         }));
-        let (state_sender, state) = watch::channel(WatchState::NotListed);
         let (targets, store_writer) = store();
         let resource = format!("{}.{GROUP}", ApprovalTarget::plural(&()));
         let mut events = EventHandler {
             store: store_writer,
             context: context.clone(),
-            state: state_sender,
             health: health.clone(),
             listed: Vec::new(),
             log: WatchErrorLog::new(resource, "the cluster".to_owned(), self.api_server),
@@ -121,13 +81,12 @@ impl TargetWatch {
             .graceful_shutdown_on(stop.clone())
             .run(verify_target, error_policy, Arc::new(context))
             .for_each(|_| std::future::ready(()));
-        let run = async move {
+        async move {
             tokio::select! {
                 () = handled => {}
                 () = verified => {}
             }
-        };
-        (run, TargetSync { state })
+        }
     }
 }
 
@@ -135,7 +94,6 @@ impl TargetWatch {
 struct EventHandler {
     store: Writer<WireTarget>,
     context: TargetContext,
-    state: watch::Sender<WatchState>,
     health: WatchHealth,
     /// The names in the list that is being received.
     listed: Vec<String>,
@@ -185,24 +143,23 @@ impl EventHandler {
 
     fn set_listed(&mut self) {
         self.context.targets.set_listed(&self.listed, self.health.clone());
-        self.state.send_replace(WatchState::Listed);
         self.context.wake("", Affected::All);
     }
 
     fn on_error(&mut self, error: &watcher::Error) {
-        let state = *self.state.borrow();
+        let targets = &self.context.targets;
         match api_status(error) {
             // The kind is not installed, so there is no target. One that was deleted with the kind was reported before.
-            Some(404) if self.context.targets.is_empty() => {
-                if state != WatchState::Listed {
+            Some(404) if targets.is_empty() => {
+                if !targets.are_listed() {
                     self.listed.clear();
                     self.set_listed();
                 }
                 return;
             }
-            Some(403) if state != WatchState::Listed => {
-                self.context.targets.set_refused(display_chain(error));
-                self.state.send_replace(WatchState::Refused);
+            Some(403) if !targets.are_listed() => {
+                targets.set_refused(display_chain(error));
+                self.context.wake("", Affected::All);
             }
             Some(403 | 404) => self.health.on_error(BrokenWatch::Refused),
             _ => self.health.on_error(BrokenWatch::Unavailable),

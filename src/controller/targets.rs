@@ -241,6 +241,25 @@ impl Targets {
         })
     }
 
+    /// Whether the targets are listed, if they have to be, or the operator is not allowed to.
+    #[must_use]
+    pub fn are_known(&self) -> bool {
+        let are_labels_known = || self.shared.namespaces.as_ref().is_none_or(NamespaceLabels::are_known);
+        !matches!(self.lock().listing, Listing::NotListed) && are_labels_known()
+    }
+
+    /// Whether a decision can be reconciled that names this target: what is not known yet is known soon, and wakes it. Reporting
+    /// it would change the status of every decision whenever the operator starts.
+    pub(super) fn is_known(&self, target: Option<&str>) -> bool {
+        let is_pending = |name| self.lock().targets.get(name).is_some_and(KnownTarget::is_pending);
+        self.are_known() && !target.is_some_and(is_pending)
+    }
+
+    /// Whether the targets are listed.
+    pub(super) fn are_listed(&self) -> bool {
+        matches!(self.lock().listing, Listing::Listed(_))
+    }
+
     /// Whether the watch on targets has failed for too long.
     #[must_use]
     pub fn watch_is_broken(&self) -> bool {
@@ -313,6 +332,12 @@ impl Targets {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KnownTarget {
+    fn is_pending(&self) -> bool {
+        self.verification == Verification::Pending
     }
 }
 

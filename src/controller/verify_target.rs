@@ -1,7 +1,7 @@
 //! Verifies a target with STS and writes its status: when the target is new or goes elsewhere, when a call through it failed, and every
 //! [`backoff::VERIFICATION`].
 
-use super::target_watch::TargetContext;
+use super::target_context::TargetContext;
 use crate::api::conditions::{Condition, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};

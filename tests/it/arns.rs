@@ -32,7 +32,8 @@ fn files() -> Vec<PathBuf> {
 fn arns(text: &str) -> Vec<Vec<&str>> {
     let ends = |c: char| c.is_whitespace() || "\"'`<>(),;{}|".contains(c);
     text.match_indices("arn:")
-        .filter(|(at, _)| !text[..*at].ends_with(|before: char| before.is_alphanumeric() || before == '-'))
+        // `^arn:` starts a pattern of the schema.
+        .filter(|(at, _)| !text[..*at].ends_with(|before: char| before.is_alphanumeric() || "-^".contains(before)))
         .map(|(at, _)| {
             let arn = text[at..].split(ends).next().unwrap().trim_end_matches('.');
             arn.splitn(6, ':').collect()

@@ -113,7 +113,7 @@ async fn a_rotated_token_is_read_again_after_the_old_one_was_revoked() {
     run(&["create", "rolebinding", "pod", "--clusterrole=approval-operator", &account]);
     let control_plane = &cluster.control_plane;
     let files = PodFiles::new(&control_plane.url(), &control_plane.ca_certificate().unwrap(), &bound_token("first"));
-    let operator = env.operator_via(&files.path("kubeconfig")).start();
+    let operator = env.operator_via(&files.path("kubeconfig")).arg("--approval-targets=false").start();
     deliver(&env, "before").await;
     run(&["delete", "secret", "first"]);
     operator.wait_for_log("does not accept the operator's credentials").await;
@@ -205,7 +205,8 @@ async fn an_operator_whose_rights_are_taken_away_continues_when_they_are_given_b
     let cluster = Cluster::shared();
     let binding = rights_of_operator(&env.namespace);
     apply(cluster, std::slice::from_ref(&binding));
-    let operator = env.operator_via(&cluster.control_plane.kubeconfig(User::Developer)).start();
+    let operator =
+        env.operator_via(&cluster.control_plane.kubeconfig(User::Developer)).arg("--approval-targets=false").start();
     deliver(&env, "before").await;
     kubectl(cluster, User::Admin, &["delete", "--filename=-"], &binding).expect_success();
     operator.wait_for_log("not allowed to list and watch").await;

@@ -67,6 +67,9 @@ impl Poll {
     /// Whether a subscriber that knows the other poll learns nothing new from this one.
     fn is_equivalent(&self, other: &Self) -> bool {
         let class = |error: &CallError| error.reason().unwrap_or(Reason::ServiceUnavailable);
+        if self.identity != other.identity {
+            return false;
+        }
         match (&self.result, &other.result) {
             (Ok(snapshot), Ok(other)) => snapshot.is_equivalent(other),
             (Err(error), Err(other)) => class(error) == class(other),
