@@ -80,8 +80,10 @@ impl Client {
     /// # Errors
     /// With what is missing and where the operator searched, what STS said, or how wrong the operator's clock is.
     pub async fn verify(&self) -> Result<Verified, VerifyError> {
+        let called_at = Instant::now();
         let mut loaded = self.sdk_client().await?;
-        let is_old = loaded.loaded_at.elapsed() >= backoff::AWS_CONFIG;
+        // One that was loaded during this call is new, however long that took.
+        let is_old = loaded.loaded_at + backoff::AWS_CONFIG <= called_at;
         if is_old && let Some(claimed_at) = self.claim(loaded.loaded_at).await {
             loaded = self.replace(claimed_at, self.load_client().await).await?;
         }
