@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Approves and rejects with kubectl, as a user does, in a real Kubernetes API server and a local CodePipeline: four approvals
-# that are pending, and two that their executions have not reached yet. It builds what it needs. Exits with 0 only if every
-# decision has the expected outcome.
+# that are pending, two that their executions have not reached yet, and one in another account. It builds what it needs. Exits with
+# 0 only if every decision has the expected outcome.
 #
 # DEMO_KUBECONFIG names the kubeconfig of a cluster to use. KUBECONFIG is not used, because it may point to a cluster of others:
-# the demo creates a CustomResourceDefinition there.
+# the demo creates CustomResourceDefinitions there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-namespace=approval-operator-demo crd=approvaldecisions.codepipeline.approvals.dev
+namespace=approval-operator-demo
+crds=(crd/approvaldecisions.codepipeline.approvals.dev crd/approvaltargets.codepipeline.approvals.dev)
+# What the operator may do in the whole cluster. The name differs from that of an installation.
+cluster_role=approval-operator-demo-targets
 programs="the operator and a local CodePipeline (about 5 minutes on two cores the first time, seconds after that)"
 
 if [[ -n ${DEMO_KUBECONFIG:-} ]]; then
@@ -19,8 +22,9 @@ if [[ -n ${DEMO_KUBECONFIG:-} ]]; then
   context=$(kubectl config current-context)
   server=$(kubectl config view --minify --output jsonpath='{.clusters[0].cluster.server}')
   echo "The demo uses the cluster of the context $context ($server), and builds $programs."
-  # Where the definition exists, an operator may run, which would submit the demo's decisions to real pipelines.
-  existing=$(kubectl get --ignore-not-found --output name "crd/$crd" "namespace/$namespace")
+  # Where the definitions exist, an operator may run, which would submit the demo's decisions to real pipelines.
+  existing=$(kubectl get --ignore-not-found --output name "${crds[@]}" "namespace/$namespace" "clusterrole/$cluster_role" \
+    "clusterrolebinding/$cluster_role")
   if [[ -n $existing ]]; then
     echo "The cluster already has ${existing//$'\n'/ and }, which the demo would delete. Use another cluster, or delete what an" \
       "earlier demo left." >&2
@@ -94,8 +98,17 @@ trap clean_up EXIT
 # kubectl does not get these variables: its kubeconfig may name a program that needs real ones, as on EKS.
 local-codepipeline() { AWS_ENDPOINT_URL=$endpoint command local-codepipeline "$@"; }
 
+# The role of the target, which trusts the operator's account.
+account=$(sed -n 's/  accountId: "\(.*\)"/\1/p' examples/targets/target.yaml)
+region=$(sed -n 's/  region: //p' examples/targets/target.yaml)
+cat >"$folder/seed.yaml" <<END
+roles:
+  - arn: $(sed -n 's/  roleArn: //p' examples/targets/target.yaml)
+    externalId: $(sed -n 's/  externalId: //p' examples/targets/target.yaml)
+    trusts: ["123456789012"]
+END
 # Seeded, so that the tokens and the execution ID are those in the manifests.
-command local-codepipeline serve --address 127.0.0.1:0 --lags none --id-seed 1 >"$folder/url" &
+command local-codepipeline serve --address 127.0.0.1:0 --lags none --id-seed 1 --seed "$folder/seed.yaml" >"$folder/url" &
 until [[ -s $folder/url ]]; do kill -0 $! && sleep 0.05; done
 endpoint=$(<"$folder/url")
 
@@ -103,16 +116,19 @@ kubectl config view --raw --minify --flatten >"$folder/kubeconfig"
 export KUBECONFIG=$folder/kubeconfig
 kubectl config set-context --current --namespace "$namespace" >/dev/null
 
-say "Install the CustomResourceDefinition and, in a namespace, the operator's RBAC; start the operator there"
+say "Install the CustomResourceDefinitions and, in a namespace, the operator's RBAC; start the operator there"
+created+=("${crds[@]}")
 run kubectl create --filename crds/
-created+=("crd/$crd")
 run kubectl create namespace "$namespace"
-created+=("namespace/$namespace")
+created+=("namespace/$namespace" "clusterrolebinding/$cluster_role" "clusterrole/$cluster_role")
 run kubectl create serviceaccount operator
-show "sed s/ClusterRole/Role/ examples/operator-rbac.yaml | kubectl create --filename -"
-sed s/ClusterRole/Role/ examples/operator-rbac.yaml | kubectl create --filename -
-run kubectl create rolebinding operator --role approval-operator --serviceaccount "$namespace:operator"
-kubectl wait --for=condition=Established "crd/$crd" >/dev/null
+# Targets are cluster-scoped, so their ClusterRole stays one.
+rbac="/ApprovalTargets/,\$!s/ClusterRole/Role/; s/approval-operator-targets/$cluster_role/"
+show "sed '$rbac' examples/operator-rbac.yaml | kubectl create --filename -"
+sed "$rbac" examples/operator-rbac.yaml | kubectl create --filename -
+run kubectl set subject rolebinding approval-operator --serviceaccount "$namespace:operator"
+run kubectl set subject clusterrolebinding "$cluster_role" --serviceaccount "$namespace:operator"
+kubectl wait --for=condition=Established "${crds[@]}" >/dev/null
 cp "$folder/kubeconfig" "$folder/operator"
 kubectl config set-credentials operator --token "$(kubectl create token operator)" --kubeconfig "$folder/operator" >/dev/null
 kubectl config set-context --current --user operator --kubeconfig "$folder/operator" >/dev/null
@@ -168,16 +184,30 @@ run kubectl get apd wait-for-revision --output=jsonpath-as-json='{.status.histor
 grep -q "$(tail --lines=1 "$folder/execution")" "$folder/history" ||
   fail "status.history does not have the execution of the release before"
 
+say "A pipeline of the same name in another account: an ApprovalTarget says where it is, as whom the operator goes there, and for whom"
+run cat examples/targets/target.yaml
+show "sed s/team-a/$namespace/ examples/targets/target.yaml | kubectl apply --filename -"
+sed "s/team-a/$namespace/" examples/targets/target.yaml | kubectl apply --filename -
+run kubectl wait apt production --for=condition=Ready --timeout=30s
+run cat examples/targets/approve.yaml
+run kubectl apply --filename examples/targets/approve.yaml
+start checkout --account "$account" --region "$region" --build-duration 1s \
+  --revision "Source=$(sed -n 's/.*revisionId: //p' examples/targets/approve.yaml)"
+expect approve-in-production Delivered
+run kubectl get apt --output wide
+run kubectl get apd approve-in-production --output wide
+
 say "The outcomes"
 run kubectl get apd
 run kubectl describe apd approve-checkout
 say "The decision with the wrong token"
 run kubectl describe apd wrong-token
 
-say "The submissions that CodePipeline received"
-run local-codepipeline ledger
+say "The submissions that CodePipeline received; in the other account, the session of the role is named after the decision"
+run local-codepipeline ledger | tee "$folder/ledger"
+grep -q "$account .* $namespace.approve-in-production." "$folder/ledger" || fail "the session does not name the decision"
 accepted=$(local-codepipeline ledger --json | grep -c '"accepted"') || true
-[[ $accepted == 6 ]] || fail "CodePipeline accepted $accepted results, not 6 (five from the operator, one from bob)"
+[[ $accepted == 7 ]] || fail "CodePipeline accepted $accepted results, not 7 (six from the operator, one from bob)"
 
 say "The operator's log"
 cat "$folder/log"
