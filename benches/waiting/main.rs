@@ -1,9 +1,13 @@
-//! What 10,000 decisions that wait on 100 pipelines cost: reads, writes, CPU time and memory, and the time from a token's appearance
-//! to the submission. The API server is real, CodePipeline is the local one.
+//! What decisions that wait cost: reads, writes, CPU time and memory, and the time from a token's appearance to the submission. One case has
+//! 10,000 decisions on 100 pipelines, the other 50 targets. The API server is real, CodePipeline is the local one.
 //!
 //! `make bench` prints the numbers. Reads are per pipeline and poll interval, so that they do not depend on the machine.
+//! `-- pipelines` or `-- targets` selects a case.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "as in tests")]
+
+mod targets;
+mod usage;
 
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, SourceRevision,
@@ -16,6 +20,7 @@ use local_codepipeline::model::{LedgerEntry, PipelineExecutionId as ExecutionId}
 use std::time::{Duration, Instant};
 use test_support::{TestEnv, pipeline_with_build};
 use tokio::time::sleep;
+use usage::{ResourceUsage, mebibytes};
 
 const PIPELINES: usize = 100;
 const DECISIONS_PER_PIPELINE: usize = 100;
@@ -33,7 +38,14 @@ const READS: [(&str, Operation); 3] = [
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(measure());
+    let selected: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_selected = |case: &str| selected.is_empty() || selected.iter().any(|name| name == case);
+    if is_selected("pipelines") {
+        runtime.block_on(measure());
+    }
+    if is_selected("targets") {
+        runtime.block_on(targets::measure());
+    }
 }
 
 async fn measure() {
@@ -89,28 +101,6 @@ async fn measure() {
     println!("\nFrom the appearance of a token to its submission, of {TOKENS} tokens:");
     println!("{:>10.2} s    median", latencies[TOKENS / 2].as_secs_f64());
     println!("{:>10.2} s    longest", latencies[TOKENS - 1].as_secs_f64());
-}
-
-#[derive(Clone, Copy)]
-struct ResourceUsage {
-    /// CPU time since the start.
-    cpu: Duration,
-    /// Resident memory in bytes.
-    resident: u64,
-}
-
-impl ResourceUsage {
-    fn of(pid: u32) -> Self {
-        // proc_pid_stat(5): times are in hundredths of a second, memory in pages of 4096 bytes.
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
-        let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or_default()).collect();
-        Self { cpu: Duration::from_millis((fields[11] + fields[12]) * 10), resident: fields[21] * 4096 }
-    }
-}
-
-fn mebibytes(usage: ResourceUsage) -> f64 {
-    usage.resident as f64 / 1024.0 / 1024.0
 }
 
 fn pipeline_name(number: usize) -> String {
