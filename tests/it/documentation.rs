@@ -184,6 +184,46 @@ fn install() {
     );
 }
 
+/// The account and the role of the page exist in the local CodePipeline.
+#[test]
+fn more_accounts() {
+    follow(
+        "docs/targets.md",
+        ApiServer::Given,
+        &[],
+        &[
+            Setup(INSTALL_CRDS),
+            Setup(
+                "cat >seed.yaml <<'END'
+roles:
+  - {arn: 'arn:aws:iam::111122223333:role/approvals', externalId: approvals-7d1f, trusts: ['123456789012']}
+END",
+            ),
+            Setup(START_CODEPIPELINE_AND_OPERATOR),
+            Block("accountId:", File("spec.yaml")),
+            // It is a part of the example.
+            Setup(
+                "sed --quiet '1,/^spec:/ {/^spec:/!p}' examples/targets/target.yaml | cat - spec.yaml | kubectl apply --filename -
+            kubectl wait apt production --for=condition=Ready --timeout=60s",
+            ),
+            Block("create-stack-set", Skip(AWS)),
+            Block("examples/targets/target.yaml", Run(&["condition met"])),
+            Block(
+                "kubectl get apt",
+                Run(&["NAME ACCOUNT REGION READY REASON AGE", "production 111122223333 eu-central-1 True Verified"]),
+            ),
+            Setup(
+                "kubectl create namespace team-a
+            kubectl --namespace team-a apply --filename examples/targets/approve.yaml
+            commit=$(sed -n 's/.*revisionId: //p' examples/targets/approve.yaml)
+            local-codepipeline start-execution checkout Prod Approve --account 111122223333 --region eu-central-1 --build-duration 1s --revision Source=$commit
+            kubectl --namespace team-a wait apd approve-in-production --for=condition=Ready --timeout=60s
+            local-codepipeline ledger | grep team-a.approve-in-production.",
+            ),
+        ],
+    );
+}
+
 /// The AWS CLI evaluates the queries of this page.
 #[test]
 fn approve_what_is_pending() {
