@@ -132,10 +132,16 @@ impl World {
                 let is_elsewhere = spec.pipeline_name != PIPELINE || self.was_elsewhere();
                 is_elsewhere || window.states.iter().any(|state| !state.exists)
             }
-            Reason::StageNotFound | Reason::ActionNotFound => window.states.iter().any(|state| {
-                let stage = state.stages.iter().find(|(stage, _)| *stage == spec.stage_name);
-                stage.is_none_or(|(_, actions)| !actions.contains(&spec.action_name))
-            }),
+            Reason::StageNotFound | Reason::ActionNotFound => {
+                let lacks_it = |state: &ActualState| {
+                    let stage = state.stages.iter().find(|(stage, _)| *stage == spec.stage_name);
+                    stage.is_none_or(|(_, actions)| !actions.contains(&spec.action_name))
+                };
+                // A refusal is reported after the pipeline was read once more for its names, and it was true when CodePipeline raised it.
+                let refused = matches!(outcome, Outcome::Refused { .. }).then_some(submission).flatten();
+                let earlier = refused.map(|submission| self.states_since(submission.start_time - CLOCK_SKEW));
+                window.states.iter().chain(earlier.iter().flatten()).any(lacks_it)
+            }
             Reason::ExecutionEnded => spec.action_name == "Prepare" || implied(&window.states, reason),
             Reason::AmbiguousRevision => implied(&window.states, reason) || self.seems_ambiguous(spec, window.since),
             Reason::PipelineExecutionNotFound => implied(&window.states, reason),
