@@ -88,7 +88,10 @@ impl NamespaceWatch {
         };
         let run = watch_events(move || watcher(api.clone(), config.clone()).boxed())
             .backoff(ConstantBackoff(FAILED_WATCH))
-            .for_each(move |event| std::future::ready(handler.handle(event)));
+            .for_each(move |event| {
+                handler.handle(event);
+                std::future::ready(())
+            });
         (run, NamespaceLabels { namespaces, list, health })
     }
 }

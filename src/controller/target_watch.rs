@@ -72,7 +72,10 @@ impl TargetWatch {
         let config = watch_config();
         let handled = watch_events(move || watcher(api.clone(), config.clone()).boxed())
             .backoff(ConstantBackoff(FAILED_WATCH))
-            .for_each(move |event| std::future::ready(events.handle(event)));
+            .for_each(move |event| {
+                events.handle(event);
+                std::future::ready(())
+            });
         let mut due = self.due;
         let stop = stop.shared();
         let verified = Controller::for_stream(empty(), targets)

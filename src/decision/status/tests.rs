@@ -16,6 +16,7 @@ use crate::decision::test_fixtures::*;
 use crate::decision::timing::Expiry;
 use ConditionStatus::{False, True, Unknown};
 
+mod announcements;
 mod settled;
 
 fn message(decision: &ApprovalDecision, outcome: &Outcome) -> String {
@@ -351,43 +352,6 @@ fn the_texts_of_codepipeline_are_cut_to_what_the_schema_admits() {
     for (text, max) in [(&status.conditions[0].message, MAX_MESSAGE), (&note, 1024)] {
         assert!((max - 2..=max).contains(&text.len()), "{} bytes of {max}", text.len());
         assert!(text.ends_with("set spec.token to its token."), "the remedy is never cut: {text}");
-    }
-}
-
-#[test]
-fn a_reason_that_only_a_person_resolves_needs_attention() {
-    let of = |outcome: &Outcome| announcement(&fresh(), outcome, None).map(|announcement| announcement.attention());
-    for outcome in [
-        invalid_token(),
-        missing(Missing::Stage { stages: Vec::new() }),
-        retrying(RetryCause::AccessDenied),
-        unreadable(RetryCause::CredentialsUnavailable),
-        retrying(RetryCause::ClockSkew),
-        conflicting(None),
-    ] {
-        assert_eq!(of(&outcome), Some(Attention::Needed), "{outcome:?}");
-    }
-    for outcome in [delivered(), suspended(), retrying(RetryCause::Throttled), waiting(Wait::CurrentSpec)] {
-        assert_eq!(of(&outcome), Some(Attention::NotNeeded), "{outcome:?}");
-    }
-}
-
-#[test]
-fn a_change_of_reason_is_announced_except_submitting() {
-    for outcome in outcomes() {
-        let reason = outcome.reason();
-        let silent = reason == Reason::Submitting;
-        assert!(announcement(&fresh(), &outcome, Some(reason)).is_none(), "{reason:?} is not a change");
-        for previous in [None, Some(Reason::Submitting), Some(Reason::Unconfirmed), Some(Reason::Suspended)] {
-            let announcement = announcement(&fresh(), &outcome, previous);
-            assert_eq!(announcement.is_some(), !silent && previous != Some(reason), "{previous:?} to {reason:?}");
-            let Some(announcement) = announcement else { continue };
-            let class = outcome.ready_class();
-            let is_normal = matches!(class, ReadyClass::Settled | ReadyClass::Suspended | ReadyClass::Waiting);
-            assert_eq!(announcement.is_warning(), !is_normal, "{reason:?}");
-            let text = message(&fresh(), &outcome);
-            assert_eq!(announcement, Announcement { reason, class, message: text.clone(), note: text });
-        }
     }
 }
 
