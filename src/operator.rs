@@ -104,7 +104,10 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
             broken_after: WATCH_BROKEN_AFTER,
         };
         let watches = watches.clone();
-        watch.run(move |namespace| watches.wake_decisions_in(namespace))
+        watch.run(move |namespace| match namespace {
+            Some(namespace) => watches.wake_decisions_in(namespace),
+            None => watches.wake_all(),
+        })
     });
     let (namespace_watch, namespaces) = namespaces.unzip();
     let ambient = if args.ambient_credentials { AmbientCredentials::Enabled } else { AmbientCredentials::Disabled };

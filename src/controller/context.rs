@@ -87,10 +87,14 @@ impl Watches {
 
     /// Wakes the decisions that a change of a target or of a namespace's labels may concern, and that `is_concerned`.
     fn wake_dependents(&self, is_concerned: impl Fn(&ApprovalDecision) -> bool) {
+        self.wake_those(|decision| depends_on_targets(decision) && is_concerned(decision));
+    }
+
+    fn wake_those(&self, is_woken: impl Fn(&ApprovalDecision) -> bool) {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         for watch in watches.iter() {
             for decision in watch.decisions.state() {
-                if depends_on_targets(&decision) && is_concerned(&decision) {
+                if is_woken(&decision) {
                     // There is no receiver during shutdown.
                     let _ = watch.wake.send(ObjectRef::from_obj(&*decision));
                 }
@@ -103,10 +107,15 @@ impl Watches {
         self.wake_dependents(|decision| target_of(decision).as_deref() == Some(target));
     }
 
-    /// Wakes the decisions in this namespace, or in all, and the approvals that a rejection there may have held back.
-    pub fn wake_decisions_in(&self, namespace: Option<&str>) {
-        let is_there = |decision: &ApprovalDecision| decision.metadata.namespace.as_deref() == namespace;
-        self.wake_dependents(|decision| namespace.is_none() || is_there(decision) || is_held_back(decision));
+    /// Wakes the decisions in this namespace, and the approvals that a rejection there may have held back.
+    pub fn wake_decisions_in(&self, namespace: &str) {
+        let is_there = |decision: &ApprovalDecision| decision.metadata.namespace.as_deref() == Some(namespace);
+        self.wake_dependents(|decision| is_there(decision) || is_held_back(decision));
+    }
+
+    /// Wakes every decision: none is reconciled before the targets and the labels of namespaces are known.
+    pub fn wake_all(&self) {
+        self.wake_those(|_| true);
     }
 
     /// Wakes every decision that targets matter to: where one of them is also decides whether a decision needs one, and whose rejection

@@ -146,7 +146,7 @@ impl EventHandler {
 
     fn set_listed(&mut self) {
         self.context.targets.set_listed(&self.listed, self.health.clone());
-        self.context.wake("", Affected::All);
+        self.context.watches.wake_all();
     }
 
     fn on_error(&mut self, error: &watcher::Error) {
@@ -161,8 +161,9 @@ impl EventHandler {
                 return;
             }
             Some(403) if !targets.are_listed() => {
-                targets.set_refused(display_chain(error));
-                self.context.wake("", Affected::All);
+                if targets.set_refused(display_chain(error)) {
+                    self.context.watches.wake_all();
+                }
             }
             Some(403 | 404) => self.health.on_error(BrokenWatch::Refused),
             _ => self.health.on_error(BrokenWatch::Unavailable),

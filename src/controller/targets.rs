@@ -175,7 +175,7 @@ impl Targets {
     }
 
     /// The targets are complete: those that are not among these were deleted meanwhile.
-    pub(super) fn set_listed(&self, names: &[String], health: WatchHealth) -> Affected {
+    pub(super) fn set_listed(&self, names: &[String], health: WatchHealth) {
         let gone: Vec<String> = {
             let mut state = self.lock();
             state.listing = Listing::Listed(health);
@@ -184,15 +184,16 @@ impl Targets {
         gone.iter().for_each(|name| {
             self.remove(name);
         });
-        Affected::All
     }
 
-    /// The operator is not allowed to list targets, and has not listed any.
-    pub(super) fn set_refused(&self, error: String) {
+    /// The operator is not allowed to list targets, and has not listed any. Returns whether that is new.
+    pub(super) fn set_refused(&self, error: String) -> bool {
         let mut state = self.lock();
+        let is_new = matches!(state.listing, Listing::NotListed);
         if matches!(state.listing, Listing::NotListed | Listing::Refused(_)) {
             state.listing = Listing::Refused(error);
         }
+        is_new
     }
 
     /// What STS said about a target, if it still goes to the same destination. A failure that may pass does not undo an earlier
