@@ -46,7 +46,8 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
     if let Verification::Failed { reason, message } = &found
         && known.verification != before.verification
     {
-        tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {message}");
+        let text = describe(*reason, message);
+        tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {text}");
     }
     write_status(&context, &known.target, &found, caller_arn).await?;
     Ok(Action::requeue(delay))
@@ -82,8 +83,15 @@ async fn verify(client: &Client) -> (Verification, Option<String>) {
 }
 
 fn failed(reason: TargetReason, detail: &str) -> Verification {
-    let message = format!("{detail}. {}", reason.remedy());
-    Verification::Failed { reason, message: message.chars().take(MAX_MESSAGE).collect() }
+    Verification::Failed { reason, message: detail.to_owned() }
+}
+
+/// What happened, and what to do. Decisions have their own words for it.
+fn describe(reason: TargetReason, detail: &str) -> String {
+    let mut letters = detail.trim_end_matches('.').chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let text = first.chain(letters).chain(". ".chars()).chain(reason.remedy().chars());
+    text.take(MAX_MESSAGE).collect()
 }
 
 async fn write_status(
@@ -118,7 +126,7 @@ fn status(
             let caller = caller_arn.as_deref().unwrap_or("credentials of the account");
             (TargetReason::Verified, format!("STS confirmed the account. The operator goes there as {caller}."))
         }
-        Verification::Failed { reason, message } => (*reason, message.clone()),
+        Verification::Failed { reason, message } => (*reason, describe(*reason, message)),
     };
     let conditions = target.status.iter().flat_map(|status| &status.conditions);
     let before = conditions.into_iter().find(|condition| condition.r#type == "Ready");

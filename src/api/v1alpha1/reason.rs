@@ -67,9 +67,9 @@ pub enum Reason {
         message = "Check the pipeline's history; to answer a request that a retried stage opened, set spec.ignoreResponsesBefore."
     )]
     ApprovalAlreadyCompleted,
-    /// The operator's AWS account and region have no pipeline of this name. Final if CodePipeline refused a result for it; otherwise
-    /// the operator continues when the pipeline appears.
-    #[strum(message = "Correct spec.pipelineName, or the operator's AWS account and region.")]
+    /// The AWS account and region of the target, or the operator's own, have no pipeline of this name. Final if CodePipeline refused a
+    /// result for it; otherwise the operator continues when the pipeline appears.
+    #[strum(message = "Correct spec.pipelineName or spec.targetRef, or the operator's AWS account and region.")]
     PipelineNotFound,
     /// The pipeline has no stage of this name. Final if CodePipeline refused a result for it; otherwise the operator continues
     /// when the stage appears.
@@ -84,7 +84,7 @@ pub enum Reason {
     #[strum(message = "Name another execution, or retry the stage of this one if it can be retried.")]
     ExecutionEnded,
     /// CodePipeline still does not know the execution that the decision names, a minute after the operator first asked.
-    #[strum(message = "Correct spec.pipelineExecutionId, or the operator's AWS account and region.")]
+    #[strum(message = "Correct spec.pipelineExecutionId or spec.targetRef, or the operator's AWS account and region.")]
     PipelineExecutionNotFound,
     /// Several requests with the source revisions are pending, so the decision does not say which one it means; or one is pending
     /// whose execution has a source that no entry of spec.sourceRevisions covers.

@@ -11,7 +11,7 @@ pub enum TargetReason {
     Verified,
     /// The credentials belong to another account than `spec.accountId`. Nothing is read or sent there.
     #[strum(
-        message = "Correct spec.accountId in another ApprovalTarget, or give the operator an identity in this account."
+        message = "Set spec.roleArn to a role in this account, or create another ApprovalTarget with the right accountId."
     )]
     WrongAccount,
     /// STS does not allow the operator to assume `spec.roleArn`.

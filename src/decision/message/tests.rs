@@ -118,7 +118,7 @@ fn a_result_that_codepipeline_refused() {
     );
     check(
         Reason::PipelineNotFound,
-        "Correct spec.pipelineName, or the operator's AWS account and region.",
+        "Correct spec.pipelineName or spec.targetRef, or the operator's AWS account and region.",
         [(
             refused(Refusal::PipelineNotFound, Some(exception("PipelineNotFound")), None),
             "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator sent the result to account \

@@ -52,7 +52,7 @@ fn an_execution_that_ended() {
     );
     check(
         Reason::PipelineExecutionNotFound,
-        "Correct spec.pipelineExecutionId, or the operator's AWS account and region.",
+        "Correct spec.pipelineExecutionId or spec.targetRef, or the operator's AWS account and region.",
         [(
             Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
             "CodePipeline raised PipelineExecutionNotFoundException: message of CodePipeline",

@@ -18,7 +18,7 @@ fn candidates(approvals: &[&str], others: &[&str]) -> Candidates {
 fn a_pipeline_stage_or_approval_that_does_not_exist() {
     check(
         Reason::PipelineNotFound,
-        "Correct spec.pipelineName, or the operator's AWS account and region.",
+        "Correct spec.pipelineName or spec.targetRef, or the operator's AWS account and region.",
         [
             (
                 missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
