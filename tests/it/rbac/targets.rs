@@ -70,9 +70,10 @@ async fn the_operator_reads_targets_and_namespaces_and_writes_only_the_status_of
             panic!("{verb} {resource} with {values:?} should be {expected}");
         };
         for verb in all() {
-            expect(verb, API, "approvaltargets", with_targets && read.contains(&verb)).await;
-            expect(verb, API, "approvaltargets/status", with_targets && ["update", "patch"].contains(&verb)).await;
-            expect(verb, "", "namespaces", with_targets && read.contains(&verb)).await;
+            let watches = with_targets && ["list", "watch"].contains(&verb);
+            expect(verb, API, "approvaltargets", watches).await;
+            expect(verb, API, "approvaltargets/status", with_targets && verb == "patch").await;
+            expect(verb, "", "namespaces", watches).await;
             expect(verb, "", "secrets", false).await;
             expect(verb, API, "approvaldecisions", values.is_empty() && read.contains(&verb)).await;
         }

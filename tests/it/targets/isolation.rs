@@ -57,6 +57,8 @@ async fn three_broken_targets_slow_no_other() {
     let reported =
         |decision: &ApprovalDecision| matches!(reason(decision), Some(Reason::AccessDenied | Reason::TargetNotReady));
     env.wait_until("denies-0", "the refusal", reported).await;
+    // The calls that failed made the operator ask STS again, long before the next regular time.
+    site.wait_for("denies", "AssumeRoleDenied").await;
     broken[0].clear_faults();
     env.wait_for_reason("hangs-0", Reason::Delivered).await;
 }
