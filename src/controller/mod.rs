@@ -26,11 +26,11 @@ pub use reconcile::{Error, error_policy, reconcile};
 pub use reconcile_slots::ReconcileSlots;
 pub use rejection_index::RejectionIndex;
 pub use status_writer::StatusWriter;
-pub use store::{DecisionStore, Readiness, WatchState};
+pub use store::{DecisionStore, Readiness};
 pub use target_watch::TargetWatch;
 pub use targets::Targets;
 pub use watch_events::WATCH_SECONDS;
-pub use watch_health::{BrokenWatch, WatchHealth};
+pub use watch_health::{BrokenWatch, WatchHealth, WatchState};
 
 use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};

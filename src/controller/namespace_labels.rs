@@ -1,7 +1,7 @@
 //! The labels of namespaces, by which targets select who may use them. Labels that cannot be read admit nothing.
 
 use super::watch_events::{WatchErrorLog, observed_client, watch_config, watch_events};
-use super::watch_health::{BrokenWatch, Change, WatchHealth};
+use super::watch_health::{BrokenWatch, Change, WatchHealth, WatchState};
 use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::api_status;
 use futures::StreamExt;
@@ -32,22 +32,14 @@ pub struct NamespaceWatch {
 #[derive(Clone)]
 pub struct NamespaceLabels {
     namespaces: Store<PartialObjectMeta<Namespace>>,
-    list: watch::Receiver<List>,
+    list: watch::Receiver<WatchState>,
     health: WatchHealth,
-}
-
-/// Whether the namespaces are listed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum List {
-    NotListed,
-    Refused,
-    Listed,
 }
 
 impl NamespaceLabels {
     /// The labels of a namespace; none if they cannot be read.
     pub(super) fn of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
-        if *self.list.borrow() != List::Listed || self.health.broken().is_some() {
+        if *self.list.borrow() != WatchState::Listed || self.health.broken().is_some() {
             return None;
         }
         let found = self.namespaces.get(&ObjectRef::new(namespace))?;
@@ -56,7 +48,7 @@ impl NamespaceLabels {
 
     /// Whether the namespaces are listed, or the operator is not allowed to.
     pub(super) fn are_known(&self) -> bool {
-        *self.list.borrow() != List::NotListed
+        *self.list.borrow() != WatchState::NotListed
     }
 }
 
@@ -68,7 +60,7 @@ impl NamespaceWatch {
     ) -> (impl Future<Output = ()>, NamespaceLabels) {
         let health = WatchHealth::new(self.broken_after);
         let (namespaces, store) = store();
-        let (sender, list) = watch::channel(List::NotListed);
+        let (sender, list) = watch::channel(WatchState::NotListed);
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(observed_client(self.kubernetes, {
             let (health, on_change) = (health.clone(), on_change.clone());
             move || {
@@ -99,7 +91,7 @@ impl NamespaceWatch {
 struct EventHandler<F> {
     namespaces: Store<PartialObjectMeta<Namespace>>,
     store: Writer<PartialObjectMeta<Namespace>>,
-    list: watch::Sender<List>,
+    list: watch::Sender<WatchState>,
     health: WatchHealth,
     on_change: F,
     log: WatchErrorLog,
@@ -115,8 +107,8 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
                     _ => BrokenWatch::Unavailable,
                 };
                 self.health.on_error(cause);
-                if cause == BrokenWatch::Refused && *self.list.borrow() == List::NotListed {
-                    self.list.send_replace(List::Refused);
+                if cause == BrokenWatch::Refused && *self.list.borrow() == WatchState::NotListed {
+                    self.list.send_replace(WatchState::Refused);
                     (self.on_change)(None);
                 }
                 self.log.log(&error);
@@ -145,7 +137,7 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
         self.store.apply_watcher_event(&event);
         let has_recovered = self.health.on_event() == Change::Recovered;
         if matches!(event, Event::InitDone) {
-            self.list.send_replace(List::Listed);
+            self.list.send_replace(WatchState::Listed);
         }
         if has_recovered || matches!(event, Event::InitDone) {
             (self.on_change)(None);

@@ -3,7 +3,7 @@
 use super::context::Watches;
 use super::status_writer::StatusWriter;
 use super::target_context::TargetContext;
-use super::targets::{Affected, Targets};
+use super::targets::Targets;
 use super::verify_target::{error_policy, verify_target};
 use super::watch_events::{WatchErrorLog, became_leader, observed_client, watch_config, watch_events};
 use super::watch_health::{BrokenWatch, Change, WatchHealth};
@@ -56,7 +56,7 @@ impl TargetWatch {
             let (health, context) = (health.clone(), context.clone());
             move || {
                 if health.on_request() == Change::Recovered {
-                    context.wake("", Affected::All);
+                    context.watches.wake_all_that_depend_on_targets();
                 }
             }
         }));
@@ -111,7 +111,7 @@ impl EventHandler {
                 let shows_success = !matches!(event, Event::Init);
                 self.apply(event);
                 if shows_success && self.health.on_event() == Change::Recovered {
-                    self.context.wake("", Affected::All);
+                    self.context.watches.wake_all_that_depend_on_targets();
                 }
             }
             Err(error) => self.on_error(&error),

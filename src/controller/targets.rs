@@ -284,51 +284,55 @@ impl Targets {
     /// have named before.
     pub(super) fn enter(&self, target: Option<&str>, subscriber: Subscriber<Key>, urgency: Urgency) -> Option<Slot> {
         let connection = self.connection(target).unwrap_or_else(|| self.own().clone());
-        for other in self.connections().iter().filter(|other| !other.slots.is_same(&connection.slots)) {
-            other.slots.forget(&subscriber.key);
-        }
+        self.for_each_connection(|other| {
+            if !other.slots.is_same(&connection.slots) {
+                other.slots.forget(&subscriber.key);
+            }
+        });
         connection.slots.enter(subscriber, urgency)
     }
 
     /// Ends the wait for a slot of a decision that was deleted.
     pub(super) fn forget(&self, decision: &Key) {
-        self.connections().iter().for_each(|connection| connection.slots.forget(decision));
+        self.for_each_connection(|connection| connection.slots.forget(decision));
     }
 
     /// Ends the subscription of a decision.
     pub(super) fn unsubscribe(&self, decision: &Key) {
-        self.connections().iter().for_each(|connection| connection.poller.unsubscribe(decision));
+        self.for_each_connection(|connection| connection.poller.unsubscribe(decision));
     }
 
     /// Ends the subscription of a decision at any other poller: it may have named another target before.
     pub(super) fn unsubscribe_elsewhere(&self, decision: &Key, poller: &PipelinePoller<Key>) {
-        for other in self.connections().iter().filter(|other| !other.poller.is_same(poller)) {
-            other.poller.unsubscribe(decision);
-        }
+        self.for_each_connection(|other| {
+            if !other.poller.is_same(poller) {
+                other.poller.unsubscribe(decision);
+            }
+        });
     }
 
     /// Ends the waits and subscriptions of the decisions that are not kept.
     pub(super) fn retain(&self, is_kept: impl Fn(&Key) -> bool) {
-        for connection in self.connections() {
+        self.for_each_connection(|connection| {
             connection.poller.retain(&is_kept);
             connection.slots.retain(&is_kept);
-        }
+        });
     }
 
     /// Stops all polls: this replica does not lead.
     pub fn stop_polling(&self) {
-        self.connections().iter().for_each(|connection| connection.poller.retain(|_| false));
+        self.for_each_connection(|connection| connection.poller.retain(|_| false));
     }
 
     /// Hands out no more slots: the operator stops.
     pub fn close_slots(&self) {
-        self.connections().iter().for_each(|connection| connection.slots.close());
+        self.for_each_connection(|connection| connection.slots.close());
     }
 
-    fn connections(&self) -> Vec<Connection> {
-        let state = self.lock();
-        let targets = state.targets.values().map(|known| known.connection.clone());
-        std::iter::once(self.shared.own.clone()).chain(targets).collect()
+    /// Neither a poller nor the slots ask for a target, so they cannot wait for this lock.
+    fn for_each_connection(&self, act: impl Fn(&Connection)) {
+        act(&self.shared.own);
+        self.lock().targets.values().for_each(|known| act(&known.connection));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

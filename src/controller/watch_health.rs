@@ -12,6 +12,17 @@ pub struct WatchHealth {
     broken_after: Duration,
 }
 
+/// Whether a watch has listed its objects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WatchState {
+    /// Not yet.
+    NotListed,
+    /// It is not allowed to, or the kind is not installed.
+    Refused,
+    /// It has.
+    Listed,
+}
+
 /// Why a watch is broken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BrokenWatch {
