@@ -8,7 +8,7 @@ use super::watch_health::WatchHealth;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
-use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, Urgency, Verification};
+use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, TargetsUnavailable, Urgency, Verification};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ struct State {
 
 /// Whether the targets are known.
 enum Listing {
-    /// `--approval-targets=false`: no target is used.
+    /// `--approval-targets=false`
     Disabled,
     NotListed,
     /// The operator is not allowed to list them. This is what the API server says.
@@ -110,8 +110,8 @@ impl Targets {
     /// What is known of the target that a decision of this namespace names.
     pub(super) fn observe(&self, namespace: &str, target: Option<&str>) -> TargetObservation {
         let state = self.lock();
-        if let Some(problem) = state.listing.problem(target) {
-            return TargetObservation::NotListed(problem);
+        if let Some(why) = state.listing.unavailable(target) {
+            return TargetObservation::Unavailable(why);
         }
         let Some(name) = target else {
             return TargetObservation::Own {
@@ -359,19 +359,13 @@ impl State {
 
 impl Listing {
     /// Why it is not known what targets there are, if it matters.
-    fn problem(&self, target: Option<&str>) -> Option<String> {
-        let may_not = "the operator is not allowed to list ApprovalTargets";
-        Some(match self {
-            Self::Disabled if target.is_none() => return None,
-            Self::Disabled => "the operator runs with --approval-targets=false".to_owned(),
-            Self::NotListed => "the operator has not listed the ApprovalTargets yet".to_owned(),
-            Self::Refused(error) => {
-                format!(
-                    "{may_not}, so it cannot tell who may use which account ({error}); run it with --approval-targets=false if none is used"
-                )
-            }
-            Self::Listed(health) if health.broken().is_none() => return None,
-            Self::Listed(_) => "the operator's watch on ApprovalTargets has failed for too long".to_owned(),
-        })
+    fn unavailable(&self, target: Option<&str>) -> Option<TargetsUnavailable> {
+        match self {
+            Self::Disabled if target.is_none() => None,
+            Self::Disabled => Some(TargetsUnavailable::Disabled),
+            Self::NotListed => Some(TargetsUnavailable::NotListed),
+            Self::Refused(error) => Some(TargetsUnavailable::Refused(error.clone())),
+            Self::Listed(health) => health.broken().map(|_| TargetsUnavailable::WatchBroken),
+        }
     }
 }

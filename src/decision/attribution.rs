@@ -15,7 +15,7 @@ pub(super) fn session_name(observed: &Observed<'_>) -> Option<String> {
         TargetObservation::Found { target, .. } => {
             target.spec.role_arn.as_ref().map(|_| name_of_session(observed.decision))
         }
-        TargetObservation::NotListed(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
+        TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
     }
 }
 

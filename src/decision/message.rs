@@ -326,9 +326,7 @@ fn unconfirmed(
                 place.unwrap_or_default()
             )
         }
-        UnconfirmedCause::TargetsNotListed(detail) => {
-            format!("{unknown}: the operator cannot list the ApprovalTargets ({})", brief(detail))
-        }
+        UnconfirmedCause::TargetsUnavailable(why) => format!("{unknown}: {}", target::unavailable(why)),
         UnconfirmedCause::TargetNotFound => {
             format!("{unknown}: it was sent {}, which does not exist now", target::sent(submission))
         }

@@ -42,7 +42,8 @@ pub use status::{Announcement, Attention, Details, Report, result_still_unrecord
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject, target_of};
 pub use target::{
-    AmbientCredentials, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem, Verification, admits, place,
+    AmbientCredentials, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem, TargetsUnavailable,
+    Verification, place,
 };
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
 pub use urgency::{Urgency, urgency};

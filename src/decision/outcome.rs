@@ -1,7 +1,7 @@
 //! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
 use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest};
-use super::target::TargetProblem;
+use super::target::{TargetProblem, TargetsUnavailable};
 use super::timing::Expiry;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, ReadyClass, Reason, Submission};
 use crate::codepipeline::{
@@ -233,8 +233,8 @@ pub enum UnconfirmedCause {
     PipelineNotFound,
     /// The operator now has another AWS account or region than the submission, whose history it does not read.
     OtherAccount,
-    /// The operator cannot list the targets, for this reason.
-    TargetsNotListed(String),
+    /// The operator does not know what targets there are.
+    TargetsUnavailable(TargetsUnavailable),
     /// The target of the submission does not exist now.
     TargetNotFound,
     /// The target of the submission now has another account or region, whose history the operator does not read.

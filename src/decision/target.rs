@@ -11,8 +11,9 @@ use crate::codepipeline::CallerIdentity;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
-pub use admission::admits;
-pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, Verification};
+use admission::{Admission, UnknownAccess, admission};
+
+pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, TargetsUnavailable, Verification};
 pub use problem::{Forbidden, TargetProblem};
 
 /// The account and region of a target.
@@ -29,15 +30,18 @@ pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Pl
         return Place::Unknown;
     }
     match observation {
-        TargetObservation::NotListed(_) => Place::Unknown,
+        TargetObservation::Unavailable(_) => Place::Unknown,
         TargetObservation::NotFound => Place::NotAdmitted,
         TargetObservation::Own { .. } => match check(decision, observation, None) {
             Ok(place) => place.map_or(Place::Unknown, Place::from),
             Err(problem) => place_despite(&problem),
         },
         TargetObservation::Found { target, namespace_labels, .. } => {
-            match admitted(decision, target, namespace_labels.as_ref()) {
-                Ok(()) => place_of(target).into(),
+            if admission_of(decision, target, namespace_labels.as_ref()) == Admission::Refused {
+                return Place::NotAdmitted;
+            }
+            match meant(decision, target) {
+                Ok(place) => place.into(),
                 Err(forbidden) => place_despite(&TargetProblem::Forbidden(forbidden)),
             }
         }
@@ -47,7 +51,7 @@ pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Pl
 /// Where the request of a decision is that has a problem with its target.
 fn place_despite(problem: &TargetProblem) -> Place {
     match problem {
-        TargetProblem::NotListed(_) | TargetProblem::OwnUnknown => Place::Unknown,
+        TargetProblem::Unavailable(_) | TargetProblem::LabelsUnknown | TargetProblem::OwnUnknown => Place::Unknown,
         // The decision is about the request that it found there.
         TargetProblem::Forbidden(Forbidden::Pinned { pinned, .. }) => pinned.clone().into(),
         TargetProblem::NotFound
@@ -70,17 +74,23 @@ pub fn check(
     found: Option<&CallerIdentity>,
 ) -> Result<Option<CallerIdentity>, TargetProblem> {
     match observation {
-        TargetObservation::NotListed(why) => Err(TargetProblem::NotListed(why.clone())),
+        TargetObservation::Unavailable(why) => Err(TargetProblem::Unavailable(why.clone())),
         TargetObservation::NotFound => Err(TargetProblem::NotFound),
         TargetObservation::Found { target, namespace_labels, verification } => {
-            admitted(decision, target, namespace_labels.as_ref()).map_err(TargetProblem::Forbidden)?;
+            match admission_of(decision, target, namespace_labels.as_ref()) {
+                Admission::Admitted => {}
+                Admission::Unknown(UnknownAccess::NamespaceLabels) => return Err(TargetProblem::LabelsUnknown),
+                Admission::Unknown(UnknownAccess::Target) | Admission::Refused => {
+                    return Err(TargetProblem::Forbidden(Forbidden::NotAdmitted));
+                }
+            }
+            let place = meant(decision, target).map_err(TargetProblem::Forbidden)?;
             match verification {
                 Verification::Verified => {}
                 Verification::Pending | Verification::Failed { .. } => {
                     return Err(TargetProblem::NotVerified(verification.clone()));
                 }
             }
-            let place = place_of(target);
             match found.filter(|found| **found != place) {
                 Some(found) => Err(TargetProblem::OtherIdentity { found: found.clone(), expected: place }),
                 None => Ok(Some(place)),
@@ -102,26 +112,28 @@ pub fn check(
     }
 }
 
-/// Whether a target admits a decision, and is the one that the decision means.
-fn admitted(
+fn admission_of(
     decision: &ApprovalDecision,
     target: &ApprovalTarget,
     namespace_labels: Option<&BTreeMap<String, String>>,
-) -> Result<(), Forbidden> {
+) -> Admission {
     let spec = &decision.spec;
     let namespace = decision.namespace().unwrap_or_default();
-    if !admits(target, &namespace, namespace_labels, &spec.pipeline_name, spec.result.status) {
-        return Err(Forbidden::NotAdmitted);
-    }
+    admission(target, &namespace, namespace_labels, &spec.pipeline_name, spec.result.status)
+}
+
+/// The account and region of the target, if the decision means them.
+fn meant(decision: &ApprovalDecision, target: &ApprovalTarget) -> Result<CallerIdentity, Forbidden> {
     let place = place_of(target);
-    let guards = spec.target_ref.as_ref();
+    let guards = decision.spec.target_ref.as_ref();
     let is_other = |guard: Option<&String>, found: &String| guard.is_some_and(|guard| guard != found);
     if is_other(guards.and_then(|guards| guards.account_id.as_ref()), &place.account_id)
         || is_other(guards.and_then(|guards| guards.region.as_ref()), &place.region)
     {
         return Err(Forbidden::Guarded { found: place });
     }
-    stays(decision, &place)
+    stays(decision, &place)?;
+    Ok(place)
 }
 
 /// Whether the decision found its request in this account and region, if it found it.

@@ -2,7 +2,7 @@
 
 use super::outcome::{Intent, Outcome, Requeue, UnconfirmedCause};
 use super::step::{Attempt, Observed, Step};
-use super::target::{Forbidden, TargetObservation, TargetProblem, check, place_of};
+use super::target::{Forbidden, TargetObservation, TargetProblem, TargetsUnavailable, check, place_of};
 use super::timing::{HISTORY_LAG, Settings};
 use crate::api::time::later;
 use crate::api::v1alpha1::Submission;
@@ -38,8 +38,9 @@ pub(super) fn outcome(
         TargetProblem::OwnUnknown | TargetProblem::OtherIdentity { .. } => {
             Requeue::At(later(now, settings.poll_interval))
         }
-        TargetProblem::NotListed(_)
+        TargetProblem::Unavailable(_)
         | TargetProblem::NotFound
+        | TargetProblem::LabelsUnknown
         | TargetProblem::Forbidden(_)
         | TargetProblem::NotVerified(_)
         | TargetProblem::RequiredByFlag
@@ -54,7 +55,7 @@ pub(super) fn place_of_request(observed: &Observed<'_>) -> Option<CallerIdentity
     match observed.target {
         Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
         Some(TargetObservation::Own { identity, .. }) => found.or_else(|| identity.clone()),
-        Some(TargetObservation::NotListed(_) | TargetObservation::NotFound) | None => None,
+        Some(TargetObservation::Unavailable(_) | TargetObservation::NotFound) | None => None,
     }
 }
 
@@ -65,7 +66,7 @@ pub(super) fn place_of_request(observed: &Observed<'_>) -> Option<CallerIdentity
 /// Why not.
 pub(super) fn may_recover(submission: &Submission, target: &TargetObservation) -> Result<(), UnconfirmedCause> {
     match target {
-        TargetObservation::NotListed(why) => Err(UnconfirmedCause::TargetsNotListed(why.clone())),
+        TargetObservation::Unavailable(why) => Err(UnconfirmedCause::TargetsUnavailable(why.clone())),
         TargetObservation::NotFound => Err(UnconfirmedCause::TargetNotFound),
         // The polls say who the operator is.
         TargetObservation::Own { .. } => Ok(()),
@@ -85,9 +86,8 @@ pub(super) fn is_at(submission: &Submission, place: &CallerIdentity) -> bool {
 pub(super) fn resolved_in(observed: &Observed<'_>) -> Option<CallerIdentity> {
     match observed.target {
         Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
-        Some(TargetObservation::NotListed(_) | TargetObservation::Own { .. } | TargetObservation::NotFound) | None => {
-            observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone())
-        }
+        Some(TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound)
+        | None => observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone()),
     }
 }
 
@@ -102,7 +102,8 @@ pub(super) fn prepared(
 ) -> Result<Intent, Box<Attempt>> {
     let allowed = match observed.target {
         Some(target) => check(observed.decision, target, Some(&identity)).map(drop),
-        None => Err(TargetProblem::NotFound),
+        // The target is observed before credentials are prepared.
+        None => Err(TargetProblem::Unavailable(TargetsUnavailable::NotListed)),
     };
     if let Err(problem) = allowed {
         return Err(Box::new(Attempt::NotAllowed(intent, problem)));

@@ -4,7 +4,7 @@
 use crate::api::v1alpha1::Exception;
 use crate::decision::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use crate::decision::resolve::Missing;
-use crate::decision::target::{TargetProblem, Verification};
+use crate::decision::target::{TargetProblem, TargetsUnavailable, Verification};
 use crate::error_chain::one_line;
 
 /// The most bytes of a text that is part of what happened.
@@ -51,6 +51,14 @@ pub fn cut(text: &str, bytes: usize) -> String {
     format!("{start}…")
 }
 
+/// A clause, as the start of a sentence.
+pub fn capitalized(mut clause: String) -> String {
+    if let Some(first) = clause.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    clause
+}
+
 /// The text of others in an outcome.
 const fn text(outcome: &mut Outcome) -> Option<&mut String> {
     match outcome {
@@ -62,7 +70,8 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
         | Outcome::Waiting { wait: Wait::ReadablePipeline { detail, .. }, .. }
         | Outcome::TargetProblem {
             problem:
-                TargetProblem::NotListed(detail) | TargetProblem::NotVerified(Verification::Failed { message: detail, .. }),
+                TargetProblem::Unavailable(TargetsUnavailable::Refused(detail))
+                | TargetProblem::NotVerified(Verification::Failed { message: detail, .. }),
             ..
         }
         | Outcome::Expired {
@@ -74,7 +83,7 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
                 UnconfirmedCause::ResponseLost(detail)
                 | UnconfirmedCause::HistoryUnreadable(detail)
                 | UnconfirmedCause::RetryFailed(detail)
-                | UnconfirmedCause::TargetsNotListed(detail),
+                | UnconfirmedCause::TargetsUnavailable(TargetsUnavailable::Refused(detail)),
             ..
         } => Some(detail),
         Outcome::Unconfirmed {

@@ -1,6 +1,6 @@
 //! The wording of names that a pipeline does not have, with those that it has.
 
-use super::details::raised;
+use super::details::{capitalized, raised};
 use crate::api::v1alpha1::ApprovalDecisionSpec;
 use crate::codepipeline::CallerIdentity;
 use crate::decision::resolve::{Candidates, Missing};
@@ -21,11 +21,7 @@ pub fn place(account_id: &str, region: &str) -> String {
 
 /// The pipeline does not exist, or has no such approval, which may change.
 pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
-    let mut text = lacking(spec, missing);
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    format!("{text}; the operator continues when that changes")
+    format!("{}; the operator continues when that changes", capitalized(lacking(spec, missing)))
 }
 
 /// What there is not, and what the decision may mean, as a clause.

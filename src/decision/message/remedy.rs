@@ -5,7 +5,6 @@ use crate::api::v1alpha1::{ApprovalDecision, Binding};
 use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
 use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, RevisionHint};
-use crate::decision::target::TargetProblem;
 use crate::decision::timing::Expiry;
 
 /// What to do: one sentence.
@@ -77,8 +76,8 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         {
             "Check the ApprovalTarget (kubectl get apt) and the operator's credentials; the operator retries automatically."
         }
-        Outcome::Unconfirmed { cause: UnconfirmedCause::TargetsNotListed(detail), .. } => {
-            target::remedy(&TargetProblem::NotListed(detail.clone()))
+        Outcome::Unconfirmed { cause: UnconfirmedCause::TargetsUnavailable(why), .. } => {
+            target::unavailable_remedy(why)
         }
         Outcome::Refused { .. }
         | Outcome::Delivered { .. }

@@ -1,11 +1,11 @@
 //! The wording of what is about targets. What a message says of a target that does not admit the decision follows from the decision alone:
 //! its namespace must not learn anything from it.
 
-use super::details::brief;
+use super::details::{brief, capitalized};
 use super::names::place;
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
 use crate::codepipeline::CallerIdentity;
-use crate::decision::target::{Forbidden, TargetProblem, Verification};
+use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Verification};
 use kube::ResourceExt;
 
 /// Why the decision may not use its target now.
@@ -17,7 +17,10 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
     );
     let at = |identity: &CallerIdentity| place(&identity.account_id, &identity.region);
     match problem {
-        TargetProblem::NotListed(why) => format!("The operator cannot list the ApprovalTargets ({})", brief(why)),
+        TargetProblem::Unavailable(TargetsUnavailable::Disabled) => {
+            "spec.targetRef is set, and this operator runs with --approval-targets=false".to_owned()
+        }
+        TargetProblem::Unavailable(why) => capitalized(unavailable(why)),
         TargetProblem::NotFound => format!("{target} does not exist"),
         TargetProblem::Forbidden(Forbidden::NotAdmitted) => format!(
             "{target} does not admit namespace {}, pipeline {} and result {} together",
@@ -38,6 +41,10 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
             at(pinned),
             if spec.target_ref.is_some() { target.as_str() } else { "the operator" },
             at(found)
+        ),
+        TargetProblem::LabelsUnknown => format!(
+            "{target} selects namespaces by labels, and the operator cannot read those of namespace {}",
+            decision.namespace().unwrap_or_default()
         ),
         TargetProblem::NotVerified(Verification::Failed { reason, message }) => {
             format!("{target} is not ready: {} ({})", reason.as_str(), brief(message))
@@ -64,15 +71,14 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
 /// What to do about it.
 pub fn remedy(problem: &TargetProblem) -> &'static str {
     match problem {
-        TargetProblem::NotListed(_) => {
-            "Allow the operator to list and watch approvaltargets; it continues automatically."
-        }
+        TargetProblem::Unavailable(why) => unavailable_remedy(why),
+        TargetProblem::LabelsUnknown => "Allow the operator to list and watch namespaces; it continues automatically.",
         TargetProblem::Forbidden(Forbidden::NotAdmitted) => {
             "Correct spec, or ask an administrator for an access entry in the ApprovalTarget."
         }
         TargetProblem::Forbidden(Forbidden::Guarded { .. }) => "Correct spec.targetRef.",
         TargetProblem::Forbidden(Forbidden::Pinned { .. }) => {
-            "If the decision is meant for the new place, change the annotation codepipeline.approvals.dev/requestedAt."
+            "If the decision is meant for the new account and region, change the annotation codepipeline.approvals.dev/requestedAt."
         }
         TargetProblem::NotVerified(Verification::Failed { reason, .. }) => reason.remedy(),
         TargetProblem::OwnUnknown => {
@@ -82,6 +88,32 @@ pub fn remedy(problem: &TargetProblem) -> &'static str {
         | TargetProblem::OtherIdentity { .. } => "Wait: the operator continues automatically.",
         TargetProblem::NotFound | TargetProblem::RequiredByFlag | TargetProblem::RequiredBy(_) => {
             problem.reason().remedy()
+        }
+    }
+}
+
+/// Why it is not known what targets there are.
+pub fn unavailable(why: &TargetsUnavailable) -> String {
+    match why {
+        TargetsUnavailable::Disabled => "this operator runs with --approval-targets=false".to_owned(),
+        TargetsUnavailable::NotListed => "the operator has not listed the ApprovalTargets yet".to_owned(),
+        TargetsUnavailable::Refused(error) => {
+            format!("the operator is not allowed to list ApprovalTargets ({})", brief(error))
+        }
+        TargetsUnavailable::WatchBroken => "the operator's watch on ApprovalTargets has failed for too long".to_owned(),
+    }
+}
+
+/// What to do about it.
+pub const fn unavailable_remedy(why: &TargetsUnavailable) -> &'static str {
+    match why {
+        TargetsUnavailable::Disabled => "Remove spec.targetRef, or run the operator without --approval-targets=false.",
+        TargetsUnavailable::NotListed => "Wait: the operator continues automatically.",
+        TargetsUnavailable::Refused(_) => {
+            "Allow the operator to list and watch approvaltargets, or run it with --approval-targets=false if none is used."
+        }
+        TargetsUnavailable::WatchBroken => {
+            "Check the API server and the operator's log; the operator continues automatically."
         }
     }
 }

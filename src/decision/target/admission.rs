@@ -6,35 +6,58 @@ use crate::api::v1alpha1::{
 };
 use std::collections::BTreeMap;
 
+/// Whether a target admits something. Where several entries of its `access` say something about it, the greatest counts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Admission {
+    /// No entry admits it.
+    Refused,
+    /// This depends on what is not known. It is not admitted, but a rejection that may be admitted holds approvals back.
+    Unknown(UnknownAccess),
+    /// An entry admits it.
+    Admitted,
+}
+
+/// What is not known of who may use a target.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum UnknownAccess {
+    /// An entry selects namespaces by labels, and those of the namespace cannot be read.
+    NamespaceLabels,
+    /// This version of the operator does not know all of the target.
+    Target,
+}
+
 /// Whether a target admits that a namespace submits a result to a pipeline. `labels` are those of the namespace, if they can be read.
 #[must_use]
-pub fn admits(
+pub fn admission(
     target: &ApprovalTarget,
     namespace: &str,
     labels: Option<&BTreeMap<String, String>>,
     pipeline: &str,
     result: ApprovalStatus,
-) -> bool {
-    let admits = |Access { namespaces, pipelines, results }: &Access| {
-        results.contains(&result)
-            && pipelines.iter().any(|glob| matches_glob(glob, pipeline))
-            && contains(namespaces, namespace, labels)
-    };
-    target.spec.unsupported.is_none() && target.spec.access.iter().any(admits)
+) -> Admission {
+    if target.spec.unsupported.is_some() {
+        return Admission::Unknown(UnknownAccess::Target);
+    }
+    let entries = target.spec.access.iter().filter(|Access { pipelines, results, .. }| {
+        results.contains(&result) && pipelines.iter().any(|glob| matches_glob(glob, pipeline))
+    });
+    entries.map(|entry| membership(&entry.namespaces, namespace, labels)).max().unwrap_or(Admission::Refused)
 }
 
 /// Whether these namespaces contain this one. The API server admits either names or a selector; both must match where there are both.
-fn contains(
+fn membership(
     Namespaces { names, selector }: &Namespaces,
     namespace: &str,
     labels: Option<&BTreeMap<String, String>>,
-) -> bool {
-    let is_named = || names.iter().any(|name| name == namespace);
-    let is_selected = |selector| labels.is_some_and(|labels| selects(selector, labels));
-    match selector {
-        None => is_named(),
-        Some(selector) => (names.is_empty() || is_named()) && is_selected(selector),
-    }
+) -> Admission {
+    let is_named = names.iter().any(|name| name == namespace);
+    let is_member = match (selector, labels) {
+        (None, _) => is_named,
+        (Some(_), _) if !is_named && !names.is_empty() => false,
+        (Some(_), None) => return Admission::Unknown(UnknownAccess::NamespaceLabels),
+        (Some(selector), Some(labels)) => selects(selector, labels),
+    };
+    if is_member { Admission::Admitted } else { Admission::Refused }
 }
 
 /// Whether a selector matches labels. An empty one, which the API server does not admit, matches nothing.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// What is known of the target that a decision names.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TargetObservation {
-    /// The targets cannot be listed (yet). This is why, for people.
-    NotListed(String),
+    /// It is not known what targets there are.
+    Unavailable(TargetsUnavailable),
     /// The decision names no target: it uses the operator's own identity.
     Own {
         /// Whether decisions may do so.
@@ -30,6 +30,19 @@ pub enum TargetObservation {
         /// Whether the operator can go there.
         verification: Verification,
     },
+}
+
+/// Why it is not known what targets there are.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum TargetsUnavailable {
+    /// `--approval-targets=false`: the operator does not look for them.
+    Disabled,
+    /// They have not been listed yet.
+    NotListed,
+    /// The operator is not allowed to list them. This is what the API server says.
+    Refused(String),
+    /// The watch has failed for too long.
+    WatchBroken,
 }
 
 /// Whether decisions may use the operator's own identity: `--ambient-credentials`.

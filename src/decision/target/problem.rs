@@ -1,18 +1,20 @@
 //! Why a decision may not use its target now.
 
-use super::observation::Verification;
+use super::observation::{TargetsUnavailable, Verification};
 use crate::api::v1alpha1::Reason;
 use crate::codepipeline::CallerIdentity;
 
 /// Why a decision may not use its target now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum TargetProblem {
-    /// The operator cannot list the targets, for this reason.
-    NotListed(String),
+    /// The operator does not know what targets there are.
+    Unavailable(TargetsUnavailable),
     /// There is no target of this name.
     NotFound,
     /// The decision must not use the target, and nothing else is said about the target.
     Forbidden(Forbidden),
+    /// Whether the target admits the decision depends on the labels of its namespace, which cannot be read.
+    LabelsUnknown,
     /// STS has not confirmed that the operator can go to the account.
     NotVerified(Verification),
     /// The operator found itself in another account or region than the one of the target.
@@ -54,9 +56,11 @@ impl TargetProblem {
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::NotListed(_) | Self::NotVerified(_) | Self::OtherIdentity { .. } | Self::OwnUnknown => {
-                Reason::TargetNotReady
-            }
+            Self::Unavailable(_)
+            | Self::LabelsUnknown
+            | Self::NotVerified(_)
+            | Self::OtherIdentity { .. }
+            | Self::OwnUnknown => Reason::TargetNotReady,
             Self::NotFound => Reason::TargetNotFound,
             Self::Forbidden(_) => Reason::TargetForbidden,
             Self::RequiredByFlag | Self::RequiredBy(_) => Reason::TargetRequired,

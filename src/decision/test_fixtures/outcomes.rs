@@ -8,7 +8,7 @@ use crate::decision::outcome::{Caveat, Outcome, Requeue, UnconfirmedCause, Wait}
 use crate::decision::resolve::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RevisionHint,
 };
-use crate::decision::target::{Forbidden, TargetProblem};
+use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable};
 use crate::decision::timing::Expiry;
 
 pub fn delivered() -> Outcome {
@@ -187,7 +187,7 @@ pub fn outcomes() -> Vec<Outcome> {
         unconfirmed(UnconfirmedCause::PipelineNotFound),
         unconfirmed(UnconfirmedCause::OtherAccount),
         unconfirmed(UnconfirmedCause::NoTrace),
-        unconfirmed(UnconfirmedCause::TargetsNotListed(detail())),
+        unconfirmed(UnconfirmedCause::TargetsUnavailable(TargetsUnavailable::Refused(detail()))),
         unconfirmed(UnconfirmedCause::TargetNotFound),
         unconfirmed(UnconfirmedCause::NoTraceAtTarget(Box::new(TargetProblem::NotFound))),
         unconfirmed(UnconfirmedCause::RetryNotAllowed(Box::new(TargetProblem::RequiredByFlag))),

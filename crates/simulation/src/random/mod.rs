@@ -78,6 +78,8 @@ pub struct World {
     sent: HashSet<(String, Option<String>)>,
     account: CurrentAccount,
     targets: Targets,
+    /// Whether the operators cannot read the labels of the namespace.
+    are_labels_hidden: bool,
     /// When the last move was made.
     quiet_since: Option<Timestamp>,
 }
@@ -110,6 +112,7 @@ impl World {
             sent: HashSet::new(),
             account: CurrentAccount::First,
             targets: Targets::new(),
+            are_labels_hidden: false,
             quiet_since: None,
             scenario,
         };

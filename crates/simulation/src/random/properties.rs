@@ -72,6 +72,7 @@ fn random_histories_reach_every_outcome_in_every_way() {
         "is not an approval: its category is Build",
         "does not exist. Correct spec.targetRef.name",
         "does not admit namespace team",
+        "selects namespaces by labels, and the operator cannot read those of namespace team",
         "is not ready: AssumeRoleDenied",
         "has the operator's own account and region",
         "The operator found the request of this decision in",
@@ -102,7 +103,7 @@ fn random_histories_reach_every_outcome_in_every_way() {
         Some(Reason::TargetRequired),
     ]
     .into();
-    for _ in 0..3_000 {
+    for _ in 0..6_000 {
         if missing.is_empty() && unreached.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! Random scenarios and moves. The weights are such that most histories get somewhere.
 
 use super::scenario::{Scenario, SecondApproval, ShipAction};
-use super::targets::TargetChange;
+use super::targets::{Admitted, TargetChange};
 use super::{
     ActionChoice, BindTo, DecisionChange, Fault, Move, NewDecision, PipelineChange, PollPlan, Replica, Shape, Summary,
 };
@@ -123,7 +123,9 @@ fn target_change() -> impl Strategy<Value = TargetChange> {
     prop_oneof![
         3 => prop::bool::weighted(0.7).prop_map(|is_here| TargetChange::Create { is_here }),
         1 => Just(TargetChange::Delete),
-        2 => prop::bool::weighted(0.6).prop_map(TargetChange::Admit),
+        3 => prop_oneof![3 => Just(Admitted::ByName), 2 => Just(Admitted::No), 2 => Just(Admitted::ByLabels)]
+            .prop_map(TargetChange::Admit),
+        1 => any::<bool>().prop_map(TargetChange::ShowLabels),
         2 => prop::bool::weighted(0.6).prop_map(TargetChange::Verify),
         1 => any::<bool>().prop_map(TargetChange::SetRole),
     ]

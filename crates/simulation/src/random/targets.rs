@@ -5,8 +5,8 @@ use super::operator::InProgress;
 use super::{Checked, CurrentAccount, Replica, World};
 use crate::fixtures;
 use approval_operator::api::v1alpha1::{
-    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Namespaces, Reason, Submission,
-    TargetReason,
+    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, NamespaceSelector, Namespaces,
+    Reason, Submission, TargetReason,
 };
 use approval_operator::codepipeline::CallerIdentity;
 use approval_operator::decision::phase::pin;
@@ -26,16 +26,27 @@ pub enum TargetChange {
         is_here: bool,
     },
     Delete,
-    Admit(bool),
+    Admit(Admitted),
     Verify(bool),
     SetRole(bool),
+    /// Whether the operators can read the labels of the namespace.
+    ShowLabels(bool),
+}
+
+/// How a target admits the namespace of the decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admitted {
+    No,
+    ByName,
+    /// By its labels, which may not be readable.
+    ByLabels,
 }
 
 /// A target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     is_here: bool,
-    admits: bool,
+    admitted: Admitted,
     is_verified: bool,
     has_role: bool,
 }
@@ -55,13 +66,17 @@ pub fn name_of(number: usize) -> &'static str {
     NAMES[number % NAMES.len()]
 }
 
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("team".to_owned(), "payments".to_owned())])
+}
+
 fn elsewhere() -> CallerIdentity {
     CallerIdentity { account_id: "210987654321".to_owned(), ..fixtures::identity() }
 }
 
 impl Target {
     const fn new(is_here: bool) -> Self {
-        Self { is_here, admits: true, is_verified: true, has_role: true }
+        Self { is_here, admitted: Admitted::ByName, is_verified: true, has_role: true }
     }
 
     fn place(self) -> CallerIdentity {
@@ -70,17 +85,25 @@ impl Target {
 
     fn object(self, name: &str) -> ApprovalTarget {
         let CallerIdentity { account_id, region } = self.place();
-        let access = Access {
-            namespaces: Namespaces { names: vec!["team".to_owned()], selector: None },
+        let namespaces = match self.admitted {
+            Admitted::No => None,
+            Admitted::ByName => Some(Namespaces { names: vec!["team".to_owned()], selector: None }),
+            Admitted::ByLabels => {
+                let selector = NamespaceSelector { match_labels: labels(), match_expressions: Vec::new() };
+                Some(Namespaces { names: Vec::new(), selector: Some(selector) })
+            }
+        };
+        let access = namespaces.map(|namespaces| Access {
+            namespaces,
             pipelines: vec!["*".to_owned()],
             results: vec![ApprovalStatus::Approved, ApprovalStatus::Rejected],
-        };
+        });
         let spec = ApprovalTargetSpec {
             role_arn: self.has_role.then(|| format!("arn:aws:iam::{account_id}:role/approver")),
             account_id,
             region,
             external_id: None,
-            access: if self.admits { vec![access] } else { Vec::new() },
+            access: access.into_iter().collect(),
             unsupported: None,
         };
         ApprovalTarget::new(name, spec)
@@ -115,7 +138,8 @@ impl World {
             (TargetChange::Delete, _) => {
                 self.targets.remove(name);
             }
-            (TargetChange::Admit(admits), Some(target)) => target.admits = admits,
+            (TargetChange::ShowLabels(are_shown), _) => self.are_labels_hidden = !are_shown,
+            (TargetChange::Admit(admitted), Some(target)) => target.admitted = admitted,
             (TargetChange::Verify(is_verified), Some(target)) => target.is_verified = is_verified,
             (TargetChange::SetRole(has_role), Some(target)) => target.has_role = has_role,
             (TargetChange::Admit(_) | TargetChange::Verify(_) | TargetChange::SetRole(_), None) => return,
@@ -152,10 +176,15 @@ impl World {
             || Verification::Failed { reason: TargetReason::AssumeRoleDenied, message: "not trusted".to_owned() };
         let observation = TargetObservation::Found {
             target: Arc::new(target.object(name)),
-            namespace_labels: None,
+            namespace_labels: (!self.are_labels_hidden).then(labels),
             verification: if target.is_verified { Verification::Verified } else { failed() },
         };
-        let may_use = target.admits && target.is_verified;
+        let is_admitted = match target.admitted {
+            Admitted::No => false,
+            Admitted::ByName => true,
+            Admitted::ByLabels => !self.are_labels_hidden,
+        };
+        let may_use = is_admitted && target.is_verified;
         (observation, ObservedTarget { may_use, place: Some(target.place()) })
     }
 
@@ -176,11 +205,13 @@ impl World {
         place(decision, &self.observe(name(decision)).0)
     }
 
-    /// Where the request of a rejection is; none if its target does not admit it.
+    /// Where the request of a rejection is; none if its target does not admit it. One that may be admitted counts.
     pub(super) fn place_of_rejection(&self, decision: &ApprovalDecision) -> Option<CallerIdentity> {
         let found = match name(decision) {
             None => self.is_own_allowed().then(|| self.identity()),
-            Some(name) => self.targets.get(name).filter(|target| target.admits).map(|target| target.place()),
+            Some(name) => {
+                self.targets.get(name).filter(|target| target.admitted != Admitted::No).map(|target| target.place())
+            }
         };
         found.map(|found| pin(decision).unwrap_or(found))
     }
@@ -228,7 +259,11 @@ impl World {
             None => is_moved(self.identity()).then_some(Reason::TargetForbidden),
             Some(name) => match self.targets.get(name) {
                 None => Some(Reason::TargetNotFound),
-                Some(target) if !target.admits || is_moved(target.place()) => Some(Reason::TargetForbidden),
+                Some(target) if target.admitted == Admitted::No => Some(Reason::TargetForbidden),
+                Some(target) if target.admitted == Admitted::ByLabels && self.are_labels_hidden => {
+                    Some(Reason::TargetNotReady)
+                }
+                Some(target) if is_moved(target.place()) => Some(Reason::TargetForbidden),
                 Some(target) => (!target.is_verified).then_some(Reason::TargetNotReady),
             },
         }

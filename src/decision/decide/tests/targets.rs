@@ -1,11 +1,13 @@
 //! The rules of the target: whether a decision may use it, before anything is read or sent, and what recovery may read.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalTarget, TargetReason, TargetRef};
+use crate::api::v1alpha1::{ApprovalTarget, NamespaceSelector, Namespaces, TargetReason, TargetRef};
 use crate::codepipeline::CallerIdentity;
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::outcome::Requeue;
-use crate::decision::target::{AmbientCredentials, Forbidden, Place, TargetPlace, TargetProblem, Verification, place};
+use crate::decision::target::{
+    AmbientCredentials, Forbidden, Place, TargetPlace, TargetProblem, TargetsUnavailable, Verification, place,
+};
 use crate::decision::test_fixtures::targets::*;
 use std::sync::Arc;
 
@@ -47,6 +49,23 @@ fn read_as(place: CallerIdentity, pipeline: TestPipeline) -> TestPipeline {
 fn admitting_nothing(place: CallerIdentity) -> ApprovalTarget {
     let mut target = target(place);
     target.spec.access.clear();
+    target
+}
+
+/// The labels of the namespace, on which this depends, cannot be read.
+fn admitting_by_labels(place: CallerIdentity) -> ApprovalTarget {
+    let match_labels = [("team".to_owned(), "payments".to_owned())].into();
+    let mut target = target(place);
+    target.spec.access[0].namespaces = Namespaces {
+        names: Vec::new(),
+        selector: Some(NamespaceSelector { match_labels, match_expressions: Vec::new() }),
+    };
+    target
+}
+
+fn unknown_to_this_version(place: CallerIdentity) -> ApprovalTarget {
+    let mut target = target(place);
+    target.spec.unsupported = Some("spec.access[0].stages".to_owned());
     target
 }
 
@@ -110,24 +129,19 @@ fn the_first_problem_with_a_target_is_reported_before_anything_else() {
     let elsewhere_than = |found| forbidden(Forbidden::Guarded { found });
     let case = || given(through_target(), 5);
     let late = || given(through_target().not_after(at(1)).suspended(), 5);
-    let unsupported = || {
-        let mut target = target(here());
-        target.spec.unsupported = Some("spec.access[0].stages".to_owned());
-        target
-    };
     rows! {
         "it does not exist": beside(TargetObservation::NotFound, case()) => problem(TargetProblem::NotFound);
         "… which comes before notAfter and suspend": beside(TargetObservation::NotFound, late()) => problem(TargetProblem::NotFound);
         "the targets cannot be listed":
-            beside(TargetObservation::NotListed("forbidden".to_owned()), case())
-            => problem(TargetProblem::NotListed("forbidden".to_owned()));
+            beside(TargetObservation::Unavailable(TargetsUnavailable::NotListed), case())
+            => problem(TargetProblem::Unavailable(TargetsUnavailable::NotListed));
         "it is not verified yet": beside(found_as(target(here()), Verification::Pending), case()) => not_ready(Verification::Pending);
         "it cannot be verified": beside(found_as(target(here()), denied()), case()) => not_ready(denied());
         "who is not admitted does not learn that it is not ready":
             beside(found_as(admitting_nothing(here()), denied()), case()) => not_admitted();
         "… nor where it is": beside(found(admitting_nothing(here())), given(guarded(Some("999999999999"), None), 5)) => not_admitted();
         "… nor that it moved": beside(found(admitting_nothing(here())), given(pinned(through_target(), elsewhere()), 5)) => not_admitted();
-        "this version does not know all of it": beside(found(unsupported()), case()) => not_admitted();
+        "this version does not know all of it": beside(found(unknown_to_this_version(here())), case()) => not_admitted();
         "another pipeline": beside(found(target(here())), given(through_target().with(|decision| decision.spec.pipeline_name = "billing".to_owned()), 5)) => not_admitted();
         "another account than the guard": beside(found(target(here())), given(guarded(Some("999999999999"), None), 5)) => elsewhere_than(here());
         "another region than the guard":
@@ -332,8 +346,11 @@ fn the_place_of_a_rejection_follows_from_its_target() {
         (through_target(), found(target(here())), at_here()),
         (through_target(), found_as(target(here()), denied()), at_here()),
         (through_target(), found(admitting_nothing(here())), Place::NotAdmitted),
+        (through_target(), found(admitting_by_labels(here())), at_here()),
+        (guarded(Some("999999999999"), None), found(admitting_by_labels(here())), Place::NotAdmitted),
+        (through_target(), found(unknown_to_this_version(here())), at_here()),
         (through_target(), TargetObservation::NotFound, Place::NotAdmitted),
-        (through_target(), TargetObservation::NotListed(String::new()), Place::Unknown),
+        (through_target(), TargetObservation::Unavailable(TargetsUnavailable::WatchBroken), Place::Unknown),
         (guarded(Some("999999999999"), None), found(target(here())), Place::NotAdmitted),
         (pinned(through_target(), here()), found(target(elsewhere())), at_here()),
         (unknown_field, found(admitting_nothing(here())), Place::Unknown),

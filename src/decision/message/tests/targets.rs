@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::v1alpha1::{ApprovalTarget, TargetReason, TargetRef};
-use crate::decision::target::{Forbidden, TargetProblem, Verification};
+use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Verification};
 use crate::decision::test_fixtures::outcomes::{target_problem, unconfirmed};
 use crate::decision::test_fixtures::targets::{elsewhere, here, reference};
 
@@ -44,7 +44,7 @@ fn what_is_wrong_with_a_target_and_what_to_do() {
             TargetProblem::Forbidden(Forbidden::Pinned { pinned: here(), found: elsewhere() }),
             "The operator found the request of this decision in account 111122223333, region eu-west-1 (status.accountId, \
              status.region), and ApprovalTarget \"prod\" (spec.targetRef.name) now has account 444455556666, region eu-west-1. \
-             If the decision is meant for the new place, change the annotation codepipeline.approvals.dev/requestedAt.",
+             If the decision is meant for the new account and region, change the annotation codepipeline.approvals.dev/requestedAt.",
         ),
         (
             through_target(),
@@ -72,9 +72,27 @@ fn what_is_wrong_with_a_target_and_what_to_do() {
         ),
         (
             through_target(),
-            TargetProblem::NotListed("approvaltargets is forbidden".to_owned()),
-            "The operator cannot list the ApprovalTargets (approvaltargets is forbidden). Allow the operator to list and watch \
-             approvaltargets; it continues automatically.",
+            TargetProblem::Unavailable(TargetsUnavailable::Refused("approvaltargets is forbidden".to_owned())),
+            "The operator is not allowed to list ApprovalTargets (approvaltargets is forbidden). Allow the operator to list and \
+             watch approvaltargets, or run it with --approval-targets=false if none is used.",
+        ),
+        (
+            through_target(),
+            TargetProblem::Unavailable(TargetsUnavailable::Disabled),
+            "spec.targetRef is set, and this operator runs with --approval-targets=false. Remove spec.targetRef, or run the \
+             operator without --approval-targets=false.",
+        ),
+        (
+            through_target(),
+            TargetProblem::Unavailable(TargetsUnavailable::WatchBroken),
+            "The operator's watch on ApprovalTargets has failed for too long. Check the API server and the operator's log; the \
+             operator continues automatically.",
+        ),
+        (
+            through_target(),
+            TargetProblem::LabelsUnknown,
+            "ApprovalTarget \"prod\" (spec.targetRef.name) selects namespaces by labels, and the operator cannot read those of \
+             namespace team. Allow the operator to list and watch namespaces; it continues automatically.",
         ),
     ] {
         assert_eq!(text(&decision, problem), expected);

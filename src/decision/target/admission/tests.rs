@@ -77,7 +77,8 @@ fn one_entry_must_admit_namespace_pipeline_and_result_together() {
         entry(named(&["team"]), &["shop-*"], &[Rejected]),
         entry(named(&["ops"]), &["*"], &[Approved, Rejected]),
     ]);
-    let admits = |namespace, pipeline, result| admits(&target, namespace, None, pipeline, result);
+    let admits =
+        |namespace, pipeline, result| admission(&target, namespace, None, pipeline, result) == Admission::Admitted;
     assert!(admits("team", "shop-eu", Rejected));
     assert!(!admits("team", "shop-eu", Approved), "the entry of another namespace does not add to it");
     assert!(!admits("team", "billing", Rejected));
@@ -86,37 +87,56 @@ fn one_entry_must_admit_namespace_pipeline_and_result_together() {
 }
 
 #[test]
-fn labels_that_cannot_be_read_and_an_empty_selector_admit_nothing() {
+fn a_selector_admits_the_namespaces_whose_labels_it_matches() {
     let selector = |match_labels: &[(&str, &str)], match_expressions| NamespaceSelector {
         match_labels: labels(match_labels),
         match_expressions,
     };
-    let admitted = |selector, labels: Option<&BTreeMap<String, String>>| {
-        let namespaces = Namespaces { names: Vec::new(), selector: Some(selector) };
-        admits(&target(vec![entry(namespaces, &["*"], &[Approved])]), "team", labels, "shop", Approved)
-    };
     let payments = labels(&[("unit", "payments"), ("stage", "prod")]);
-    assert!(admitted(selector(&[("unit", "payments")], Vec::new()), Some(&payments)));
-    assert!(!admitted(selector(&[("unit", "payments")], Vec::new()), None));
-    assert!(!admitted(selector(&[("unit", "payments"), ("tier", "1")], Vec::new()), Some(&payments)));
-    assert!(!admitted(selector(&[], Vec::new()), Some(&payments)));
+    let admitted = |selector| {
+        let namespaces = Namespaces { names: Vec::new(), selector: Some(selector) };
+        let target = target(vec![entry(namespaces, &["*"], &[Approved])]);
+        match admission(&target, "team", Some(&payments), "shop", Approved) {
+            Admission::Admitted => true,
+            Admission::Refused => false,
+            Admission::Unknown(_) => panic!("the labels are known"),
+        }
+    };
+    assert!(admitted(selector(&[("unit", "payments")], Vec::new())));
+    assert!(!admitted(selector(&[("unit", "payments"), ("tier", "1")], Vec::new())));
+    assert!(!admitted(selector(&[], Vec::new())));
     let requires = |key: &str, operator, values: &[&str]| {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         selector(&[], vec![LabelRequirement { key: key.to_owned(), operator, values }])
     };
-    assert!(admitted(requires("stage", LabelOperator::In, &["prod", "qa"]), Some(&payments)));
-    assert!(!admitted(requires("stage", LabelOperator::In, &["qa"]), Some(&payments)));
-    assert!(!admitted(requires("stage", LabelOperator::In, &[]), Some(&payments)));
-    assert!(admitted(requires("stage", LabelOperator::Exists, &[]), Some(&payments)));
-    assert!(!admitted(requires("tier", LabelOperator::Exists, &[]), Some(&payments)));
+    assert!(admitted(requires("stage", LabelOperator::In, &["prod", "qa"])));
+    assert!(!admitted(requires("stage", LabelOperator::In, &["qa"])));
+    assert!(!admitted(requires("stage", LabelOperator::In, &[])));
+    assert!(admitted(requires("stage", LabelOperator::Exists, &[])));
+    assert!(!admitted(requires("tier", LabelOperator::Exists, &[])));
 }
 
 #[test]
-fn what_this_version_does_not_know_admits_nothing() {
+fn labels_that_cannot_be_read_and_what_this_version_does_not_know_leave_the_admission_open() {
+    use UnknownAccess::NamespaceLabels;
+    let match_labels = labels(&[("unit", "payments")]);
+    let selector = NamespaceSelector { match_labels, match_expressions: Vec::new() };
+    let selected = |names: &[&str]| Namespaces { selector: Some(selector.clone()), ..named(names) };
+    let by_labels = || entry(selected(&[]), &["shop"], &[Approved]);
+    for (entries, expected) in [
+        (vec![by_labels()], Admission::Unknown(NamespaceLabels)),
+        (vec![entry(selected(&["team"]), &["shop"], &[Approved])], Admission::Unknown(NamespaceLabels)),
+        (vec![by_labels(), entry(named(&["team"]), &["*"], &[Approved])], Admission::Admitted),
+        (vec![entry(selected(&["ops"]), &["shop"], &[Approved])], Admission::Refused),
+        (vec![entry(selected(&[]), &["billing"], &[Approved])], Admission::Refused),
+        (vec![entry(selected(&[]), &["shop"], &[Rejected])], Admission::Refused),
+    ] {
+        assert_eq!(admission(&target(entries.clone()), "team", None, "shop", Approved), expected, "{entries:?}");
+    }
     let mut target = target(vec![entry(named(&["team"]), &["*"], &[Approved])]);
-    assert!(admits(&target, "team", None, "shop", Approved));
     target.spec.unsupported = Some("spec.access[0].stages".to_owned());
-    assert!(!admits(&target, "team", None, "shop", Approved));
+    let found = admission(&target, "team", None, "shop", Approved);
+    assert_eq!(found, Admission::Unknown(UnknownAccess::Target));
 }
 
 #[test]
@@ -164,17 +184,23 @@ proptest! {
     fn a_target_admits_what_one_of_its_entries_admits(
         entries in vec(access(), 0..4),
         namespace in select(vec!["team", "ops", ""]),
-        found in option::of(btree_map("[ab]", "[12]", 0..3)),
+        found in btree_map("[ab]", "[12]", 0..3),
         pipeline in "[ab]{1,3}",
         result in select(vec![Approved, Rejected]),
     ) {
-        let admits = |entries: Vec<Access>| admits(&target(entries), namespace, found.as_ref(), &pipeline, result);
-        let by_one = entries.iter().any(|entry| admits(vec![entry.clone()]));
-        prop_assert_eq!(admits(entries.clone()), by_one);
-        for Access { namespaces, pipelines, results } in entries.iter().filter(|entry| admits(vec![(*entry).clone()])) {
+        let with = |entries: Vec<Access>, labels| admission(&target(entries), namespace, labels, &pipeline, result);
+        let is_admitted = |entries| with(entries, Some(&found)) == Admission::Admitted;
+        let by_one = entries.iter().any(|entry| is_admitted(vec![entry.clone()]));
+        prop_assert_eq!(is_admitted(entries.clone()), by_one);
+        for entry in entries.iter().filter(|entry| is_admitted(vec![(*entry).clone()])) {
+            let Access { namespaces, pipelines, results } = entry;
             prop_assert!(results.contains(&result) && pipelines.iter().any(|glob| matches_glob(glob, &pipeline)));
-            let is_named = namespaces.names.iter().any(|name| name == namespace);
-            prop_assert!(is_named || namespaces.selector.is_some() && found.is_some());
+            prop_assert!(namespaces.selector.is_some() || namespaces.names.iter().any(|name| name == namespace));
+        }
+        // Without the labels, nothing else is said than with some: that it is open is all that is added.
+        match with(entries.clone(), None) {
+            Admission::Unknown(_) => {}
+            known => prop_assert_eq!(known, with(entries, Some(&found))),
         }
     }
 }

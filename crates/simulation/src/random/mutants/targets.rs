@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::random::PollPlan;
-use crate::random::targets::TargetChange;
+use crate::random::targets::{Admitted, TargetChange};
 use approval_operator::api::v1alpha1::{Access, Namespaces, Reason};
 use approval_operator::decision::{Attempt, Phase, TargetObservation, Verification};
 
@@ -52,7 +52,7 @@ fn admit(observation: &mut TargetObservation) {
 
 #[test]
 fn a_mutant_that_ignores_access_reads_what_the_target_does_not_admit() {
-    let moves = [change(TargetChange::Admit(false)), Move::ReconcileDue(Replica::A)];
+    let moves = [change(TargetChange::Admit(Admitted::No)), Move::ReconcileDue(Replica::A)];
     let mutant: Decide = |observed, settings, now| decide_at(admit, observed, settings, now);
     assert_harm_at_target(through_target(BindTo::Execution(0)), &moves, mutant, "does not admit the decision");
 }
@@ -67,8 +67,12 @@ fn a_mutant_that_does_not_check_access_again_before_the_request_leaves_is_caught
             }
         }
     }
-    let moves =
-        [step(Fault::None), step(Fault::None), change(TargetChange::Admit(false)), Move::ReconcileDue(Replica::A)];
+    let moves = [
+        step(Fault::None),
+        step(Fault::None),
+        change(TargetChange::Admit(Admitted::No)),
+        Move::ReconcileDue(Replica::A),
+    ];
     assert_harm_at_target(through_target(BindTo::Token(0)), &moves, mutant, "does not admit it");
 }
 
@@ -173,4 +177,21 @@ fn a_mutant_that_ignores_the_session_takes_the_same_words_of_someone_else_for_it
         Move::PassTime(60_000),
     ];
     assert_harm_at_target(through_target(BindTo::Token(0)), &moves, mutant, "reported Delivered: not true");
+}
+
+#[test]
+fn a_mutant_that_ignores_a_rejection_while_labels_cannot_be_read_is_caught() {
+    fn mutant(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
+        let rejections = observed.rejections.map(|_| Rejections::Listed(Vec::new()));
+        decide(&Observed { rejections: rejections.as_ref(), ..observed.clone() }, settings, now)
+    }
+    // Both targets are where the pipeline is. The one of the rejection admits the namespace by its labels.
+    let approval = NewDecision { target: Some(1), ..NewDecision::approval(BindTo::Token(0)) };
+    let rejection = NewDecision { target: Some(0), result: Rejected, ..NewDecision::approval(BindTo::Token(0)) };
+    let moves = [
+        Move::Target(1, TargetChange::Create { is_here: true }),
+        change(TargetChange::Admit(Admitted::ByLabels)),
+        change(TargetChange::ShowLabels(false)),
+    ];
+    assert_harm_at_target(vec![approval, rejection], &moves, mutant, "although");
 }

@@ -12,7 +12,7 @@ use crate::codepipeline::{
 use crate::decision::conflict::{RejectedRequests, Rejection, Rejections};
 use crate::decision::outcome::{Intent, PriorAttempts};
 use crate::decision::step::Attempt;
-use crate::decision::target::{Place, TargetObservation, Verification};
+use crate::decision::target::{Place, TargetObservation, TargetsUnavailable, Verification};
 use crate::decision::test_fixtures::pipeline::{FAILED, RUNNING, STOPPING, SUCCEEDED, TestPipeline};
 use crate::decision::test_fixtures::targets::{self, elsewhere, found_as, here, own_as};
 use crate::decision::test_fixtures::{
@@ -44,7 +44,7 @@ pub fn target() -> impl Strategy<Value = TargetObservation> {
         3 => (places(), places()).prop_map(|(identity, target)| own_as(identity, target.as_slice())),
         4 => found,
         1 => Just(TargetObservation::NotFound),
-        1 => Just(TargetObservation::NotListed("forbidden".to_owned())),
+        1 => Just(TargetObservation::Unavailable(TargetsUnavailable::WatchBroken)),
     ]
 }
 
