@@ -1,10 +1,10 @@
 //! Who may use a target: what its `access` admits, checked by the operator before any call.
 
 use super::site::{ONE, REGION, Site, role_arn, through};
-use approval_operator::api::v1alpha1::Reason;
+use approval_operator::api::v1alpha1::{ApprovalStatus, Reason};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use local_codepipeline::api::Operation;
 use local_codepipeline::iam::Role;
 use serde_json::json;
@@ -110,5 +110,32 @@ async fn an_operator_that_may_not_list_targets_submits_nothing_and_says_so() {
     assert_eq!(env.accepted_count("shop"), 0);
     drop(operator);
     let _operator = env.operator_via(&kubeconfig).arg("--approval-targets=false").start();
+    env.wait_for_reason("release", Reason::Delivered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_counts_while_the_labels_that_would_admit_it_cannot_be_read() {
+    let site = Site::new().await;
+    let env = &site.env;
+    let account = env.codepipeline.in_account(ONE, REGION);
+    let approval = account.open_approval("shop", "Prod", "Approve").unwrap();
+    site.create("production", ONE).await;
+    let labels = json!({ "selector": { "matchLabels": { "team": "web" } } });
+    let access = json!([
+        { "namespaces": { "names": [env.namespace] }, "pipelines": ["*"], "results": ["Approved"] },
+        { "namespaces": labels, "pipelines": ["*"], "results": ["Rejected"] },
+    ]);
+    site.patch("production", json!({ "access": access })).await;
+    let _operator = env.operator_via(&site.kubeconfig_without_labels()).start();
+    let mut rejection = spec("shop", &approval);
+    rejection.result.status = ApprovalStatus::Rejected;
+    env.create("veto", through("production", rejection)).await;
+    let veto = env.wait_for_reason("veto", Reason::TargetNotReady).await;
+    assert!(message(&veto).contains("list and watch namespaces"), "{}", message(&veto));
+    env.create("release", through("production", spec("shop", &approval))).await;
+    env.wait_for_reason("release", Reason::ConflictingDecision).await;
+    assert_eq!(account.ledger().len(), 0);
+    // Without the rejection, the entry that names the namespace is enough.
+    env.decisions.delete("veto", &DeleteParams::default()).await.unwrap();
     env.wait_for_reason("release", Reason::Delivered).await;
 }

@@ -38,6 +38,14 @@ fn cluster() -> &'static Cluster {
     })
 }
 
+/// Whose permissions differ from those of the operator's chart.
+const USER: &str = "--user=developer";
+
+fn kubectl(arguments: &[&str]) {
+    let output = cluster().control_plane.kubectl().args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// The ARN of the role that the operator assumes in an account.
 pub fn role_arn(account: &str) -> String {
     format!("arn:aws:iam::{account}:role/approvals")
@@ -65,12 +73,19 @@ impl Site {
 
     /// The kubeconfig file of an operator that may not list targets.
     pub fn kubeconfig_without_targets(&self) -> PathBuf {
-        let control_plane = &cluster().control_plane;
-        let role = ["create", "rolebinding", "operator", "--clusterrole=approval-operator", "--user=developer"];
         let namespace = format!("--namespace={}", self.env.namespace);
-        let bound = control_plane.kubectl().args(role).arg(namespace).output().unwrap();
-        assert!(bound.status.success(), "{bound:?}");
-        control_plane.kubeconfig(User::Developer)
+        kubectl(&["create", "rolebinding", "operator", "--clusterrole=approval-operator", USER, &namespace]);
+        kubectl(&["delete", "clusterrolebinding", "targets", "--ignore-not-found"]);
+        cluster().control_plane.kubeconfig(User::Developer)
+    }
+
+    /// The kubeconfig file of an operator that may use targets, but not read the labels of namespaces.
+    pub fn kubeconfig_without_labels(&self) -> PathBuf {
+        let kubeconfig = self.kubeconfig_without_targets();
+        let resources = "--resource=approvaltargets,approvaltargets/status";
+        kubectl(&["create", "clusterrole", "targets", "--verb=list,watch,patch", resources]);
+        kubectl(&["create", "clusterrolebinding", "targets", "--clusterrole=targets", USER]);
+        kubeconfig
     }
 
     /// A target of an account, whose role the operator assumes, and which admits this namespace and all pipelines.
