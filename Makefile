@@ -15,8 +15,8 @@ test: control-plane helm health-checks promtool aws-cli moto ## Run all tests
 faults: control-plane ## Search for crashes, races and inputs that break a guarantee (docs/reliability.md)
 	@hack/faults.sh
 
-soak: control-plane ## Run one operator under load with random faults for an hour, or SOAK_MINUTES
-	SOAK_MINUTES=$${SOAK_MINUTES:-60} cargo test --package approval-operator --test it faults::soak -- --nocapture
+soak: control-plane ## Run one operator under load with random faults for an hour, or SOAK_MINUTES, and one that verifies targets for 20 minutes
+	SOAK_MINUTES=$${SOAK_MINUTES:-60} cargo test --package approval-operator --test it soak:: -- --nocapture --include-ignored
 
 charts: control-plane helm ## Check the charts: lint, unit tests, documentation, and a dry run against a real API server
 	@hack/charts/build.sh

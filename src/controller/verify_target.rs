@@ -16,6 +16,7 @@ use kube::api::Patch;
 use kube::runtime::controller::Action;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Verifies a target.
 ///
@@ -32,16 +33,13 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
     if !is_leading() {
         return Ok(Action::await_change());
     }
-    let delay = match &found {
-        Verification::Verified => backoff::VERIFICATION,
-        Verification::Pending | Verification::Failed { .. } => backoff::FAILED_VERIFICATION,
-    };
+    let next = Action::requeue(next_verification(&found));
     let affected = context.targets.set_verification(&name, &before.destination, found.clone());
     context.wake(&name, affected);
     let Some(known) = context.targets.get(&name) else { return Ok(Action::await_change()) };
     if known.verification != found {
         // It goes elsewhere since, or the failure may pass.
-        return Ok(Action::requeue(delay));
+        return Ok(next);
     }
     if let Verification::Failed { reason, message } = &found
         && known.verification != before.verification
@@ -50,7 +48,15 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
         tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {text}");
     }
     write_status(&context, &known.target, &found, caller_arn).await?;
-    Ok(Action::requeue(delay))
+    Ok(next)
+}
+
+/// When to verify a target again after STS said this.
+const fn next_verification(found: &Verification) -> Duration {
+    match found {
+        Verification::Verified => backoff::VERIFICATION,
+        Verification::Pending | Verification::Failed { .. } => backoff::FAILED_VERIFICATION,
+    }
 }
 
 /// What happens after the status could not be written.
@@ -140,4 +146,22 @@ fn status(
         message,
     };
     Some(ApprovalTargetStatus { observed_generation: target.metadata.generation, conditions: vec![ready], caller_arn })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_verified_again_after_ten_minutes_and_soon_while_it_is_not_ready() {
+        assert_eq!(next_verification(&Verification::Verified), Duration::from_secs(600));
+        for reason in [
+            TargetReason::WrongAccount,
+            TargetReason::AssumeRoleDenied,
+            TargetReason::CredentialsUnavailable,
+            TargetReason::Unreachable,
+        ] {
+            assert_eq!(next_verification(&failed(reason, "")), Duration::from_secs(15), "{reason:?}");
+        }
+    }
 }

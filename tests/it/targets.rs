@@ -4,3 +4,4 @@ mod authority;
 mod isolation;
 mod places;
 mod site;
+mod soak;
