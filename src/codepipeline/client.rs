@@ -22,9 +22,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use jiff::Timestamp;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tracing::Instrument;
 
 /// The response to a call.
@@ -51,7 +51,7 @@ struct Shared {
     metrics: CallMetrics,
     cached: Mutex<CachedClient>,
     /// The identity of the cached client, beside the lock that is held while a client is loaded.
-    identity: std::sync::Mutex<Option<CallerIdentity>>,
+    identity: watch::Sender<Option<CallerIdentity>>,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Client {
         rate_limiter: RateLimiter,
         metrics: CallMetrics,
     ) -> Self {
-        let (cached, identity) = (Mutex::new(CachedClient::Empty), std::sync::Mutex::default());
+        let (cached, identity) = (Mutex::new(CachedClient::Empty), watch::Sender::default());
         Self { shared: Arc::new(Shared { settings, destination, rate_limiter, metrics, cached, identity }) }
     }
 
@@ -123,7 +123,13 @@ impl Client {
     /// Who the operator is for AWS; none before credentials are loaded, and after that failed. It does not wait.
     #[must_use]
     pub fn identity(&self) -> Option<CallerIdentity> {
-        self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.identity.borrow().clone()
+    }
+
+    /// Reports when the identity changes, becomes known, or is not known any more.
+    #[must_use]
+    pub fn identity_changes(&self) -> watch::Receiver<Option<CallerIdentity>> {
+        self.shared.identity.subscribe()
     }
 
     /// Submits a result with exactly one POST, which is sent before `send_deadline` or not at all. Returns the time at which
@@ -307,12 +313,13 @@ impl Client {
     fn cache_entry(&self, result: &Result<SdkClient, VerifyError>) -> CachedClient {
         let loaded = result.as_ref().ok();
         let identity = loaded.map(|loaded| loaded.verified.identity.clone());
-        let previous = {
-            let mut known = self.shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *known, identity)
-        };
+        let is_changed = self.shared.identity.send_if_modified(|known| {
+            let is_changed = *known != identity;
+            *known = identity;
+            is_changed
+        });
         if let Some(loaded) = loaded {
-            if previous.as_ref() != Some(&loaded.verified.identity) {
+            if is_changed {
                 self.log_identity(&loaded.verified);
             }
             self.shared.metrics.set_clock_skew(loaded.clock.skew());

@@ -102,9 +102,9 @@ impl Watches {
         }
     }
 
-    /// Wakes the decisions that name this target.
-    pub(super) fn wake_decisions_of(&self, target: &str) {
-        self.wake_dependents(|decision| target_of(decision).as_deref() == Some(target));
+    /// Wakes the decisions that name this target, or that name none.
+    pub(super) fn wake_decisions_of(&self, target: Option<&str>) {
+        self.wake_dependents(|decision| target_of(decision).as_deref() == target);
     }
 
     /// Wakes the decisions in this namespace, and the approvals that a rejection there may have held back.

@@ -12,8 +12,8 @@ use crate::api::v1alpha1::{ApprovalTarget, WireTarget};
 use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::{api_status, display_chain};
 use crate::leader_election::LeaderState;
+use futures::StreamExt;
 use futures::stream::{empty, poll_fn, unfold};
-use futures::{FutureExt, StreamExt};
 use kube::api::Api;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, store};
@@ -77,18 +77,30 @@ impl TargetWatch {
                 std::future::ready(())
             });
         let mut due = self.due;
-        let stop = stop.shared();
+        let own_identity = follow_own_identity(context.clone());
         let verified = Controller::for_stream(empty(), targets)
             .reconcile_on(poll_fn(move |task| due.poll_recv(task)))
             .reconcile_all_on(unfold(leader, became_leader))
-            .graceful_shutdown_on(stop.clone())
+            .graceful_shutdown_on(stop)
             .run(verify_target, error_policy, Arc::new(context))
             .for_each(|_| std::future::ready(()));
         async move {
             tokio::select! {
                 () = handled => {}
                 () = verified => {}
+                () = own_identity => {}
             }
+        }
+    }
+}
+
+/// Wakes the decisions without a target when the operator's own account and region become known or change: whether a target is there
+/// decides whether they need one.
+async fn follow_own_identity(TargetContext { targets, watches, .. }: TargetContext) {
+    let mut identity = targets.own().client.identity_changes();
+    while identity.changed().await.is_ok() {
+        if identity.borrow_and_update().is_some() && !targets.is_empty() {
+            watches.wake_decisions_of(None);
         }
     }
 }

@@ -2,14 +2,16 @@
 //! [`backoff::VERIFICATION`].
 
 use super::target_context::TargetContext;
+use super::targets::ObservedTarget;
 use crate::api::conditions::{Condition, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Client, Verified, VerifyError};
-use crate::decision::Verification;
+use crate::decision::{Verification, place_of};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
+use futures::future::join;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Patch;
@@ -28,7 +30,10 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
     let Some(before) = context.targets.get(&name).filter(|_| is_leading()) else { return Ok(Action::await_change()) };
     let (found, caller_arn) = match &before.target.spec.unsupported {
         Some(problem) => (failed(TargetReason::ValidationFailed, problem), None),
-        None => verify(&before.connection.client).await,
+        None => {
+            let (found, ()) = join(verify(&before.connection.client), verify_own(&context, &before)).await;
+            found
+        }
     };
     if !is_leading() {
         return Ok(Action::await_change());
@@ -85,6 +90,18 @@ async fn verify(client: &Client) -> (Verification, Option<String>) {
             };
             (failed(reason, &error.to_string()), None)
         }
+    }
+}
+
+/// Asks STS who the operator itself is, if the target is in its own account and region. Decisions without a target must name this one, so
+/// they call nothing that would show that the operator has other credentials since.
+async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
+    let own = &context.targets.own().client;
+    let place = place_of(&target.target);
+    if own.identity().is_some_and(|identity| identity == place)
+        && let Err(error) = own.verify().await
+    {
+        tracing::debug!("could not verify the operator's own credentials: {error}");
     }
 }
 

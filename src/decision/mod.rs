@@ -43,7 +43,7 @@ pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject, target_of};
 pub use target::{
     AmbientCredentials, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem, TargetsUnavailable,
-    Verification, place,
+    Verification, place, place_of,
 };
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
 pub use urgency::{Urgency, urgency};

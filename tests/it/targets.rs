@@ -2,6 +2,7 @@
 
 mod authority;
 mod isolation;
+mod own_identity;
 mod places;
 mod site;
 mod soak;
