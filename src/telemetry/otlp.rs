@@ -5,6 +5,7 @@
 //! A span has only the attributes that the code names. It never has a log line or the text of an error, because CodePipeline may
 //! quote a token in its messages.
 
+use super::log_limiter::LogLimiter;
 use crate::error_chain::display_chain;
 use axum::http::Uri;
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,8 +19,7 @@ use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tracing::{Metadata, Subscriber};
@@ -36,9 +36,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the shutdown waits for the last spans to be exported.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The shortest interval between two warnings about a failing collector.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The largest response that is read, in bytes. A collector returns a few.
 const MAX_RESPONSE: usize = 64 * 1024;
@@ -113,7 +110,8 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
 struct Collector {
     runtime: Runtime,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    warned_at: Mutex<Option<Instant>>,
+    /// Batches are sent every few seconds.
+    failures: LogLimiter,
 }
 
 impl Collector {
@@ -126,7 +124,7 @@ impl Collector {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { runtime, client, warned_at: Mutex::default() })
+        Ok(Self { runtime, client, failures: LogLimiter::default() })
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -138,11 +136,8 @@ impl Collector {
         Ok(Response::from_parts(head, body))
     }
 
-    /// Batches are sent every few seconds, so the warning is rate-limited.
     fn warn(&self, error: &(dyn std::error::Error + 'static)) {
-        let mut warned_at = self.warned_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
-            *warned_at = Some(Instant::now());
+        if self.failures.is_due() {
             tracing::warn!("could not export traces to --otlp-endpoint, dropping them: {}", display_chain(error));
         }
     }
