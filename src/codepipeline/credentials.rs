@@ -4,7 +4,7 @@
 
 use super::destination::{AssumedRole, TargetDestination};
 use super::session_name::SessionName;
-use super::sts::{PROVIDER_NAME, Sts, check_account};
+use super::sts::{PROVIDER_NAME, READ_SESSION, Sts, check_account};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{
     ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future::ProvideCredentials as Provided,
@@ -12,10 +12,6 @@ use aws_credential_types::provider::{
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
-
-/// How long a session for reads lasts. It is the longest one of a role that is assumed with credentials of another role.
-pub(super) const READ_SESSION: Duration = Duration::from_secs(3600);
 
 /// Reads an access key from files with the names of the variables. Only a client that is loaded later reads them again, so that no
 /// credentials are used before STS has said whose they are.

@@ -1,19 +1,16 @@
 //! A client of the SDK, with what STS said about its credentials when it was loaded.
 
 use super::clock_skew::AwsClock;
-use super::credentials::{PrefetchedCredentials, READ_SESSION, TargetCredentials};
+use super::credentials::{PrefetchedCredentials, TargetCredentials};
 use super::destination::{AssumedRole, Destination, TargetDestination};
 use super::identity::{CallerIdentity, Verified, VerifyError};
-use super::sdk_config::{ClientSettings, Found, client_config, find_credentials, session_config};
+use super::sdk_config::{AwsEnvironment, ClientSettings, client_config, find_credentials, session_config};
 use super::session_name::SessionName;
-use super::sts::{Sts, check_account};
+use super::sts::{DECISION_SESSION, READ_SESSION, Sts, check_account};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_codepipeline as sdk;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::timeout_at;
-
-/// How long the session of a decision lasts. It is the shortest time that STS allows.
-const DECISION_SESSION: Duration = Duration::from_secs(900);
 
 /// How much longer than the timeout of a call the session of a decision must last: an attempt includes the write of its intent, and
 /// allows for wrong clocks.
@@ -46,14 +43,14 @@ impl SdkClient {
     pub(super) async fn load(settings: &ClientSettings, destination: &Destination) -> Result<Self, VerifyError> {
         let timeout = settings.timeout;
         let deadline = tokio::time::Instant::now() + timeout;
-        let found = match timeout_at(deadline, find_credentials(settings, destination)).await {
-            Ok(found) => found?,
+        let environment = match timeout_at(deadline, find_credentials(settings, destination)).await {
+            Ok(environment) => environment?,
             Err(_) => {
                 let problem = format!("no AWS credentials found within {timeout:?}");
                 return Err(VerifyError::CredentialsUnavailable(problem));
             }
         };
-        let Found { config, sts, region, credentials: own, provider } = found;
+        let AwsEnvironment { config, sts, region, credentials: own, provider } = environment;
         let sts = Sts::new(&sts, PrefetchedCredentials::new(own.clone(), provider.clone()), timeout);
         let (credentials, source) = match destination {
             Destination::Ambient => (own, provider),

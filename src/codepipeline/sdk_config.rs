@@ -73,8 +73,8 @@ impl ClientSettings {
     }
 }
 
-/// What loading a client finds.
-pub(super) struct Found {
+/// What the environment says about AWS: the regions, and the operator's own credentials.
+pub(super) struct AwsEnvironment {
     /// The configuration for CodePipeline, but for its region and credentials.
     pub config: SdkConfig,
     /// The configuration for STS.
@@ -83,6 +83,7 @@ pub(super) struct Found {
     pub region: Region,
     /// The operator's own credentials.
     pub credentials: Credentials,
+    /// Where they come from.
     pub provider: SharedCredentialsProvider,
 }
 
@@ -90,7 +91,7 @@ pub(super) struct Found {
 pub(super) async fn find_credentials(
     settings: &ClientSettings,
     destination: &Destination,
-) -> Result<Found, VerifyError> {
+) -> Result<AwsEnvironment, VerifyError> {
     let chain = settings.chain()?;
     // The credential chain and the client of STS keep the SDK's retries. Their three attempts to connect, and the two delays between
     // them, fit into the default timeout, so that the error says what cannot be reached.
@@ -117,7 +118,7 @@ pub(super) async fn find_credentials(
     };
     let credentials = provider.provide_credentials().await;
     let credentials = credentials.map_err(|error| VerifyError::CredentialsUnavailable(display_chain(&error)))?;
-    Ok(Found { config, sts, region, credentials, provider })
+    Ok(AwsEnvironment { config, sts, region, credentials, provider })
 }
 
 /// The configuration of the client for CodePipeline.

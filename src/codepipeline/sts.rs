@@ -42,11 +42,17 @@ const NOT_VERIFIED: &str = "the AWS identity could not be verified with STS";
 const UNREACHABLE_HINT: &str = "the operator must reach STS in its own region, or in that of --aws-sts-region, at port 443, and a VPC \
                                 without internet access needs a VPC endpoint for STS";
 
+/// How long a session for reads lasts. It is the longest one of a role that is assumed with credentials of another role.
+pub(super) const READ_SESSION: Duration = Duration::from_secs(3600);
+
+/// How long the session of a decision lasts. It is the shortest time that STS allows.
+pub(super) const DECISION_SESSION: Duration = Duration::from_secs(900);
+
 /// What STS says about credentials.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) account_id: String,
-    /// The ARN of the user or the role session, for the log.
+    /// The ARN of the user or the role session, for the log and a target's `status.callerArn`.
     pub(super) arn: Option<String>,
     pub(super) aws_time: AwsTime,
 }
