@@ -3,8 +3,8 @@
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings};
 use crate::controller::{
-    AcceptedIndex, ConnectionSettings, Context, DecisionStore, NamespaceWatch, RejectionIndex, StatusWriter,
-    TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS, Watch, Watches,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, NamespaceWatch,
+    RejectionIndex, StatusWriter, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS,
 };
 use crate::decision::{AmbientCredentials, Settings};
 use crate::event_recorder::EventRecorder;
@@ -95,7 +95,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         concurrency: args.concurrency,
         calls,
     };
-    let watches = Watches::default();
+    let watches = DecisionWatches::default();
     let (verify, due) = unbounded_channel();
     let namespaces = args.approval_targets.then(|| {
         let watch = NamespaceWatch {
@@ -151,7 +151,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
                 None => Api::all(kubernetes.clone()),
             };
             let (namespace, api_server) = (namespace.cloned(), api_server.clone());
-            let watch = Watch { api, namespace, api_server, broken_after: WATCH_BROKEN_AFTER };
+            let watch = DecisionWatch { api, namespace, api_server, broken_after: WATCH_BROKEN_AFTER };
             watch.run(context, stop.clone())
         })
         .unzip();

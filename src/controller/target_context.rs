@@ -1,6 +1,6 @@
-//! What the watch on targets and their verification share.
+//! What the watch on targets and their verification share, as [`super::context`] is what the reconciles of decisions share.
 
-use super::context::Watches;
+use super::decision_watches::DecisionWatches;
 use super::status_writer::StatusWriter;
 use super::targets::{Affected, Targets};
 use crate::api::v1alpha1::WireTarget;
@@ -8,7 +8,7 @@ use crate::leader_election::LeaderState;
 use kube::api::Api;
 use tokio::sync::watch;
 
-/// What the verification of targets shares.
+/// What the watch on targets and their verification share.
 #[derive(Clone)]
 pub struct TargetContext {
     /// The API.
@@ -16,7 +16,7 @@ pub struct TargetContext {
     /// The targets.
     pub(super) targets: Targets,
     /// Wakes decisions.
-    pub(super) watches: Watches,
+    pub(super) watches: DecisionWatches,
     /// As whom the operator writes statuses.
     pub(super) writer: StatusWriter,
     /// Whether this replica is the leader, which alone verifies targets.

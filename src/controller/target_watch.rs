@@ -1,6 +1,6 @@
 //! The watch on targets. It keeps [`Targets`] up to date, verifies each target with STS, and wakes the decisions that a change concerns.
 
-use super::context::Watches;
+use super::decision_watches::DecisionWatches;
 use super::status_writer::StatusWriter;
 use super::target_context::TargetContext;
 use super::targets::Targets;
@@ -42,7 +42,7 @@ impl TargetWatch {
     pub fn run(
         self,
         targets: Targets,
-        watches: Watches,
+        watches: DecisionWatches,
         writer: StatusWriter,
         leader: watch::Receiver<LeaderState>,
         stop: impl Future<Output = ()> + Send + Sync + 'static,

@@ -1,9 +1,12 @@
-//! Whether a watch works. A watch that was refused and is accepted again reports no event until a decision changes. So its requests count
+//! Whether a watch works. A watch that was refused and is accepted again reports no event until an object changes. So its requests count
 //! too: a request that follows another without an error between them shows that the earlier one succeeded. The watcher sends one at
 //! least every [`super::WATCH_SECONDS`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a watch may fail before it counts as broken. A restart of the API server takes less.
+pub const WATCH_BROKEN_AFTER: Duration = Duration::from_secs(120);
 
 /// Whether one watch works. Clones share it.
 #[derive(Clone, Debug)]
@@ -72,7 +75,7 @@ impl WatchHealth {
         self.change(Condition::on_request)
     }
 
-    /// The watch returned decisions, or the end of a list.
+    /// The watch returned objects, or the end of a list.
     pub(super) fn on_event(&self) -> Change {
         self.change(|_| Condition::Working)
     }
@@ -129,7 +132,7 @@ mod tests {
     fn a_watch_is_broken_when_it_has_failed_for_longer_than_the_limit() {
         let start = Instant::now();
         let mut condition = Condition::Working;
-        assert_eq!(condition.broken(at(start, 1_000_000), LIMIT), None, "no decision changes for days");
+        assert_eq!(condition.broken(at(start, 1_000_000), LIMIT), None, "no object changes for days");
         for second in 0..=200 {
             condition = condition.on_request().on_error(BrokenWatch::Unavailable, at(start, second));
             let expected = (second > 120).then_some(BrokenWatch::Unavailable);

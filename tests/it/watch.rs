@@ -4,8 +4,8 @@
 use approval_operator::api::v1alpha1::WireDecision;
 use approval_operator::codepipeline::{CallMetrics, ClientSettings};
 use approval_operator::controller::{
-    AcceptedIndex, ConnectionSettings, Context, DecisionStore, RejectionIndex, StatusWriter, Targets,
-    WATCH_BROKEN_AFTER, Watch, WatchState, Watches,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, RejectionIndex,
+    StatusWriter, Targets, WATCH_BROKEN_AFTER, WatchState,
 };
 use approval_operator::decision::{AmbientCredentials, Settings};
 use approval_operator::event_recorder::EventRecorder;
@@ -133,7 +133,7 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
         targets,
         decisions,
         rejections: RejectionIndex::new(1),
-        watches: Watches::default(),
+        watches: DecisionWatches::default(),
         wake,
         settings: Settings { aws_timeout: second, waiting_limit: SignedDuration::from_hours(1), poll_interval: second },
         metrics,
@@ -146,7 +146,7 @@ fn start_controller(kubernetes: Kubernetes, namespace: Option<&str>, broken_afte
         None => Api::all(kubernetes),
     };
     let namespace = namespace.map(str::to_owned);
-    let watch = Watch { api, namespace, api_server: String::new(), broken_after };
+    let watch = DecisionWatch { api, namespace, api_server: String::new(), broken_after };
     let (reconciles, store) = watch.run(context, std::future::pending());
     tokio::spawn(async move {
         // Dropping these would stop the controller.
