@@ -3,8 +3,10 @@
 use crate::decision::MAX_AWS_TIMEOUT;
 use crate::telemetry::LogFormat;
 use axum::http::Uri;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use jiff::SignedDuration;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -134,6 +136,26 @@ pub struct LeaderElection {
     pub identity: Option<String>,
 }
 
+impl Cli {
+    /// The arguments of the program. If they are invalid, it ends here with a message, as with [`Parser::parse`].
+    #[must_use]
+    pub fn from_args() -> Self {
+        Self::try_from_args(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_from_args(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(args)?;
+        match &cli.command {
+            Command::Run(args) if !args.approval_targets && !args.ambient_credentials => {
+                let problem = "--approval-targets and --ambient-credentials are both false: no decision could be delivered; set one of \
+                               them to true";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, problem))
+            }
+            Command::Run(_) | Command::Check(_) | Command::Crd => Ok(cli),
+        }
+    }
+}
+
 /// A duration of at least 100 ms. A shorter one would be a busy loop.
 fn duration(text: &str) -> Result<SignedDuration, String> {
     let advice = "use a duration of at least 100ms, such as 15s, 2m or 7d";
@@ -212,7 +234,23 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <Cli as clap::CommandFactory>::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_with_which_no_decision_could_be_delivered_are_refused() {
+        let parse = |targets, ambient| {
+            let flags = [format!("--approval-targets={targets}"), format!("--ambient-credentials={ambient}")];
+            let args = ["approval-operator".to_owned(), "run".to_owned()].into_iter().chain(flags);
+            Cli::try_from_args(args).map(drop).map_err(|error| error.to_string())
+        };
+        for (targets, ambient) in [(true, true), (true, false), (false, true)] {
+            assert_eq!(parse(targets, ambient), Ok(()));
+        }
+        let error = parse(false, false).unwrap_err();
+        for part in ["--approval-targets", "--ambient-credentials", "set one of them to true"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

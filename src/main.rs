@@ -4,13 +4,12 @@ use approval_operator::api::v1alpha1::crds;
 use approval_operator::cli::{CheckArgs, Cli, Command, RunArgs};
 use approval_operator::telemetry::LogFormat;
 use approval_operator::{check, operator, telemetry};
-use clap::Parser;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::from_args().command {
         Command::Crd => print_crds(),
         Command::Check(args) => check(&args),
         Command::Run(args) => run(*args),

@@ -3,8 +3,8 @@
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings};
 use crate::controller::{
-    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, NamespaceWatch,
-    RejectionIndex, StatusWriter, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, NamespaceLabels,
+    NamespaceWatch, RejectionIndex, StatusWriter, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS,
 };
 use crate::decision::{AmbientCredentials, Settings};
 use crate::event_recorder::EventRecorder;
@@ -86,31 +86,12 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
 
     let calls = CallMetrics::default();
     let metrics = Metrics::new(&calls);
-    let aws_timeout = args.aws_timeout.unsigned_abs();
-    let client_settings = ClientSettings::new(aws_timeout, args.aws_credentials_dir, args.aws_sts_region, &proxies);
-    let connections = ConnectionSettings {
-        client: client_settings,
-        requests_per_second: args.aws_requests_per_second,
-        poll_interval: args.poll_interval.unsigned_abs(),
-        concurrency: args.concurrency,
-        calls,
-    };
+    let connections = connection_settings(&args, &proxies, calls);
     let watches = DecisionWatches::default();
     let (verify, due) = unbounded_channel();
-    let namespaces = args.approval_targets.then(|| {
-        let watch = NamespaceWatch {
-            kubernetes: kubernetes.clone(),
-            api_server: api_server.clone(),
-            broken_after: WATCH_BROKEN_AFTER,
-        };
-        let watches = watches.clone();
-        watch.run(move |namespace| match namespace {
-            Some(namespace) => watches.wake_decisions_in(namespace),
-            None => watches.wake_all(),
-        })
-    });
-    let (namespace_watch, namespaces) = namespaces.unzip();
     let ambient = if args.ambient_credentials { AmbientCredentials::Enabled } else { AmbientCredentials::Disabled };
+    let namespaces =
+        args.approval_targets.then(|| spawn_namespace_watch(kubernetes.clone(), api_server.clone(), watches.clone()));
     let targets = Targets::new(connections, ambient, namespaces, verify);
     if args.ambient_credentials {
         tokio::spawn(warm_up(targets.own().client.clone()));
@@ -156,13 +137,11 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         })
         .unzip();
 
-    let target_watch = args.approval_targets.then(|| {
+    if args.approval_targets {
         let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
         let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
-        watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone())
-    });
-    tokio::spawn(join_all(target_watch));
-    tokio::spawn(join_all(namespace_watch));
+        tokio::spawn(watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone()));
+    }
 
     let synced = DecisionStore::wait_until_synced(stores.clone());
     let election = tokio::spawn(run_election(election, synced, state, stop.clone()));
@@ -178,8 +157,53 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
         "started"
     );
 
+    let deadline = run_until_stopped(controllers, stop, &targets, args.aws_timeout.unsigned_abs()).await;
+    let _ = stop_events.send(());
+    if timeout_at(deadline + EVENTS_TIMEOUT, write_events).await.is_err() {
+        tracing::warn!(
+            "stopped before {} Events were written; the statuses of the decisions show the same",
+            events.queued()
+        );
+    }
+    // An error means that the task panicked, and then there is nothing to release.
+    let _ = election.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What all connections to AWS have in common.
+fn connection_settings(args: &RunArgs, proxies: &ProxySettings, calls: CallMetrics) -> ConnectionSettings {
+    let timeout = args.aws_timeout.unsigned_abs();
+    let (credentials_dir, sts_region) = (args.aws_credentials_dir.clone(), args.aws_sts_region.clone());
+    ConnectionSettings {
+        client: ClientSettings::new(timeout, credentials_dir, sts_region, proxies),
+        requests_per_second: args.aws_requests_per_second,
+        poll_interval: args.poll_interval.unsigned_abs(),
+        concurrency: args.concurrency,
+        calls,
+    }
+}
+
+/// Starts the watch on namespaces, whose labels decide who may use a target.
+fn spawn_namespace_watch(kubernetes: kube::Client, api_server: String, watches: DecisionWatches) -> NamespaceLabels {
+    let watch = NamespaceWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER };
+    let (run, labels) = watch.run(move |namespace| match namespace {
+        Some(namespace) => watches.wake_decisions_in(namespace),
+        None => watches.wake_all(),
+    });
+    tokio::spawn(run);
+    labels
+}
+
+/// Runs the controllers until `stop`, and then waits for submissions in flight. Returns when that wait had to end.
+async fn run_until_stopped(
+    controllers: Vec<impl Future<Output = ()>>,
+    stop: impl Future<Output = ()>,
+    targets: &Targets,
+    aws_timeout: Duration,
+) -> Instant {
     let mut controllers = Box::pin(join_all(controllers));
-    let deadline = tokio::select! {
+    tokio::select! {
         biased;
         () = stop => {
             tracing::info!("stopping: waiting for submissions in flight");
@@ -193,18 +217,7 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
             deadline
         }
         _ = &mut controllers => Instant::now(),
-    };
-    let _ = stop_events.send(());
-    if timeout_at(deadline + EVENTS_TIMEOUT, write_events).await.is_err() {
-        tracing::warn!(
-            "stopped before {} Events were written; the statuses of the decisions show the same",
-            events.queued()
-        );
     }
-    // An error means that the task panicked, and then there is nothing to release.
-    let _ = election.await;
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// Loads region and credentials during the start, so that the first decision need not wait for them. The start does not wait.
