@@ -3,7 +3,7 @@
 use super::last::Last;
 use super::outcome::{Caveat, Outcome, Wait};
 use super::phase::status_is_current;
-use super::resolve::{ExecutionPosition, ExecutionWait, Missing, Named, PendingRequest, Resolution, resolve};
+use super::resolve::{ExecutionWait, Missing, Named, PendingRequest, Resolution, resolve};
 use super::step::{Observed, Step};
 use super::submit::submit;
 use super::timing::{Expiry, HISTORY_LAG, Settings, UNKNOWN_EXECUTION_GRACE, UNREADABLE_GRACE, created_at};
@@ -114,20 +114,15 @@ fn unless_expired(outcome: Outcome, now: Timestamp, expiry: Expiry) -> Step {
     if now < expiry.at() {
         return Step::WriteStatus(outcome);
     }
-    let caveat = match outcome {
-        Outcome::Waiting {
-            wait:
-                Wait::Execution(ExecutionWait::Execution {
-                    execution,
-                    position:
-                        ExecutionPosition::PastApproval
-                        | ExecutionPosition::PreviousRequest
-                        | ExecutionPosition::BeyondHistory,
-                }),
-            ..
-        } => Some(Caveat::OutcomeNotInHistory { execution }),
-        _ => None,
-    };
+    let caveat =
+        if let Outcome::Waiting { wait: Wait::Execution(ExecutionWait::Execution { execution, position }), .. } =
+            outcome
+            && position.may_hide_response()
+        {
+            Some(Caveat::OutcomeNotInHistory { execution })
+        } else {
+            None
+        };
     Step::WriteStatus(Outcome::Expired { expiry, caveat })
 }
 

@@ -63,7 +63,15 @@ impl Phase {
                     {
                         Self::Retrying(submission)
                     }
-                    _ => Self::Fresh,
+                    (ReadyClass::Waiting | ReadyClass::InFlight, None)
+                    | (
+                        ReadyClass::Settled
+                        | ReadyClass::Stalled
+                        | ReadyClass::Retrying
+                        | ReadyClass::Pending
+                        | ReadyClass::Suspended,
+                        _,
+                    ) => Self::Fresh,
                 }
             }
             (_, Some(_) | None) => Self::Fresh,

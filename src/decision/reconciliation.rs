@@ -262,13 +262,11 @@ impl Reconciliation {
     /// A write failed, and may have landed. Returns the delay before the next try where the outcome of a request that was sent must
     /// be written, because no one else knows it. Otherwise the reconcile fails.
     pub fn on_write_failed(&mut self) -> Option<Duration> {
-        match (&self.attempt, &mut self.stage) {
-            (Attempt::Submitted(..), Stage::Report { failures, .. }) => {
-                *failures = failures.saturating_add(1);
-                Some(backoff::OUTCOME_WRITE.delay(*failures))
-            }
-            _ => None,
-        }
+        let (Attempt::Submitted(..), Stage::Report { failures, .. }) = (&self.attempt, &mut self.stage) else {
+            return None;
+        };
+        *failures = failures.saturating_add(1);
+        Some(backoff::OUTCOME_WRITE.delay(*failures))
     }
 
     fn details<'a>(&'a self, settings: &'a Settings) -> Details<'a> {
@@ -278,12 +276,10 @@ impl Reconciliation {
     }
 
     fn outcome_is_unrecorded(&self, now: Timestamp) -> bool {
-        match (&self.attempt, &self.stage) {
-            (Attempt::Submitted(intent, _), Stage::Report { outcome, .. }) => {
-                result_still_unrecorded(&self.decision, &intent.submission, outcome, now)
-            }
-            _ => false,
-        }
+        let (Attempt::Submitted(intent, _), Stage::Report { outcome, .. }) = (&self.attempt, &self.stage) else {
+            return false;
+        };
+        result_still_unrecorded(&self.decision, &intent.submission, outcome, now)
     }
 
     fn announce(&mut self) {

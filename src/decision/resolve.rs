@@ -107,9 +107,9 @@ impl<'a> ObservedAction<'a> {
                 return ControlFlow::Break(self.wait(execution, position.clone(), *recheck_at));
             }
         }
-        let responses = requests.iter().filter_map(|(_, entry, request)| match request {
-            Request::Responded(response) => Some((response.at.max(entry.started_at), response)),
-            _ => None,
+        let responses = requests.iter().filter_map(|(_, entry, request)| {
+            let response = request.response()?;
+            Some((response.at.max(entry.started_at), response))
         });
         let mut open = requests.iter().filter(|(.., request)| request.is_open());
         if let Some((_, response)) = responses.max_by_key(|(at, _)| *at) {

@@ -193,7 +193,22 @@ fn settle(decision: &ApprovalDecision, outcome: &Outcome, status: &mut ApprovalD
         {
             record.at
         }
-        _ => return,
+        Outcome::AlreadyDecided { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Missing { .. }
+        | Outcome::ExecutionEnded { .. }
+        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::AmbiguousRevision(_)
+        | Outcome::Invalid(_)
+        | Outcome::TargetProblem { .. }
+        | Outcome::Expired { .. }
+        | Outcome::Suspended { .. }
+        | Outcome::Waiting { .. }
+        | Outcome::Conflicting { .. }
+        | Outcome::Unreadable { .. }
+        | Outcome::Submitting(_)
+        | Outcome::Unconfirmed { .. }
+        | Outcome::Retrying { .. } => return,
     };
     let spec = &decision.spec;
     let settled = SettledRequest {

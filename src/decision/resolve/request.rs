@@ -37,6 +37,13 @@ impl Request {
             Self::Responded(_) | Self::NoResponse | Self::Hidden { .. } => false,
         }
     }
+
+    pub(super) const fn response(&self) -> Option<&CompletedApproval> {
+        match self {
+            Self::Responded(response) => Some(response),
+            Self::Pending(_) | Self::TokenNotVisible | Self::NoResponse | Self::Hidden { .. } => None,
+        }
+    }
 }
 
 impl<'a> ObservedAction<'a> {

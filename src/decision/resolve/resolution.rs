@@ -182,6 +182,16 @@ pub enum ExecutionPosition {
     InProgress,
 }
 
+impl ExecutionPosition {
+    /// Whether the execution may have received a response that history does not show.
+    pub(in crate::decision) const fn may_hide_response(&self) -> bool {
+        match self {
+            Self::PastApproval | Self::PreviousRequest | Self::BeyondHistory => true,
+            Self::InStage { .. } | Self::BeforeStage { .. } | Self::AtApproval | Self::InProgress => false,
+        }
+    }
+}
+
 /// What there is not.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Missing {
