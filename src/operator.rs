@@ -3,8 +3,9 @@
 use crate::cli::RunArgs;
 use crate::codepipeline::{CallMetrics, Client, ClientSettings};
 use crate::controller::{
-    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, NamespaceLabels,
-    NamespaceWatch, RejectionIndex, StatusWriter, TargetWatch, Targets, WATCH_BROKEN_AFTER, WATCH_SECONDS,
+    AcceptedIndex, ConnectionSettings, Context, DecisionStore, DecisionWatch, DecisionWatches, LabelChange,
+    NamespaceLabels, NamespaceWatch, RejectionIndex, StatusWriter, TargetWatch, Targets, WATCH_BROKEN_AFTER,
+    WATCH_SECONDS,
 };
 use crate::decision::{AmbientCredentials, Settings};
 use crate::event_recorder::EventRecorder;
@@ -187,9 +188,10 @@ fn connection_settings(args: &RunArgs, proxies: &ProxySettings, calls: CallMetri
 /// Starts the watch on namespaces, whose labels decide who may use a target.
 fn spawn_namespace_watch(kubernetes: kube::Client, api_server: String, watches: DecisionWatches) -> NamespaceLabels {
     let watch = NamespaceWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER };
-    let (run, labels) = watch.run(move |namespace| match namespace {
-        Some(namespace) => watches.wake_decisions_in(namespace),
-        None => watches.wake_all(),
+    let (run, labels) = watch.run(move |change| match change {
+        LabelChange::Known => watches.wake_all(),
+        LabelChange::Any => watches.wake_all_that_depend_on_targets(),
+        LabelChange::In(namespace) => watches.wake_decisions_in(namespace),
     });
     tokio::spawn(run);
     labels

@@ -63,7 +63,7 @@ impl DecisionWatches {
 
     /// Wakes the decisions that name this target, or that name none.
     pub(super) fn wake_decisions_of(&self, target: Option<&str>) {
-        self.wake_dependents(|decision| target_of(decision).as_deref() == target);
+        self.wake_dependents(|decision| target_of(decision) == target);
     }
 
     /// Wakes the decisions in this namespace, and the approvals that a rejection there may have held back.
@@ -79,7 +79,7 @@ impl DecisionWatches {
 
     /// Wakes every decision that targets matter to: where one of them is also decides whether a decision needs one, and whose rejection
     /// goes first.
-    pub(super) fn wake_all_that_depend_on_targets(&self) {
+    pub fn wake_all_that_depend_on_targets(&self) {
         self.wake_dependents(|_| true);
     }
 

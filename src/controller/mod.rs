@@ -25,7 +25,7 @@ pub use connection::{Connection, ConnectionSettings};
 pub use context::Context;
 pub use decision_watch::DecisionWatch;
 pub use decision_watches::DecisionWatches;
-pub use namespace_labels::{NamespaceLabels, NamespaceWatch};
+pub use namespace_labels::{LabelChange, NamespaceLabels, NamespaceWatch};
 pub use reconcile::{Error, error_policy, reconcile};
 pub use reconcile_slots::ReconcileSlots;
 pub use rejection_index::RejectionIndex;

@@ -28,6 +28,17 @@ pub struct NamespaceWatch {
     pub broken_after: Duration,
 }
 
+/// What the watch learned of the labels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LabelChange<'a> {
+    /// They are known now, or the operator is not allowed to read them. Nothing is reconciled before.
+    Known,
+    /// Those of any namespace may have changed.
+    Any,
+    /// Those of this namespace changed.
+    In(&'a str),
+}
+
 /// The labels of namespaces. Clones share them.
 #[derive(Clone)]
 pub struct NamespaceLabels {
@@ -53,10 +64,10 @@ impl NamespaceLabels {
 }
 
 impl NamespaceWatch {
-    /// Starts to watch. The future keeps the labels up to date, and reports the namespaces whose labels changed; none means any.
+    /// Starts to watch. The future keeps the labels up to date, and reports what changed.
     pub fn run(
         self,
-        on_change: impl Fn(Option<&str>) + Clone + Send + 'static,
+        on_change: impl Fn(LabelChange<'_>) + Clone + Send + 'static,
     ) -> (impl Future<Output = ()>, NamespaceLabels) {
         let health = WatchHealth::new(self.broken_after);
         let (namespaces, store) = store();
@@ -65,7 +76,7 @@ impl NamespaceWatch {
             let (health, on_change) = (health.clone(), on_change.clone());
             move || {
                 if health.on_request() == Change::Recovered {
-                    on_change(None);
+                    on_change(LabelChange::Any);
                 }
             }
         }));
@@ -97,7 +108,7 @@ struct EventHandler<F> {
     log: WatchErrorLog,
 }
 
-impl<F: Fn(Option<&str>)> EventHandler<F> {
+impl<F: Fn(LabelChange<'_>)> EventHandler<F> {
     fn handle(&mut self, event: watcher::Result<Event<PartialObjectMeta<Namespace>>>) {
         match event {
             Ok(event) => self.apply(event),
@@ -109,7 +120,7 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
                 self.health.on_error(cause);
                 if cause == BrokenWatch::Refused && *self.list.borrow() == WatchState::NotListed {
                     self.list.send_replace(WatchState::Refused);
-                    (self.on_change)(None);
+                    (self.on_change)(LabelChange::Known);
                 }
                 self.log.log(&error);
             }
@@ -136,13 +147,14 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
         };
         self.store.apply_watcher_event(&event);
         let has_recovered = self.health.on_event() == Change::Recovered;
-        if matches!(event, Event::InitDone) {
-            self.list.send_replace(WatchState::Listed);
-        }
-        if has_recovered || matches!(event, Event::InitDone) {
-            (self.on_change)(None);
+        let is_complete = matches!(event, Event::InitDone);
+        let is_first = is_complete && self.list.send_replace(WatchState::Listed) == WatchState::NotListed;
+        if is_first {
+            (self.on_change)(LabelChange::Known);
+        } else if is_complete || has_recovered {
+            (self.on_change)(LabelChange::Any);
         } else if let Some(changed) = changed {
-            (self.on_change)(Some(&changed));
+            (self.on_change)(LabelChange::In(&changed));
         }
     }
 }
@@ -151,4 +163,50 @@ impl<F: Fn(Option<&str>)> EventHandler<F> {
 fn trim(namespace: PartialObjectMeta<Namespace>) -> PartialObjectMeta<Namespace> {
     let ObjectMeta { name, labels, resource_version, .. } = namespace.metadata;
     PartialObjectMeta { metadata: ObjectMeta { name, labels, resource_version, ..ObjectMeta::default() }, ..namespace }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+    use std::sync::{Arc, Mutex};
+
+    fn team(label: &str) -> PartialObjectMeta<Namespace> {
+        let labels = [("team".to_owned(), label.to_owned())].into();
+        let metadata = ObjectMeta { name: Some("team".to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+        PartialObjectMeta { metadata, ..PartialObjectMeta::default() }
+    }
+
+    /// What a watch reports of these events.
+    fn changes(events: impl IntoIterator<Item = watcher::Result<Event<PartialObjectMeta<Namespace>>>>) -> Vec<String> {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let (namespaces, store) = store();
+        let log = WatchErrorLog::new(String::new(), String::new(), String::new());
+        let list = watch::channel(WatchState::NotListed).0;
+        let health = WatchHealth::new(Duration::from_secs(60));
+        let on_change = |change: LabelChange<'_>| reported.lock().unwrap().push(format!("{change:?}"));
+        let mut handler = EventHandler { namespaces, store, list, health, on_change, log };
+        events.into_iter().for_each(|event| handler.handle(event));
+        reported.lock().unwrap().clone()
+    }
+
+    fn list(label: &str) -> [watcher::Result<Event<PartialObjectMeta<Namespace>>>; 3] {
+        [Ok(Event::Init), Ok(Event::InitApply(team(label))), Ok(Event::InitDone)]
+    }
+
+    #[test]
+    fn only_the_first_list_or_a_refusal_makes_the_labels_known() {
+        let refusal = || {
+            let status = Status { code: 403, ..Status::failure("", "Forbidden") };
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(status.boxed())))
+        };
+        assert_eq!(changes(list("a").into_iter().chain(list("b"))), ["Known", "Any"]);
+        assert_eq!(changes([refusal(), refusal()].into_iter().chain(list("a"))), ["Known", "Any"]);
+    }
+
+    #[test]
+    fn a_namespace_is_reported_when_its_labels_changed() {
+        let edits = ["a", "b"].map(|label| Ok(Event::Apply(team(label))));
+        assert_eq!(changes(list("a").into_iter().chain(edits)), ["Known", "In(\"team\")"]);
+    }
 }

@@ -50,14 +50,14 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
     let subscriber = context.subscriber(&decision);
     let urgency = urgency(&decision, &context.settings, Timestamp::now());
     let target = target_of(&decision);
-    let Some(slot) = context.targets.enter(target.as_deref(), subscriber.clone(), urgency) else {
+    let Some(slot) = context.targets.enter(target, subscriber.clone(), urgency) else {
         if context.decisions.get(&subscriber.key).is_none() {
             // It was deleted meanwhile, and nothing reconciles it again.
             context.targets.forget(&subscriber.key);
         }
         return Ok(Action::await_change());
     };
-    if !context.is_leading() || !context.targets.is_known(target.as_deref()) {
+    if !context.is_leading() || !context.targets.is_known(target) {
         return Ok(Action::await_change());
     }
     let _timer = context.metrics.reconcile_started();

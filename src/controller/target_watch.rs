@@ -157,8 +157,14 @@ impl EventHandler {
     }
 
     fn set_listed(&mut self) {
+        let is_first = !self.context.targets.are_listed();
         self.context.targets.set_listed(&self.listed, self.health.clone());
-        self.context.watches.wake_all();
+        if is_first {
+            self.context.watches.wake_all();
+        } else {
+            // Any target may have been changed or deleted since the last list. That concerns no decision that is final.
+            self.context.watches.wake_all_that_depend_on_targets();
+        }
     }
 
     fn on_error(&mut self, error: &watcher::Error) {
@@ -183,3 +189,6 @@ impl EventHandler {
         self.log.log(error);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,13 +40,13 @@ pub fn decide(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> S
             Phase::Done => Step::AwaitChange,
             Phase::InDoubt(submission) => recover(observed, settings, now, &ignore_forged_times(submission, now)),
             Phase::Unexplained(submission, exception) => {
-                explain(observed, settings, now, &ignore_forged_times(submission, now), &exception)
+                explain(observed, settings, now, &ignore_forged_times(submission, now), exception)
             }
             Phase::Fresh => evaluate(observed, settings, now, Last::None),
             Phase::Retrying(last) => {
                 evaluate(observed, settings, now, Last::NotApplied(&ignore_forged_times(last, now)))
             }
-            Phase::Refused(last, exception) => evaluate(observed, settings, now, Last::Refused(&last, &exception)),
+            Phase::Refused(last, exception) => evaluate(observed, settings, now, Last::Refused(last, exception)),
         },
     }
 }

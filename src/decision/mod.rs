@@ -21,7 +21,7 @@ mod submit;
 mod target;
 mod target_rules;
 #[cfg(test)]
-mod test_fixtures;
+pub(crate) mod test_fixtures;
 pub mod timing;
 mod urgency;
 

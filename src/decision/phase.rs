@@ -13,29 +13,29 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 const MAX_REQUESTED_AT: usize = 1024;
 
 /// What the status says about the work so far.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Phase {
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase<'a> {
     /// Nothing was sent since the decision was created, edited, resumed or restarted by the annotation.
     Fresh,
     /// The last attempt was not applied.
-    Retrying(Submission),
+    Retrying(&'a Submission),
     /// CodePipeline refused the token of the last attempt. The operator had found the token itself, so it resolves the request
     /// again.
-    Refused(Submission, Exception),
+    Refused(&'a Submission, &'a Exception),
     /// CodePipeline may have accepted a submission, whatever the spec says now.
-    InDoubt(Submission),
+    InDoubt(&'a Submission),
     /// CodePipeline refused the last attempt with this exception, and its history does not show yet how the request was completed. An
     /// earlier attempt may be in doubt.
-    Unexplained(Submission, Exception),
+    Unexplained(&'a Submission, &'a Exception),
     /// Final: Ready is True or the decision is Stalled, and it is unchanged since. Or a newer version of the operator wrote a status
     /// that this version cannot read, and must not overwrite.
     Done,
 }
 
-impl Phase {
+impl<'a> Phase<'a> {
     /// The phase of a decision.
     #[must_use]
-    pub fn of(decision: &ApprovalDecision) -> Self {
+    pub fn of(decision: &'a ApprovalDecision) -> Self {
         if matches!(decision.spec.unsupported, Some(Unsupported::Status(_))) {
             return Self::Done;
         }
@@ -43,10 +43,10 @@ impl Phase {
         let class = current_class(decision);
         let is_edited = is_edited(decision);
         let is_unchanged = !is_edited && !is_restarted(decision, status);
-        match (class, status.submission.clone()) {
+        match (class, &status.submission) {
             (Some(ReadyClass::Settled), _) if !is_edited => Self::Done,
             (Some(ReadyClass::Stalled), _) if is_unchanged && !waits_for_target(decision) => Self::Done,
-            (_, Some(submission)) if submission.outcome.is_none() => match status.exception.clone() {
+            (_, Some(submission)) if submission.outcome.is_none() => match &status.exception {
                 // The annotation restarts a decision only once the doubt is settled.
                 Some(exception) if !is_edited => Self::Unexplained(submission, exception),
                 Some(_) | None => Self::InDoubt(submission),
@@ -54,7 +54,7 @@ impl Phase {
             (Some(class), Some(submission))
                 if is_unchanged && submission.outcome == Some(SubmissionOutcome::NotAccepted) =>
             {
-                match (class, status.exception.clone()) {
+                match (class, &status.exception) {
                     (ReadyClass::Waiting, Some(exception)) => Self::Refused(submission, exception),
                     (ReadyClass::InFlight, Some(exception)) => Self::Unexplained(submission, exception),
                     // Not where the pipeline lacks the approval, or the execution ended and may be retried.

@@ -128,7 +128,7 @@ impl Reconciliation {
                     let condition = self.wake_condition(*recheck_at);
                     match query_of(&self.decision) {
                         Some((pipeline, query)) => {
-                            let target = target_of(&self.decision);
+                            let target = target_of(&self.decision).map(str::to_owned);
                             return Effect::ReadPipeline { target, pipeline, query, condition };
                         }
                         None => self.stage = Stage::Finish(Requeue::AwaitChange),
@@ -145,7 +145,9 @@ impl Reconciliation {
             Step::AwaitChange => Stage::Finish(Requeue::AwaitChange),
             Step::WaitUntil(time) => Stage::Finish(Requeue::At(time)),
             Step::AwaitSnapshot { recheck_at, until } => Stage::ReadPipeline { recheck_at, until },
-            Step::FindTarget => return Some(Effect::FindTarget { target: target_of(&self.decision) }),
+            Step::FindTarget => {
+                return Some(Effect::FindTarget { target: target_of(&self.decision).map(str::to_owned) });
+            }
             Step::ReadPipeline(until) => Stage::ReadPipeline { recheck_at: None, until },
             Step::ListRejections => return Some(Effect::ListRejections),
             Step::RecordIntent(intent) => Stage::Prepare(intent),
@@ -228,11 +230,11 @@ impl Reconciliation {
     pub fn on_written(&mut self, result: WriteResult, now: Timestamp) {
         match result {
             WriteResult::Written(decision) => {
-                let before = (target_of(&self.decision), query_of(&self.decision));
-                self.decision = *decision;
-                if (target_of(&self.decision), query_of(&self.decision)) != before {
+                let reads = |decision| (target_of(decision), query_of(decision));
+                if reads(&decision) != reads(&self.decision) {
                     (self.target, self.pipeline) = (None, None);
                 }
+                self.decision = *decision;
                 match std::mem::replace(&mut self.stage, Stage::Decide) {
                     Stage::RecordIntent(intent) => {
                         self.attempt = Attempt::IntentRecorded(intent);

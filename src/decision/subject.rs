@@ -8,11 +8,10 @@ use std::borrow::Cow;
 /// The decision that the status is about: the one that a submission in doubt was made for, whatever its spec says now.
 #[must_use]
 pub fn subject(decision: &ApprovalDecision) -> Cow<'_, ApprovalDecision> {
-    let status = decision.status.as_ref();
-    match status.and_then(|status| status.submission.as_ref().map(|submission| (status, submission))) {
-        Some((status, submission)) if submission.outcome.is_none() && !is_for_spec(submission, decision) => {
+    match in_doubt_for_former_spec(decision) {
+        Some(submission) => {
             let mut subject = decision.clone();
-            subject.metadata.generation = status.observed_generation;
+            subject.metadata.generation = decision.status.as_ref().and_then(|status| status.observed_generation);
             let Submission { target, pipeline_name, stage_name, action_name, token, result, .. } = submission.clone();
             subject.spec = ApprovalDecisionSpec {
                 target_ref: target.map(|name| TargetRef { name, account_id: None, region: None }),
@@ -21,8 +20,14 @@ pub fn subject(decision: &ApprovalDecision) -> Cow<'_, ApprovalDecision> {
             };
             Cow::Owned(subject)
         }
-        Some(_) | None => Cow::Borrowed(decision),
+        None => Cow::Borrowed(decision),
     }
+}
+
+/// The submission in doubt, if the spec asks for something else now.
+fn in_doubt_for_former_spec(decision: &ApprovalDecision) -> Option<&Submission> {
+    let submission = decision.status.as_ref()?.submission.as_ref()?;
+    (submission.outcome.is_none() && !is_for_spec(submission, decision)).then_some(submission)
 }
 
 /// Whether a submission was made for the spec as it is now.
@@ -42,8 +47,11 @@ pub(super) fn is_for_spec(submission: &Submission, decision: &ApprovalDecision) 
 
 /// The name of the target that a decision is about; none for the operator's own identity.
 #[must_use]
-pub fn target_of(decision: &ApprovalDecision) -> Option<String> {
-    subject(decision).spec.target_ref.as_ref().map(|target| target.name.clone())
+pub fn target_of(decision: &ApprovalDecision) -> Option<&str> {
+    match in_doubt_for_former_spec(decision) {
+        Some(submission) => submission.target.as_deref(),
+        None => decision.spec.target_ref.as_ref().map(|target| target.name.as_str()),
+    }
 }
 
 /// The pipeline that a decision is about, and what it needs to know of it; none if it names no request.

@@ -115,10 +115,11 @@ pub(super) fn send_deadline(settings: &Settings, submission: &Submission) -> Tim
 
 /// The submission as it can have been written. Someone forged a time that no attempt can have yet; it would keep the decision waiting
 /// until then. It counts as long past, as an invalid instant does.
-pub(super) fn ignore_forged_times(submission: Submission, now: Timestamp) -> Submission {
+pub(super) fn ignore_forged_times(submission: &Submission, now: Timestamp) -> Submission {
     let latest = later(later(later(now, INTENT_WRITE_TIMEOUT), MAX_AWS_TIMEOUT), RELATIVE_SKEW * 2);
     let possible = |time| if time <= latest { time } else { Timestamp::UNIX_EPOCH };
-    Submission { start_time: possible(submission.start_time), deadline: possible(submission.deadline), ..submission }
+    let (start_time, deadline) = (possible(submission.start_time), possible(submission.deadline));
+    Submission { start_time, deadline, ..submission.clone() }
 }
 
 pub(super) fn created_at(decision: &ApprovalDecision, now: Timestamp) -> Timestamp {

@@ -221,7 +221,7 @@ impl World {
         let observed = reconcile.target.as_ref().ok_or("a pipeline was read before its target was looked for")?;
         match Phase::of(reconcile.reconciliation.decision()) {
             Phase::InDoubt(submission) | Phase::Unexplained(submission, _) => {
-                let is_other = |place: &CallerIdentity| !is_at(&submission, place);
+                let is_other = |place: &CallerIdentity| !is_at(submission, place);
                 if submission.target.is_some() && observed.place.as_ref().is_none_or(is_other) {
                     return Err("recovery read another account".to_owned());
                 }

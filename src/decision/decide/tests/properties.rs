@@ -184,7 +184,7 @@ proptest! {
         // Something was concluded: from a poll of the same account that started once the request could no longer arrive.
         let poll = poll.expect("nothing is concluded without a poll").poll;
         let is_refused = matches!(Phase::of(&decision), Phase::Unexplained(..));
-        prop_assert!(is_refused || ignore_forged_times(submission.clone(), at(now)).deadline <= poll.started_at);
+        prop_assert!(is_refused || ignore_forged_times(&submission, at(now)).deadline <= poll.started_at);
         prop_assert!(is_refused || poll.result.is_ok());
         let account = poll.identity.as_ref().map(|identity| &identity.account_id);
         prop_assert!(is_refused || account.is_none_or(|account| *account == submission.account_id));

@@ -126,7 +126,8 @@ fn a_mutant_that_recovers_wherever_the_target_is_now_reads_another_account() {
         let move_back = |observation: &mut TargetObservation| {
             if let TargetObservation::Found { target, .. } = observation {
                 let target = Arc::make_mut(target);
-                (target.spec.account_id, target.spec.region) = (submission.account_id, submission.region);
+                (target.spec.account_id, target.spec.region) =
+                    (submission.account_id.clone(), submission.region.clone());
             }
         };
         decide_at(move_back, observed, settings, now)
