@@ -66,6 +66,15 @@ pub const FAILED_VERIFICATION: Duration = Duration::from_secs(15);
 /// After the verification of a target, how long a call through it that fails does not cause another one.
 pub const VERIFIED_RECENTLY: Duration = Duration::from_secs(15);
 
+/// From a change of the counts in the status of a target until they are written. So there is at most one such write for each target in
+/// this time, and what comes and goes within it causes none. A person who watches the counts barely notices it: they come from polls, whose
+/// default interval is longer.
+pub const COUNTS_WRITE: Duration = Duration::from_secs(10);
+
+/// After a replica became the leader, how long it leaves the counts that its predecessor wrote while it has not polled every pipeline of the
+/// target. Each poll of a pipeline takes about a second of the default of `--aws-requests-per-second`.
+pub const FIRST_POLLS: Duration = Duration::from_secs(60);
+
 impl ExponentialBackoff {
     /// The delay after this many consecutive failures, the first being 1.
     #[must_use]

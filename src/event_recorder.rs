@@ -1,18 +1,20 @@
-//! Events about decisions. A task of its own writes them one after the other, so that no submission waits for an Event. While
+//! Events about decisions and targets. A task of its own writes them one after the other, so that no submission waits for an Event. While
 //! the queue is full, a reconcile writes its Event itself. The queue is drained before the operator exits.
 
-use crate::api::v1alpha1::ApprovalDecision;
+use crate::api::conditions::ConditionStatus;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason};
 use crate::codepipeline::Operation;
-use crate::decision::Announcement;
+use crate::decision::{Announcement, MAX_NOTE};
 use crate::error_chain::{api_status, display_chain};
 use crate::telemetry::LogLimiter;
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Resource;
 use kube::api::PostParams;
 use kube::core::Request;
-use kube::{Resource, ResourceExt};
 use serde::de::IgnoredAny;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +22,12 @@ use tokio::time::timeout;
 
 /// The reporting controller of every Event.
 const REPORTER: &str = "approval-operator";
+
+/// The action of an Event about a target.
+const VERIFY: &str = "Verify";
+
+/// The namespace of Events about cluster-scoped objects. The API server admits no other, and `kubectl describe` finds them there.
+const CLUSTER_SCOPED: &str = "default";
 
 /// How many Events may be queued, half a kilobyte each. A burst of submissions ends before its Events are written.
 const QUEUE_CAPACITY: usize = 10_000;
@@ -47,8 +55,8 @@ struct Writer {
 
 /// A serialized Event.
 struct QueuedEvent {
-    /// `namespace/name` of the decision, for the log.
-    decision: String,
+    /// The name of the object, with its namespace, for the log.
+    object: String,
     path: String,
     body: Vec<u8>,
 }
@@ -63,12 +71,27 @@ impl EventRecorder {
 
     /// Queues the Event of an announcement. This returns immediately unless the queue is full.
     pub async fn publish(&self, decision: &ApprovalDecision, announcement: &Announcement) {
-        let event = match queued_event(decision, announcement, Timestamp::now()) {
+        let kind = if announcement.is_warning() { EventKind::Warning } else { EventKind::Normal };
+        let action = Operation::PutApprovalResult.as_str();
+        let reason = announcement.reason.as_str();
+        self.record(decision.object_ref(&()), kind, action, reason, announcement.note.clone()).await;
+    }
+
+    /// Queues the Event of a new reason of a target, as [`Self::publish`].
+    pub async fn publish_target(&self, target: &ApprovalTarget, reason: TargetReason, message: &str) {
+        let kind = match reason.ready() {
+            ConditionStatus::True => EventKind::Normal,
+            ConditionStatus::False | ConditionStatus::Unknown => EventKind::Warning,
+        };
+        let note = message.get(..message.floor_char_boundary(MAX_NOTE)).unwrap_or_default();
+        self.record(target.object_ref(&()), kind, VERIFY, reason.as_str(), note.to_owned()).await;
+    }
+
+    async fn record(&self, object: ObjectReference, kind: EventKind, action: &str, reason: &str, note: String) {
+        let name = qualified_name(&object);
+        let event = match queued_event(object, kind, action, reason, note, Timestamp::now()) {
             Ok(event) => event,
-            Err(error) => {
-                let decision = decision.qualified_name();
-                return tracing::warn!(%decision, %error, "could not serialize the Event");
-            }
+            Err(error) => return tracing::warn!(object = name, %error, "could not serialize the Event"),
         };
         if let Err(error) = self.queue.try_send(event) {
             self.writer.write(error.into_inner()).await;
@@ -98,46 +121,58 @@ async fn write_all(writer: Writer, mut queued: mpsc::Receiver<QueuedEvent>, mut 
 
 impl Writer {
     /// Does not retry: a lost Event costs a line in `kubectl describe`, and must not cost more.
-    async fn write(&self, QueuedEvent { decision, path, body }: QueuedEvent) {
+    async fn write(&self, QueuedEvent { object, path, body }: QueuedEvent) {
         let request = match Request::new(path).create(&PostParams::default(), body) {
             Ok(request) => request,
-            Err(error) => return tracing::warn!(decision, %error, "could not write the Event"),
+            Err(error) => return tracing::warn!(object, %error, "could not write the Event"),
         };
         match timeout(API_TIMEOUT, self.client.request::<IgnoredAny>(request)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) if api_status(&error) != Some(403) || self.refusals.is_due() => {
-                tracing::warn!(decision, "could not write the Event: {}", display_chain(&error));
+                tracing::warn!(object, "could not write the Event: {}", display_chain(&error));
             }
             Ok(Err(_)) => {}
-            Err(_) => tracing::warn!(decision, "could not write the Event within {API_TIMEOUT:?}"),
+            Err(_) => tracing::warn!(object, "could not write the Event within {API_TIMEOUT:?}"),
         }
     }
 }
 
-/// The time of the Event is that of the announcement, however late it is written. With the name of the decision, it makes the
-/// Event's name unique.
+/// What kubectl shows as the type of an Event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr)]
+enum EventKind {
+    Normal,
+    Warning,
+}
+
+fn qualified_name(object: &ObjectReference) -> String {
+    let parts = [&object.namespace, &object.name];
+    parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("/")
+}
+
+/// The time of the Event is that of the change, however late it is written. With the name of the object, it makes the Event's name unique.
 fn queued_event(
-    decision: &ApprovalDecision,
-    announcement: &Announcement,
+    object: ObjectReference,
+    kind: EventKind,
+    action: &str,
+    reason: &str,
+    note: String,
     now: Timestamp,
 ) -> Result<QueuedEvent, serde_json::Error> {
-    let event_type = if announcement.is_warning() { "Warning" } else { "Normal" };
+    let namespace = object.namespace.clone().unwrap_or_else(|| CLUSTER_SCOPED.to_owned());
+    let path = Event::url_path(&(), Some(&namespace));
+    let name = format!("{}.{:x}", object.name.as_deref().unwrap_or_default(), now.as_nanosecond());
+    let log_name = qualified_name(&object);
     let event = Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", decision.name_any(), now.as_nanosecond())),
-            namespace: decision.namespace(),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         event_time: Some(MicroTime(now)),
-        regarding: Some(decision.object_ref(&())),
-        reason: Some(announcement.reason.as_str().to_owned()),
-        note: Some(announcement.note.clone()),
-        action: Some(Operation::PutApprovalResult.as_str().to_owned()),
-        type_: Some(event_type.to_owned()),
+        regarding: Some(object),
+        reason: Some(reason.to_owned()),
+        note: Some(note),
+        action: Some(action.to_owned()),
+        type_: Some(<&str>::from(kind).to_owned()),
         reporting_controller: Some(REPORTER.to_owned()),
         reporting_instance: Some(REPORTER.to_owned()),
         ..Event::default()
     };
-    let path = Event::url_path(&(), decision.metadata.namespace.as_deref());
-    Ok(QueuedEvent { decision: decision.qualified_name(), path, body: serde_json::to_vec(&event)? })
+    Ok(QueuedEvent { object: log_name, path, body: serde_json::to_vec(&event)? })
 }

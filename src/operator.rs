@@ -141,7 +141,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     if args.approval_targets {
         let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
         let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
-        tokio::spawn(watch.run(targets.clone(), watches.clone(), writer.clone(), leader.clone(), stop.clone()));
+        let (writer, events) = (writer.clone(), events.clone());
+        tokio::spawn(watch.run(targets.clone(), watches.clone(), writer, events, leader.clone(), stop.clone()));
     }
 
     let synced = DecisionStore::wait_until_synced(stores.clone());

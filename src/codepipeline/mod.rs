@@ -39,7 +39,7 @@ pub use pipeline::{
     PipelineExecution, PipelineState, StageExecution, StageState,
 };
 pub use poller::schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
-pub use poller::{PipelinePoller, Subscriber};
+pub use poller::{PipelinePoller, PollCounts, Subscriber};
 pub use query::{ExecutionSelector, Query};
 pub use rate_limiter::RateLimiter;
 pub use reader::{AwsPipelineReader, PipelineReader};

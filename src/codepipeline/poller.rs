@@ -1,6 +1,7 @@
 //! The poller: decisions of one pipeline share its polls. While anyone subscribes to a pipeline, one task polls it as its
 //! [`schedule`] says. A subscriber is woken when a poll shows something new, and costs nothing until then.
 
+mod counts;
 pub mod schedule;
 mod slow_polls;
 
@@ -22,6 +23,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, info_span};
 
+pub use counts::PollCounts;
+
 /// The poller of one account and region. `K` names a subscriber.
 #[derive(Clone)]
 pub struct PipelinePoller<K> {
@@ -41,6 +44,9 @@ struct Pipelines<K> {
     polled: HashMap<Arc<str>, PolledPipeline<K>>,
     /// Which pipeline each subscribes to, and how to wake it.
     subscribers: HashMap<K, (Arc<str>, UnboundedSender<K>)>,
+    counts: PollCounts,
+    /// Notified when the counts change.
+    counts_changed: Arc<Notify>,
 }
 
 struct PolledPipeline<K> {
@@ -61,12 +67,19 @@ pub struct Subscriber<K> {
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
-    /// Polls at this interval.
+    /// Polls at this interval, and notifies when the counts change.
     #[must_use]
-    pub fn new(client: Client, interval: Duration) -> Self {
-        let pipelines = Mutex::new(Pipelines { polled: HashMap::new(), subscribers: HashMap::new() });
+    pub fn new(client: Client, interval: Duration, counts_changed: Arc<Notify>) -> Self {
+        let (polled, subscribers, counts) = (HashMap::new(), HashMap::new(), PollCounts::default());
+        let pipelines = Mutex::new(Pipelines { polled, subscribers, counts, counts_changed });
         let slow_polls = Mutex::default();
         Self { shared: Arc::new(Shared { client, interval, epoch: Instant::now(), pipelines, slow_polls }) }
+    }
+
+    /// What is polled and pending now.
+    #[must_use]
+    pub fn counts(&self) -> PollCounts {
+        self.pipelines().counts
     }
 
     /// Subscribes to a pipeline until [`Self::unsubscribe`], and returns the newest poll if it meets the condition.
@@ -92,12 +105,15 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             name
         });
         pipelines.subscribers.insert(key.clone(), (name.clone(), subscriber.wake.clone()));
-        let polled = pipelines.polled.entry(name).or_insert_with(PolledPipeline::new);
-        let newest = polled.schedule.subscribe(key.clone(), generation, query, condition, now);
-        if newest.is_none() && !is_regular {
-            polled.rescheduled.notify_one();
-        }
-        newest
+        pipelines.polled.entry(name.clone()).or_insert_with(PolledPipeline::new);
+        let newest = pipelines.change(&name, |polled| {
+            let newest = polled.schedule.subscribe(key.clone(), generation, query, condition, now);
+            if newest.is_none() && !is_regular {
+                polled.rescheduled.notify_one();
+            }
+            newest
+        });
+        newest.flatten()
     }
 
     /// Whether both are the same poller.
@@ -166,21 +182,22 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             tracing::debug!(pipeline, "could not read the pipeline: {}", error.detail());
         }
         self.warn_if_slow(pipeline, started, reader.waited());
-        let mut pipelines = self.pipelines();
-        let Pipelines { polled, subscribers } = &mut *pipelines;
-        let Some(polled) = polled.get_mut(pipeline) else { return };
-        let interval = self.shared.interval;
-        let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
         let read_as = self.shared.client.identity();
         let has_changed = identity.is_some() && read_as != identity;
         let result = result.and_then(|snapshot| {
             let detail = || "the operator's AWS account or region changed during the poll".to_owned();
             if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }
         });
-        polled.read_as.clone_from(&read_as);
-        let poll = Poll::new(started.wall, result).read_as(read_as);
-        for key in polled.schedule.publish(started.elapsed, interval, poll) {
-            if let Some((_, wake)) = subscribers.get(&key) {
+        let poll = Poll::new(started.wall, result).read_as(read_as.clone());
+        let interval = self.shared.interval;
+        let mut pipelines = self.pipelines();
+        let woken = pipelines.change(pipeline, |polled| {
+            let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
+            polled.read_as = read_as;
+            polled.schedule.publish(started.elapsed, interval, poll)
+        });
+        for key in woken.into_iter().flatten() {
+            if let Some((_, wake)) = pipelines.subscribers.get(&key) {
                 // There is no receiver during shutdown.
                 let _ = wake.send(key);
             }
@@ -219,17 +236,42 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
 impl<K: Clone + Eq + Hash> Pipelines<K> {
     fn unsubscribe(&mut self, key: &K) {
-        if let Some((pipeline, _)) = self.subscribers.remove(key)
-            && let Some(polled) = self.polled.get_mut(&pipeline)
-        {
-            polled.schedule.unsubscribe(key);
+        if let Some((pipeline, _)) = self.subscribers.remove(key) {
+            self.change(&pipeline, |polled| polled.schedule.unsubscribe(key));
         }
+    }
+
+    /// Changes what is known of a pipeline that is polled, and keeps the counts up to date.
+    fn change<T>(&mut self, pipeline: &str, change: impl FnOnce(&mut PolledPipeline<K>) -> T) -> Option<T> {
+        let polled = self.polled.get_mut(pipeline)?;
+        let before = polled.counts();
+        let result = change(polled);
+        let after = polled.counts();
+        if before != after {
+            self.counts = self.counts.replace(before, after);
+            self.counts_changed.notify_one();
+        }
+        Some(result)
     }
 }
 
 impl<K> PolledPipeline<K> {
     fn new() -> Self {
         Self { schedule: PollSchedule::default(), rescheduled: Arc::default(), read_as: None }
+    }
+}
+
+impl<K: Clone + Eq + Hash> PolledPipeline<K> {
+    /// Its part of the counts.
+    fn counts(&self) -> PollCounts {
+        if self.schedule.is_empty() {
+            return PollCounts::default();
+        }
+        PollCounts {
+            pipelines: 1,
+            not_polled: u32::from(self.schedule.is_first_poll()),
+            pending_requests: self.schedule.pending_requests(),
+        }
     }
 }
 

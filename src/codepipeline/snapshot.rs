@@ -6,6 +6,7 @@ mod executions;
 mod hints;
 mod history;
 mod optional_calls;
+mod pending;
 mod pipeline_snapshot;
 
 use super::error::CallError;
@@ -37,6 +38,7 @@ pub async fn read_snapshot(
         // Every pipeline has at least two, so this response does not come from CodePipeline. In PARALLEL mode, it can be empty.
         return Err(CallError::Indeterminate { detail: "GetPipelineState returned no stages".to_owned() });
     }
+    let pending = pending::in_state(&state, mode);
     let mut snapshot = PipelineSnapshot::new(started_at, queries, state, mode, previous);
     let (mut list, mut calls) = (ExecutionReader::new(reader, first), OptionalCalls::default());
     snapshot.read_executions(&mut list, previous, &mut calls).await;
@@ -44,6 +46,7 @@ pub async fn read_snapshot(
     snapshot.read_history(reader, &mut calls).await;
     snapshot.add_executions_of_requests(&mut list, &mut calls).await;
     snapshot.prune_state();
+    snapshot.pending_requests = pending.unwrap_or_else(|| pending::in_history(&snapshot));
     let assigned: HashSet<&String> = snapshot.actions.iter().map(|entry| &entry.action_execution_id).collect();
     snapshot.missing_from_history = snapshot
         .visible_executions()

@@ -7,7 +7,9 @@ use crate::codepipeline::{
     AssumedRole, CallMetrics, Client, ClientSettings, Destination, PipelinePoller, RateLimiter, TargetDestination,
 };
 use kube::runtime::reflector::ObjectRef;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How the operator reaches one account and region. Clones share it.
 #[derive(Clone)]
@@ -39,18 +41,24 @@ impl ConnectionSettings {
     /// A connection with the operator's own identity and region. It calls nothing before it is used.
     #[must_use]
     pub fn connect_own(&self) -> Connection {
-        self.connect(Destination::Ambient, self.calls.clone())
+        // Nothing reports what is polled without a target.
+        self.connect(Destination::Ambient, self.calls.clone(), Arc::default())
     }
 
-    /// A connection to a target.
-    pub(super) fn connect_target(&self, name: &str, destination: Destination) -> Connection {
-        self.connect(destination, self.calls.for_target(name))
+    /// A connection to a target, which notifies when the counts of its poller change.
+    pub(super) fn connect_target(
+        &self,
+        name: &str,
+        destination: Destination,
+        counts_changed: Arc<Notify>,
+    ) -> Connection {
+        self.connect(destination, self.calls.for_target(name), counts_changed)
     }
 
-    fn connect(&self, destination: Destination, calls: CallMetrics) -> Connection {
+    fn connect(&self, destination: Destination, calls: CallMetrics, counts_changed: Arc<Notify>) -> Connection {
         let client = Client::new(self.client.clone(), destination, RateLimiter::new(self.requests_per_second), calls);
         Connection {
-            poller: PipelinePoller::new(client.clone(), self.poll_interval),
+            poller: PipelinePoller::new(client.clone(), self.poll_interval, counts_changed),
             client,
             slots: ReconcileSlots::new(self.concurrency),
         }

@@ -1,6 +1,7 @@
 //! The watch on targets. It keeps [`Targets`] up to date, verifies each target with STS, and wakes the decisions that a change concerns.
 
 use super::decision_watches::DecisionWatches;
+use super::report_counts::report_counts;
 use super::status_writer::StatusWriter;
 use super::target_context::TargetContext;
 use super::targets::Targets;
@@ -11,6 +12,7 @@ use crate::api::GROUP;
 use crate::api::v1alpha1::{ApprovalTarget, WireTarget};
 use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::{api_status, display_chain};
+use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use futures::StreamExt;
 use futures::stream::{empty, poll_fn, unfold};
@@ -38,19 +40,20 @@ pub struct TargetWatch {
 }
 
 impl TargetWatch {
-    /// Starts to watch. The future verifies targets until `stop`.
+    /// Starts to watch. The future verifies targets and reports their counts until `stop`.
     pub fn run(
         self,
         targets: Targets,
         watches: DecisionWatches,
         writer: StatusWriter,
+        events: EventRecorder,
         leader: watch::Receiver<LeaderState>,
         stop: impl Future<Output = ()> + Send + Sync + 'static,
     ) -> impl Future<Output = ()> {
         let health = WatchHealth::new(self.broken_after);
         let context = {
             let api = Api::all(self.kubernetes.clone());
-            TargetContext { api, targets, watches, writer, leader: leader.clone() }
+            TargetContext { api, targets, watches, writer, events, leader: leader.clone() }
         };
         let api: Api<WireTarget> = Api::all(observed_client(self.kubernetes, {
             let (health, context) = (health.clone(), context.clone());
@@ -76,6 +79,7 @@ impl TargetWatch {
                 events.handle(event);
                 std::future::ready(())
             });
+        let counted = report_counts(context.clone());
         let mut due = self.due;
         let own_identity = follow_own_identity(context.clone());
         let verified = Controller::for_stream(empty(), targets)
@@ -89,6 +93,7 @@ impl TargetWatch {
                 () = handled => {}
                 () = verified => {}
                 () = own_identity => {}
+                () = counted => {}
             }
         }
     }

@@ -4,16 +4,18 @@
 use super::connection::{Connection, ConnectionSettings, destination};
 use super::namespace_labels::NamespaceLabels;
 use super::reconcile_slots::Slot;
+use super::target_listing::Listing;
 use super::watch_health::WatchHealth;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
-use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, TargetsUnavailable, Urgency, Verification};
+use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, Urgency, Verification};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 type Key = ObjectRef<ApprovalDecision>;
@@ -31,6 +33,8 @@ struct Shared {
     namespaces: Option<NamespaceLabels>,
     /// Receives the names of targets to verify.
     due: UnboundedSender<ObjectRef<WireTarget>>,
+    /// Notified when the status of a target may have to show other counts.
+    counts_changed: Arc<Notify>,
     state: Mutex<State>,
 }
 
@@ -39,17 +43,6 @@ struct State {
     targets: BTreeMap<String, KnownTarget>,
     /// Where the targets are. Every observation has it, so it is shared.
     places: Arc<[TargetPlace]>,
-}
-
-/// Whether the targets are known.
-enum Listing {
-    /// `--approval-targets=false`
-    Disabled,
-    NotListed,
-    /// The operator is not allowed to list them. This is what the API server says.
-    Refused(String),
-    /// They are known, unless the watch has been broken since.
-    Listed(WatchHealth),
 }
 
 struct KnownTarget {
@@ -90,7 +83,8 @@ impl Targets {
         let own = settings.connect_own();
         let listing = if namespaces.is_some() { Listing::NotListed } else { Listing::Disabled };
         let state = Mutex::new(State { listing, targets: BTreeMap::new(), places: Arc::default() });
-        Self { shared: Arc::new(Shared { own, ambient, settings, namespaces, due, state }) }
+        let counts_changed = Arc::default();
+        Self { shared: Arc::new(Shared { own, ambient, settings, namespaces, due, counts_changed, state }) }
     }
 
     /// The connection with the operator's own identity and region.
@@ -151,7 +145,8 @@ impl Targets {
             self.verify(&name);
             return Affected::All;
         }
-        let connection = self.shared.settings.connect_target(&name, destination.clone());
+        let connection =
+            self.shared.settings.connect_target(&name, destination.clone(), self.shared.counts_changed.clone());
         let verification = Verification::Pending;
         let known = KnownTarget { target, destination, connection, verification, verified_at: None };
         let replaced = state.targets.insert(name.clone(), known);
@@ -213,6 +208,7 @@ impl Targets {
             return Affected::Nobody;
         }
         known.verification = found;
+        self.shared.counts_changed.notify_one();
         Affected::ItsDecisions
     }
 
@@ -228,18 +224,31 @@ impl Targets {
     fn verify(&self, name: &str) {
         // There is no receiver during shutdown.
         let _ = self.shared.due.send(ObjectRef::new(name));
+        self.shared.counts_changed.notify_one();
+    }
+
+    /// The status that the operator has written. The watch shows it only later.
+    pub(super) fn set_status(&self, written: ApprovalTarget) {
+        if let Some(known) = self.lock().targets.get_mut(&written.name_any())
+            && known.target.uid() == written.uid()
+        {
+            Arc::make_mut(&mut known.target).status = written.status;
+        }
     }
 
     /// A target, and what is known of it.
     pub(super) fn get(&self, name: &str) -> Option<ObservedTarget> {
-        let state = self.lock();
-        let KnownTarget { target, destination, connection, verification, .. } = state.targets.get(name)?;
-        Some(ObservedTarget {
-            target: target.clone(),
-            destination: destination.clone(),
-            connection: connection.clone(),
-            verification: verification.clone(),
-        })
+        self.lock().targets.get(name).map(KnownTarget::observed)
+    }
+
+    /// Every target.
+    pub(super) fn all(&self) -> Vec<ObservedTarget> {
+        self.lock().targets.values().map(KnownTarget::observed).collect()
+    }
+
+    /// Waits until the status of a target may have to show other counts. There is one waiter.
+    pub(super) async fn counts_changed(&self) {
+        self.shared.counts_changed.notified().await;
     }
 
     /// Whether the targets are listed, if they have to be, or the operator is not allowed to.
@@ -344,6 +353,15 @@ impl KnownTarget {
     fn is_pending(&self) -> bool {
         self.verification == Verification::Pending
     }
+
+    fn observed(&self) -> ObservedTarget {
+        ObservedTarget {
+            target: self.target.clone(),
+            destination: self.destination.clone(),
+            connection: self.connection.clone(),
+            verification: self.verification.clone(),
+        }
+    }
 }
 
 impl State {
@@ -354,18 +372,5 @@ impl State {
             region: known.target.spec.region.clone(),
         };
         self.places = self.targets.iter().map(place).collect();
-    }
-}
-
-impl Listing {
-    /// Why it is not known what targets there are, if it matters.
-    fn unavailable(&self, target: Option<&str>) -> Option<TargetsUnavailable> {
-        match self {
-            Self::Disabled if target.is_none() => None,
-            Self::Disabled => Some(TargetsUnavailable::Disabled),
-            Self::NotListed => Some(TargetsUnavailable::NotListed),
-            Self::Refused(error) => Some(TargetsUnavailable::Refused(error.clone())),
-            Self::Listed(health) => health.broken().map(|_| TargetsUnavailable::WatchBroken),
-        }
     }
 }

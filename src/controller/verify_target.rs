@@ -1,7 +1,7 @@
-//! Verifies a target with STS and writes its status: when the target is new or goes elsewhere, when a call through it failed, and every
-//! [`backoff::VERIFICATION`].
+//! Verifies a target with STS, and reports the result in its status and in an Event for each change of reason: when the target is new or
+//! goes elsewhere, when a call through it failed, and every [`backoff::VERIFICATION`].
 
-use super::target_context::TargetContext;
+use super::target_context::{StatusWrite, TargetContext};
 use super::targets::ObservedTarget;
 use crate::api::conditions::{Condition, MAX_MESSAGE};
 use crate::api::time::to_second;
@@ -14,7 +14,6 @@ use crate::leader_election::LeaderState;
 use futures::future::join;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::Patch;
 use kube::runtime::controller::Action;
 use serde_json::json;
 use std::sync::Arc;
@@ -49,10 +48,10 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
     if let Verification::Failed { reason, message } = &found
         && known.verification != before.verification
     {
-        let text = describe(*reason, message);
+        let text = with_remedy(*reason, message);
         tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {text}");
     }
-    write_status(&context, &known.target, &found, caller_arn).await?;
+    report(&context, &known.target, &found, caller_arn).await?;
     Ok(next)
 }
 
@@ -109,51 +108,66 @@ fn failed(reason: TargetReason, detail: &str) -> Verification {
     Verification::Failed { reason, message: detail.to_owned() }
 }
 
+/// Writes what is known now, and records an Event if the reason is another one than before.
+async fn report(
+    context: &TargetContext,
+    target: &ApprovalTarget,
+    verification: &Verification,
+    caller_arn: Option<String>,
+) -> Result<(), kube::Error> {
+    let Some((reason, message)) = describe(verification, caller_arn.as_deref()) else { return Ok(()) };
+    let previous = ready(target).map(|ready| ready.reason.clone());
+    let status = status(target, reason, message.clone(), caller_arn, Timestamp::now());
+    if target.status.as_ref() != Some(&status) {
+        let ApprovalTargetStatus { observed_generation, conditions, caller_arn, .. } = status;
+        let fields = json!({
+            "observedGeneration": observed_generation, "conditions": conditions, "callerArn": caller_arn,
+        });
+        if context.write_status(target, &fields).await? == StatusWrite::Gone {
+            return Ok(());
+        }
+    }
+    if previous.as_deref() != Some(reason.as_str()) {
+        context.events.publish_target(target, reason, &message).await;
+    }
+    Ok(())
+}
+
+/// The reason and the message of the Ready condition.
+fn describe(verification: &Verification, caller_arn: Option<&str>) -> Option<(TargetReason, String)> {
+    match verification {
+        Verification::Pending => None,
+        Verification::Verified => {
+            let caller = caller_arn.unwrap_or("credentials of the account");
+            let message = format!("STS confirmed the account. The operator goes there as {caller}.");
+            Some((TargetReason::Verified, message))
+        }
+        Verification::Failed { reason, message } => Some((*reason, with_remedy(*reason, message))),
+    }
+}
+
 /// What happened, and what to do. Decisions have their own words for it.
-fn describe(reason: TargetReason, detail: &str) -> String {
+fn with_remedy(reason: TargetReason, detail: &str) -> String {
     let mut letters = detail.trim_end_matches('.').chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     let text = first.chain(letters).chain(". ".chars()).chain(reason.remedy().chars());
     text.take(MAX_MESSAGE).collect()
 }
 
-async fn write_status(
-    context: &TargetContext,
-    target: &ApprovalTarget,
-    verification: &Verification,
-    caller_arn: Option<String>,
-) -> Result<(), kube::Error> {
-    let Some(status) = status(target, verification, caller_arn, Timestamp::now()) else { return Ok(()) };
-    if target.status.as_ref() == Some(&status) {
-        return Ok(());
-    }
-    // The UID is a precondition: a target that was created again has not been verified.
-    let patch = json!({ "metadata": { "uid": target.uid() }, "status": status });
-    let parameters = context.writer.patch_parameters();
-    match context.api.patch_status(&target.name_any(), &parameters, &Patch::Merge(patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error),
-    }
+fn ready(target: &ApprovalTarget) -> Option<&Condition> {
+    let conditions = target.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|condition| condition.r#type == "Ready")
 }
 
+/// The status of the target with these findings; its other fields stay.
 fn status(
     target: &ApprovalTarget,
-    verification: &Verification,
+    reason: TargetReason,
+    message: String,
     caller_arn: Option<String>,
     now: Timestamp,
-) -> Option<ApprovalTargetStatus> {
-    let (reason, message) = match verification {
-        Verification::Pending => return None,
-        Verification::Verified => {
-            let caller = caller_arn.as_deref().unwrap_or("credentials of the account");
-            (TargetReason::Verified, format!("STS confirmed the account. The operator goes there as {caller}."))
-        }
-        Verification::Failed { reason, message } => (*reason, describe(*reason, message)),
-    };
-    let conditions = target.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|condition| condition.r#type == "Ready");
-    let unchanged = before.filter(|before| before.status == reason.ready());
+) -> ApprovalTargetStatus {
+    let unchanged = ready(target).filter(|before| before.status == reason.ready());
     let ready = Condition {
         r#type: "Ready".to_owned(),
         status: reason.ready(),
@@ -162,7 +176,9 @@ fn status(
         reason: reason.as_str().to_owned(),
         message,
     };
-    Some(ApprovalTargetStatus { observed_generation: target.metadata.generation, conditions: vec![ready], caller_arn })
+    let observed_generation = target.metadata.generation;
+    let known = target.status.clone().unwrap_or_default();
+    ApprovalTargetStatus { observed_generation, conditions: vec![ready], caller_arn, ..known }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub use resolve::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution,
     RevisionHint, resolve,
 };
-pub use status::{Announcement, Attention, Details, Report, result_still_unrecorded, status, status_matches};
+pub use status::{Announcement, Attention, Details, MAX_NOTE, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject, target_of};
 pub use target::{

@@ -21,7 +21,7 @@ use truncate::{set_ids, truncated};
 pub use details::Details;
 
 /// The longest note of an Event that the API server admits, in bytes.
-const MAX_NOTE: usize = 1024;
+pub const MAX_NOTE: usize = 1024;
 
 /// The most requests that settled a decision earlier and that its status keeps.
 const MAX_HISTORY: usize = 5;

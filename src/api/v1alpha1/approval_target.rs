@@ -35,6 +35,8 @@ use std::collections::BTreeMap;
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Pipelines", type_ = "integer", json_path = ".status.pipelines", priority = 1),
+    printcolumn(name = "Pending", type_ = "integer", json_path = ".status.pendingRequests", priority = 1),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.roleArn", priority = 1),
     printcolumn(
         name = "Message",
@@ -173,4 +175,15 @@ pub struct ApprovalTargetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub caller_arn: Option<String>,
+    /// The number of pipelines that the operator polls through the target, because decisions wait for something in them. The operator
+    /// updates both numbers at most once in 10 s.
+    #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub pipelines: Option<i64>,
+    /// The number of approval requests that were pending in these pipelines at the last successful poll of each, whether a decision names
+    /// them or not. Of pipelines in PARALLEL mode, only requests of actions and executions that a waiting decision names are counted,
+    /// because the state of such a pipeline does not show the others.
+    #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub pending_requests: Option<i64>,
 }

@@ -239,6 +239,12 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         }
     }
 
+    /// How many requests were pending at the last poll that succeeded.
+    #[must_use]
+    pub fn pending_requests(&self) -> u32 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.pending_requests())
+    }
+
     /// Whether this is the first poll, after which all pipelines would be polled together.
     #[must_use]
     pub const fn is_first_poll(&self) -> bool {

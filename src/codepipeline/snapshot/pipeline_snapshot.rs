@@ -37,6 +37,7 @@ pub struct PipelineSnapshot {
     /// Executions that CodePipeline does not know.
     pub unknown_executions: BTreeMap<String, UnknownExecution>,
     pub(super) mode: Option<ExecutionMode>,
+    pub(super) pending_requests: u32,
     /// What was read of the history of each execution.
     pub(super) history: BTreeMap<String, ReadHistory>,
     /// What was read of history for each query of a request.
@@ -221,6 +222,13 @@ impl PipelineSnapshot {
         self.mode
     }
 
+    /// How many approval requests were pending, queried or not; in PARALLEL mode only queried ones. It is for people alone, so a change
+    /// wakes no subscriber.
+    #[must_use]
+    pub const fn pending_requests(&self) -> u32 {
+        self.pending_requests
+    }
+
     /// Whether this is the first snapshot with an action execution that is not in history.
     #[must_use]
     pub fn is_first_seen(&self, action_execution: &str) -> bool {
@@ -272,6 +280,7 @@ impl PipelineSnapshot {
             actions: Vec::new(),
             unknown_executions: BTreeMap::new(),
             mode: None,
+            pending_requests: 0,
             history: BTreeMap::new(),
             requests: HashMap::new(),
             history_failure: None,
