@@ -124,7 +124,9 @@ fn every_reason_is_documented() {
          `codepipeline.approvals.dev/requestedAt` gets a new value:\n\n\
          ```sh\n\
          kubectl annotate apd NAME --overwrite codepipeline.approvals.dev/requestedAt=\"$(date)\"\n\
-         ```\n",
+         ```\n\n\
+         `TargetForbidden` and `TargetRequired` also end when a change of the targets, or of the labels of the namespace, allows the \
+         decision.\n",
     );
     let mut classes: Vec<ReadyClass> = Vec::new();
     for class in Reason::ALL.iter().map(|reason| reason.ready_class()) {

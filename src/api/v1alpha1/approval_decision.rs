@@ -64,8 +64,8 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalDecisionSpec {
-    /// The ApprovalTarget: the AWS account and region of the pipeline, and as whom the operator goes there. Without it, the operator
-    /// uses its own identity and region.
+    /// The ApprovalTarget: the AWS account and region of the pipeline, and the identity that the operator uses there. Without it, the
+    /// operator uses its own identity and region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<TargetRef>,
     /// The pipeline that contains the approval, in the AWS account and region of the target.

@@ -1,5 +1,5 @@
-//! `ApprovalTarget`: an AWS account and region with pipelines, as whom the operator goes there, and who may use it. Only administrators
-//! write targets.
+//! `ApprovalTarget`: an AWS account and region with pipelines, which identity the operator uses there, and who may use it. Only
+//! administrators write targets.
 //!
 //! Every limit is in the schema, so that the API server refuses invalid values. What a newer schema admits is in `unsupported`, and such
 //! a target admits nothing.
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where pipelines are, as whom the operator goes there, and who may use it.
+/// Where pipelines are, which identity the operator uses there, and who may use it.
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, Hash, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "codepipeline.approvals.dev",
@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
     derive = "PartialEq",
     shortname = "apt",
     category = "approvals",
-    doc = "An ApprovalTarget is an AWS account and region with pipelines. It says as whom the operator goes there, and which \
-           namespaces may decide on which pipelines. Cluster administrators write it; an ApprovalDecision names it in \
+    doc = "An ApprovalTarget is an AWS account and region with pipelines. It says which identity the operator uses there, and \
+           which namespaces may decide on which pipelines. Cluster administrators write it; an ApprovalDecision names it in \
            spec.targetRef.",
     validation = Rule::new("!has(self.spec.roleArn) || self.spec.roleArn.split(':')[4] == self.spec.accountId")
         .message("spec.roleArn must be a role of the account spec.accountId"),
@@ -166,12 +166,12 @@ pub struct ApprovalTargetStatus {
     /// The metadata.generation that this status describes.
     #[serde(default, deserialize_with = "integral_option", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: whether STS confirmed that the operator can go to the account.
+    /// Ready: whether STS confirmed that the operator can access the account.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The ARN of the user or role session that the operator is in the account, according to STS.
+    /// The ARN that the operator has in the account, according to STS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub caller_arn: Option<String>,

@@ -11,7 +11,7 @@ use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 pub enum ReadyClass {
     /// Final, with the result that the decision asked for: Ready is True.
     Settled,
-    /// Final until the decision is edited: Ready is False, Stalled is True.
+    /// Final until the decision is edited, or, with a reason about targets, until these change: Ready is False, Stalled is True.
     Stalled,
     /// Not applied, and the operator goes on: Ready is False, Reconciling is True.
     Retrying,
@@ -104,13 +104,13 @@ pub enum Reason {
     /// There is no ApprovalTarget with the name in `spec.targetRef`. The operator continues when there is one.
     #[strum(message = "Correct spec.targetRef.name, or create the ApprovalTarget.")]
     TargetNotFound,
-    /// STS has not confirmed that the operator can go to the account of the target, or the operator cannot read the targets. The operator
-    /// continues when it can. `kubectl get apt` shows the reason of the target.
+    /// STS has not confirmed that the operator can access the account of the target, or the operator cannot read the targets. The
+    /// operator continues when it can. `kubectl get apt` shows the reason of the target.
     #[strum(message = "Fix the ApprovalTarget; the operator continues automatically.")]
     TargetNotReady,
     /// The target does not admit the namespace, the pipeline and the result together; it has another account or region than
     /// `spec.targetRef` says; or the request was first resolved in another account or region. Nothing is read there. Evaluated again
-    /// when the target changes.
+    /// when the target or the labels of the namespace change.
     #[strum(message = "Correct spec.targetRef, or ask an administrator for an access entry in the ApprovalTarget.")]
     TargetForbidden,
     /// The decision has no `spec.targetRef`, and an ApprovalTarget has the operator's own account and region, or the operator runs with
@@ -140,7 +140,7 @@ pub enum Reason {
     #[strum(message = "Synchronize the clock of the operator's node (NTP); the operator retries automatically.")]
     ClockSkew,
     /// No operator has reported on the decision since it was created, and nothing was sent: none runs, none watches the namespace,
-    /// or one has seen it and has not read the pipeline yet. This is the default of a new decision.
+    /// one has seen it and has not read the pipeline yet, or its target is not verified yet. This is the default of a new decision.
     #[strum(message = "If this lasts longer than a minute, check that an operator runs and watches this namespace: \
                        its Lease, in the operator's namespace, has a recent spec.renewTime.")]
     Pending,

@@ -20,7 +20,7 @@ pub enum TargetReason {
                        trust policy of this role, with the external ID if one is set."
     )]
     AssumeRoleDenied,
-    /// The operator has no valid AWS credentials with which it could go to the account, or its clock is wrong.
+    /// The operator has no valid AWS credentials with which it could access the account, or its clock is wrong.
     #[strum(
         message = "Give the operator credentials (IRSA, EKS Pod Identity or AWS_* variables); the operator retries automatically."
     )]
