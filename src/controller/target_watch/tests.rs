@@ -54,6 +54,7 @@ impl Watched {
             targets: no_targets(),
             watches,
             writer: StatusWriter::new("test"),
+            events: EventRecorder::new(no_api_server(), oneshot::channel().1).0,
             leader: watch::channel(LeaderState::Leader).1,
         };
         let handler = EventHandler {
@@ -145,7 +146,7 @@ async fn the_end_of_a_list_after_a_broken_watch_wakes_all_that_a_missed_change_m
         let mut watched = Watched::new();
         watched.list(&[other.clone(), target(here())]);
         watched.break_off();
-        assert!(matches!(watched.observe(), TargetObservation::NotListed(_)), "{name}");
+        assert!(matches!(watched.observe(), TargetObservation::Unavailable(_)), "{name}");
         // The first target of the list shows that the watch works again, and those who are woken then may see the state before the break.
         let targets: Vec<ApprovalTarget> = std::iter::once(other.clone()).chain(listed.clone()).collect();
         assert_eq!(watched.list(&targets), OPEN, "{name}");
