@@ -92,26 +92,24 @@ pub fn router(health: Health) -> Router {
         .with_state(health)
 }
 
-async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    match DecisionStore::readiness(&health.stores) {
-        Readiness::Ready if !health.targets.are_known() => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watch on ApprovalTargets or on namespaces has not synced yet; see the log for the reason\n",
-        ),
-        Readiness::Ready if health.targets.watch_is_broken() => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watch on ApprovalTargets has failed for more than two minutes; see the log for the reason\n",
-        ),
-        Readiness::Ready => (StatusCode::OK, "ok\n"),
-        Readiness::NotSynced => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watch on ApprovalDecisions has not synced yet; see the log for the reason\n",
-        ),
-        Readiness::WatchBroken => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watch on ApprovalDecisions has failed for more than two minutes; see the log for the reason\n",
-        ),
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    match (DecisionStore::readiness(&health.stores), health.targets.readiness()) {
+        (Readiness::Ready, Readiness::Ready) => (StatusCode::OK, "ok\n".to_owned()),
+        (Readiness::NotSynced, _) => unavailable("the watch on ApprovalDecisions has not synced yet"),
+        (Readiness::WatchBroken, _) => {
+            unavailable("the watch on ApprovalDecisions has failed for more than two minutes")
+        }
+        (Readiness::Ready, Readiness::NotSynced) => {
+            unavailable("the watch on ApprovalTargets or on namespaces has not synced yet")
+        }
+        (Readiness::Ready, Readiness::WatchBroken) => {
+            unavailable("the watch on ApprovalTargets or on namespaces has failed for more than two minutes")
+        }
     }
+}
+
+fn unavailable(why: &str) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}; see the log for the reason\n"))
 }
 
 async fn metrics(State(health): State<Health>) -> Response {

@@ -103,7 +103,7 @@ impl Metrics {
         );
         registry.register(
             "watch_errors",
-            "Number of errors of the watch on decisions; the operator retries after each",
+            "Number of errors of the watches on decisions, targets and namespaces; the operator retries after each",
             metrics.watch_errors.clone(),
         );
         registry.register(

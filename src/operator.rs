@@ -91,8 +91,9 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
     let watches = DecisionWatches::default();
     let (verify, due) = unbounded_channel();
     let ambient = if args.ambient_credentials { AmbientCredentials::Enabled } else { AmbientCredentials::Disabled };
-    let namespaces =
-        args.approval_targets.then(|| spawn_namespace_watch(kubernetes.clone(), api_server.clone(), watches.clone()));
+    let namespaces = args
+        .approval_targets
+        .then(|| spawn_namespace_watch(kubernetes.clone(), api_server.clone(), watches.clone(), metrics.clone()));
     let targets = Targets::new(connections, ambient, namespaces, verify);
     if args.ambient_credentials {
         tokio::spawn(warm_up(targets.own().client.clone()));
@@ -140,7 +141,8 @@ async fn serve(args: RunArgs) -> Result<(), Error> {
 
     if args.approval_targets {
         let (kubernetes, api_server) = (kubernetes.clone(), api_server.clone());
-        let watch = TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due };
+        let watch =
+            TargetWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, due, metrics: metrics.clone() };
         let (writer, events) = (writer.clone(), events.clone());
         tokio::spawn(watch.run(targets.clone(), watches.clone(), writer, events, leader.clone(), stop.clone()));
     }
@@ -187,8 +189,13 @@ fn connection_settings(args: &RunArgs, proxies: &ProxySettings, calls: CallMetri
 }
 
 /// Starts the watch on namespaces, whose labels decide who may use a target.
-fn spawn_namespace_watch(kubernetes: kube::Client, api_server: String, watches: DecisionWatches) -> NamespaceLabels {
-    let watch = NamespaceWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER };
+fn spawn_namespace_watch(
+    kubernetes: kube::Client,
+    api_server: String,
+    watches: DecisionWatches,
+    metrics: Metrics,
+) -> NamespaceLabels {
+    let watch = NamespaceWatch { kubernetes, api_server, broken_after: WATCH_BROKEN_AFTER, metrics };
     let (run, labels) = watch.run(move |change| match change {
         LabelChange::Known => watches.wake_all(),
         LabelChange::Any => watches.wake_all_that_depend_on_targets(),

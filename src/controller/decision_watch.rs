@@ -95,13 +95,12 @@ impl DecisionWatch {
     {
         let scope = self.namespace.map_or("all namespaces".to_owned(), |name| format!("namespace {name}"));
         let resource = format!("{}.{GROUP}", ApprovalDecision::plural(&()));
-        let mut log = WatchErrorLog::new(resource, scope, self.api_server);
+        let mut log = WatchErrorLog::new(resource, scope, self.api_server, metrics);
         let mut results = std::pin::pin!(results);
         while let Some(result) = results.next().await {
             let Err(ControllerError::QueueError(error)) = result else {
                 continue;
             };
-            metrics.watch_failed();
             log.log(&error);
         }
     }

@@ -4,6 +4,7 @@ use super::watch_events::{WatchErrorLog, observed_client, watch_config, watch_ev
 use super::watch_health::{BrokenWatch, Change, WatchHealth, WatchState};
 use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::api_status;
+use crate::metrics::Metrics;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -26,6 +27,8 @@ pub struct NamespaceWatch {
     pub api_server: String,
     /// How long the watch may fail before it counts as broken.
     pub broken_after: Duration,
+    /// Counts errors.
+    pub metrics: Metrics,
 }
 
 /// What the watch learned of the labels.
@@ -55,6 +58,11 @@ impl NamespaceLabels {
         }
         let found = self.namespaces.get(&ObjectRef::new(namespace))?;
         Some(found.labels().clone())
+    }
+
+    /// Whether the watch has failed for too long. An operator that is not allowed to watch namespaces serves the targets that name them.
+    pub(super) fn watch_is_broken(&self) -> bool {
+        self.health.broken() == Some(BrokenWatch::Unavailable)
     }
 
     /// Whether the namespaces are listed, or the operator is not allowed to.
@@ -87,7 +95,7 @@ impl NamespaceWatch {
             list: sender,
             health: health.clone(),
             on_change,
-            log: WatchErrorLog::new("namespaces".to_owned(), "the cluster".to_owned(), self.api_server),
+            log: WatchErrorLog::new("namespaces".to_owned(), "the cluster".to_owned(), self.api_server, self.metrics),
         };
         let run = watch_events(move || watcher(api.clone(), config.clone()).boxed())
             .backoff(ConstantBackoff(FAILED_WATCH))
@@ -168,6 +176,7 @@ fn trim(namespace: PartialObjectMeta<Namespace>) -> PartialObjectMeta<Namespace>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codepipeline::CallMetrics;
     use kube::core::Status;
     use std::sync::{Arc, Mutex};
 
@@ -181,7 +190,8 @@ mod tests {
     fn changes(events: impl IntoIterator<Item = watcher::Result<Event<PartialObjectMeta<Namespace>>>>) -> Vec<String> {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let (namespaces, store) = store();
-        let log = WatchErrorLog::new(String::new(), String::new(), String::new());
+        let log =
+            WatchErrorLog::new(String::new(), String::new(), String::new(), Metrics::new(&CallMetrics::default()));
         let list = watch::channel(WatchState::NotListed).0;
         let health = WatchHealth::new(Duration::from_secs(60));
         let on_change = |change: LabelChange<'_>| reported.lock().unwrap().push(format!("{change:?}"));

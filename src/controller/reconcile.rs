@@ -57,7 +57,7 @@ pub async fn reconcile(decision: Arc<ApprovalDecision>, context: Arc<Context>) -
         }
         return Ok(Action::await_change());
     };
-    if !context.is_leading() || !context.targets.is_known(target) {
+    if !context.is_leading() || !context.targets.can_reconcile(target) {
         return Ok(Action::await_change());
     }
     let _timer = context.metrics.reconcile_started();

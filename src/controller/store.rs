@@ -3,7 +3,7 @@
 
 use super::context::Context;
 use super::predicate::needs_reconcile;
-use super::watch_health::{BrokenWatch, Change, WatchHealth, WatchState};
+use super::watch_health::{BrokenWatch, Change, Readiness, WatchHealth, WatchState};
 use crate::api::v1alpha1::{ApprovalDecision, WireDecision};
 use crate::decision::trim_if_delivered;
 use crate::error_chain::api_status;
@@ -21,17 +21,6 @@ pub struct DecisionStore {
     /// Whether it was listed. The store's own signal reaches only the last of those who wait for it.
     pub(super) state: watch::Receiver<WatchState>,
     pub(super) health: WatchHealth,
-}
-
-/// Whether the operator can reconcile decisions.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Readiness {
-    /// It can.
-    Ready,
-    /// The watches have not synced yet.
-    NotSynced,
-    /// A watch has failed for too long.
-    WatchBroken,
 }
 
 impl DecisionStore {

@@ -14,6 +14,7 @@ use crate::backoff::{ConstantBackoff, FAILED_WATCH};
 use crate::error_chain::{api_status, display_chain};
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
+use crate::metrics::Metrics;
 use futures::StreamExt;
 use futures::stream::{empty, poll_fn, unfold};
 use kube::api::Api;
@@ -35,6 +36,8 @@ pub struct TargetWatch {
     pub api_server: String,
     /// How long the watch may fail before it counts as broken.
     pub broken_after: Duration,
+    /// Counts errors.
+    pub metrics: Metrics,
     /// The targets to verify.
     pub due: UnboundedReceiver<ObjectRef<WireTarget>>,
 }
@@ -70,7 +73,7 @@ impl TargetWatch {
             context: context.clone(),
             health: health.clone(),
             listed: Vec::new(),
-            log: WatchErrorLog::new(resource, "the cluster".to_owned(), self.api_server),
+            log: WatchErrorLog::new(resource, "the cluster".to_owned(), self.api_server, self.metrics),
         };
         let config = watch_config();
         let handled = watch_events(move || watcher(api.clone(), config.clone()).boxed())

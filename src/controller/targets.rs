@@ -5,7 +5,7 @@ use super::connection::{Connection, ConnectionSettings, destination};
 use super::namespace_labels::NamespaceLabels;
 use super::reconcile_slots::Slot;
 use super::target_listing::Listing;
-use super::watch_health::WatchHealth;
+use super::watch_health::{Readiness, WatchHealth};
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
@@ -251,29 +251,36 @@ impl Targets {
         self.shared.counts_changed.notified().await;
     }
 
-    /// Whether the targets are listed, if they have to be, or the operator is not allowed to.
+    /// Whether the operator can tell which decisions may use which target.
     #[must_use]
-    pub fn are_known(&self) -> bool {
-        let are_labels_known = || self.shared.namespaces.as_ref().is_none_or(NamespaceLabels::are_known);
-        !matches!(self.lock().listing, Listing::NotListed) && are_labels_known()
+    pub fn readiness(&self) -> Readiness {
+        let labels = self.shared.namespaces.as_ref();
+        match &self.lock().listing {
+            Listing::Disabled => Readiness::Ready,
+            Listing::NotListed | Listing::Refused(_) => Readiness::NotSynced,
+            Listing::Listed(health)
+                if health.broken().is_some() || labels.is_some_and(NamespaceLabels::watch_is_broken) =>
+            {
+                Readiness::WatchBroken
+            }
+            Listing::Listed(_) if labels.is_some_and(|labels| !labels.are_known()) => Readiness::NotSynced,
+            Listing::Listed(_) => Readiness::Ready,
+        }
     }
 
     /// Whether a decision can be reconciled that names this target: what is not known yet is known soon, and wakes it. Reporting
     /// it would change the status of every decision whenever the operator starts.
-    pub(super) fn is_known(&self, target: Option<&str>) -> bool {
-        let is_pending = |name| self.lock().targets.get(name).is_some_and(KnownTarget::is_pending);
-        self.are_known() && !target.is_some_and(is_pending)
+    pub(super) fn can_reconcile(&self, target: Option<&str>) -> bool {
+        let state = self.lock();
+        let is_pending = |name| state.targets.get(name).is_some_and(KnownTarget::is_pending);
+        !matches!(state.listing, Listing::NotListed)
+            && self.shared.namespaces.as_ref().is_none_or(NamespaceLabels::are_known)
+            && !target.is_some_and(is_pending)
     }
 
     /// Whether the targets are listed.
     pub(super) fn are_listed(&self) -> bool {
         matches!(self.lock().listing, Listing::Listed(_))
-    }
-
-    /// Whether the watch on targets has failed for too long.
-    #[must_use]
-    pub fn watch_is_broken(&self) -> bool {
-        matches!(&self.lock().listing, Listing::Listed(health) if health.broken().is_some())
     }
 
     /// Whether no target is known.

@@ -2,6 +2,7 @@
 
 use crate::error_chain::{api_status, display_chain};
 use crate::leader_election::LeaderState;
+use crate::metrics::Metrics;
 use crate::telemetry::REPEAT_LOG_AFTER;
 use futures::stream::{BoxStream, unfold};
 use futures::{Stream, StreamExt};
@@ -58,7 +59,7 @@ pub(super) async fn became_leader(
     }
 }
 
-/// The log of a watch's errors: one line a minute for the same error.
+/// The log of a watch's errors: one line a minute for the same error. The metrics count each.
 pub(super) struct WatchErrorLog {
     /// The resource with its group, if it has one.
     resource: String,
@@ -66,16 +67,18 @@ pub(super) struct WatchErrorLog {
     scope: String,
     /// The API server's URL.
     api_server: String,
+    metrics: Metrics,
     /// The status of the last error that was logged, if it had one, and the time.
     logged: Option<(Option<u16>, Instant)>,
 }
 
 impl WatchErrorLog {
-    pub(super) const fn new(resource: String, scope: String, api_server: String) -> Self {
-        Self { resource, scope, api_server, logged: None }
+    pub(super) const fn new(resource: String, scope: String, api_server: String, metrics: Metrics) -> Self {
+        Self { resource, scope, api_server, metrics, logged: None }
     }
 
     pub(super) fn log(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.metrics.watch_failed();
         // The words differ between attempts to list and to watch.
         let status = api_status(error);
         let is_repeated = self.logged.is_some_and(|(last, at)| last == status && at.elapsed() < REPEAT_LOG_AFTER);

@@ -35,6 +35,17 @@ pub enum BrokenWatch {
     Unavailable,
 }
 
+/// Whether the operator can reconcile decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// The watches have not synced yet.
+    NotSynced,
+    /// A watch has failed for too long.
+    WatchBroken,
+}
+
 /// Whether a change of the condition ended a break.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Change {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::codepipeline::{CallMetrics, ClientSettings};
-use crate::controller::{ConnectionSettings, NamespaceWatch};
+use crate::controller::{ConnectionSettings, NamespaceWatch, Readiness};
 use crate::decision::test_fixtures::targets::{elsewhere, here, target};
 use crate::decision::test_fixtures::{DecisionExt, fresh};
 use crate::decision::{AmbientCredentials, TargetObservation};
@@ -12,6 +12,7 @@ use kube::core::Status;
 use kube::runtime::reflector::Store;
 use std::convert::Infallible;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tower::service_fn;
 
 /// The names of decisions that no change of a target concerns.
@@ -62,7 +63,7 @@ impl Watched {
             context,
             health: WatchHealth::new(Duration::ZERO),
             listed: Vec::new(),
-            log: WatchErrorLog::new(String::new(), String::new(), String::new()),
+            log: WatchErrorLog::new(String::new(), String::new(), String::new(), metrics()),
         };
         Self { handler, woken }
     }
@@ -88,7 +89,7 @@ impl Watched {
     fn break_off(&mut self) {
         assert_eq!(self.handle(Err(watcher::Error::NoResourceVersion)), [""; 0]);
         std::thread::sleep(Duration::from_millis(2));
-        assert!(self.handler.context.targets.watch_is_broken());
+        assert_eq!(self.handler.context.targets.readiness(), Readiness::WatchBroken);
     }
 
     fn observe(&self) -> TargetObservation {
@@ -115,13 +116,22 @@ fn cache() -> (
     (cache, wake, woken)
 }
 
+fn metrics() -> Metrics {
+    Metrics::new(&CallMetrics::default())
+}
+
 fn no_targets() -> Targets {
     let second = Duration::from_secs(1);
     let client = ClientSettings::new(second, None, None, &ProxySettings::from_env().unwrap());
     let calls = CallMetrics::default();
     let settings =
         ConnectionSettings { client, requests_per_second: 5.0, poll_interval: second, concurrency: 8, calls };
-    let namespaces = NamespaceWatch { kubernetes: no_api_server(), api_server: String::new(), broken_after: second };
+    let namespaces = NamespaceWatch {
+        kubernetes: no_api_server(),
+        api_server: String::new(),
+        broken_after: second,
+        metrics: metrics(),
+    };
     Targets::new(settings, AmbientCredentials::Enabled, Some(namespaces.run(|_| {}).1), unbounded_channel().0)
 }
 

@@ -184,7 +184,7 @@ pub enum ExecutionPosition {
 
 impl ExecutionPosition {
     /// Whether the execution may have received a response that history does not show.
-    pub(in crate::decision) const fn may_hide_response(&self) -> bool {
+    pub(crate) const fn may_hide_response(&self) -> bool {
         match self {
             Self::PastApproval | Self::PreviousRequest | Self::BeyondHistory => true,
             Self::InStage { .. } | Self::BeforeStage { .. } | Self::AtApproval | Self::InProgress => false,
