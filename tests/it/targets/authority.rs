@@ -95,6 +95,11 @@ async fn a_decision_continues_when_its_target_appears_and_when_sts_confirms_it()
     site.wait_for("production", "Verified").await;
     env.wait_for_reason("release", Reason::Delivered).await;
     assert_eq!(account.ledger().len(), 1);
+    let caller_arn = async || site.targets.get("production").await.unwrap().status.unwrap().caller_arn;
+    assert!(caller_arn().await.is_some());
+    site.patch("production", json!({ "externalId": "approvals-2" })).await;
+    site.wait_for("production", "AssumeRoleDenied").await;
+    assert_eq!(caller_arn().await, None, "the operator is nobody there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
