@@ -2,7 +2,7 @@
 //! that was held back is woken when a rejection of its action changes, or when the watches have listed their decisions.
 
 use crate::api::v1alpha1::ApprovalDecision;
-use crate::decision::{Place, Rejection, Rejections};
+use crate::decision::{Place, Rejection, Rejections, pin};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -48,12 +48,10 @@ impl RejectingDecision {
     /// Whether an approval that one of both holds back need not be woken for the other.
     fn is_alike(&self, rejection: &Rejection, decision: &ApprovalDecision) -> bool {
         let place = |decision: &ApprovalDecision| {
-            let status = decision.status.as_ref();
-            status.map(|status| (status.account_id.clone(), status.region.clone())).unwrap_or_default()
+            let spec = &decision.spec;
+            (spec.target_ref.clone(), spec.unsupported.clone(), pin(decision))
         };
-        self.rejection == *rejection
-            && self.decision.spec.target_ref == decision.spec.target_ref
-            && place(&self.decision) == place(decision)
+        self.rejection == *rejection && place(&self.decision) == place(decision)
     }
 }
 
@@ -186,7 +184,7 @@ fn name(decision: &ApprovalDecision) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Reason, Token};
+    use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, REQUESTED_AT, Reason, Token};
     use crate::decision::{Outcome, RejectedRequests, status};
     use jiff::Timestamp;
 
@@ -356,5 +354,32 @@ mod tests {
         assert_eq!(names(&index, &go), ["stay", "stop"]);
         assert_eq!(index.retain(|key| key.name == "stay"), keys(&[&go]));
         assert_eq!(names(&index, &go), ["stay"]);
+    }
+
+    #[test]
+    fn an_edit_and_the_annotation_release_a_rejection_from_the_place_where_it_found_its_request() {
+        let pinned = {
+            let mut stop = rejection("stop");
+            let outcome = Outcome::Suspended { not_after: None };
+            let mut status = status(&stop, &outcome, Timestamp::UNIX_EPOCH);
+            (status.account_id, status.region) = (Some("111122223333".to_owned()), Some("eu-west-1".to_owned()));
+            stop.status = Some(status);
+            stop
+        };
+        let mut edited = pinned.clone();
+        edited.metadata.generation = Some(2);
+        let mut annotated = pinned.clone();
+        annotated.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "now".to_owned())].into());
+        let place = |decision: &ApprovalDecision| pin(decision).map_or(Place::Unknown, Place::from);
+        let places = |index: &RejectionIndex| match index.rejections_for(&approval("Approve"), place) {
+            Rejections::Listed(rejections) => rejections.into_iter().map(|rejection| rejection.place).collect(),
+            Rejections::NotListed => Vec::new(),
+        };
+        for released in [edited, annotated] {
+            let index = index(&pinned);
+            assert!(matches!(places(&index)[..], [Place::At { .. }]));
+            assert_eq!(index.update(&released), keys(&[&approval("Approve")]));
+            assert_eq!(places(&index), [Place::Unknown]);
+        }
     }
 }

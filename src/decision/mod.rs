@@ -30,7 +30,7 @@ pub use decide::{Decide, decide};
 pub use message::Message;
 pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
 pub use phase::{
-    Phase, current_class, current_reason, depends_on_targets, is_edited, reconcile_key, status_is_current,
+    Phase, current_class, current_reason, depends_on_targets, is_edited, pin, reconcile_key, status_is_current,
     subscription_generation, trim_if_delivered,
 };
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
