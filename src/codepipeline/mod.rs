@@ -6,6 +6,7 @@ mod call_metrics;
 mod call_span;
 mod client;
 mod clock_skew;
+mod connection_failure;
 mod credentials;
 mod destination;
 mod error;

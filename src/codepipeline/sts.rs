@@ -2,6 +2,7 @@
 //! wrong the operator's clock is before it submits anything.
 
 use super::clock_skew::{AwsTime, ClockProbe};
+use super::connection_failure;
 use super::destination::{AssumedRole, TargetDestination};
 use super::error::{Meaning, RetryCause, meaning};
 use super::identity::VerifyError;
@@ -23,8 +24,10 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use axum::http::Uri;
 use std::error::Error;
 use std::fmt::Display;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use sts::config::IdentityCache;
 use tokio::time::{Instant, timeout_at};
@@ -89,21 +92,21 @@ impl Sts {
     pub(super) async fn caller(&self, credentials: Credentials, deadline: Instant) -> Result<Caller, VerifyError> {
         let config = self.client.config().to_builder().credentials_provider(credentials);
         let client = sts::Client::from_conf(config.identity_cache(IdentityCache::no_cache()).build());
-        let probe = ClockProbe::default();
-        let call = client.get_caller_identity().customize().interceptor(StsGuard(probe.clone())).send();
+        let guard = StsGuard::default();
+        let call = client.get_caller_identity().customize().interceptor(guard.clone()).send();
         let output = match timeout_at(deadline, call).await {
-            Ok(result) => result.map_err(|error| match classify(&error) {
+            Ok(result) => result.map_err(|error| match classify(&error, &guard) {
                 Failure::Denied(problem) | Failure::Refused(problem) => {
                     VerifyError::CredentialsUnavailable(format!("{NOT_VERIFIED}: {problem}"))
                 }
                 Failure::Busy(problem) => VerifyError::Unreachable(format!("{NOT_VERIFIED}: {problem}")),
                 Failure::Unreachable(problem) => unreachable(NOT_VERIFIED, &problem),
             })?,
-            Err(_) => return Err(unreachable(NOT_VERIFIED, &self.late())),
+            Err(_) => return Err(unreachable(NOT_VERIFIED, &self.late(&guard))),
         };
         let account_id = output.account.filter(|account| is_account_id(account));
         let account_id = account_id.ok_or_else(|| unreachable(NOT_VERIFIED, &"the response names no account"))?;
-        let aws_time = aws_time(&probe, NOT_VERIFIED)?;
+        let aws_time = aws_time(&guard, NOT_VERIFIED)?;
         Ok(Caller { account_id, arn: output.arn, aws_time })
     }
 
@@ -117,7 +120,7 @@ impl Sts {
         deadline: Instant,
     ) -> Result<RoleSession, VerifyError> {
         let what = format!("the role {} could not be assumed", role.arn);
-        let probe = ClockProbe::default();
+        let guard = StsGuard::default();
         let call = self
             .client
             .assume_role()
@@ -126,18 +129,18 @@ impl Sts {
             .set_external_id(role.external_id.clone())
             .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
             .customize()
-            .interceptor(StsGuard(probe.clone()))
+            .interceptor(guard.clone())
             .send();
         let output = match timeout_at(deadline, call).await {
-            Ok(result) => result.map_err(|error| match classify(&error) {
+            Ok(result) => result.map_err(|error| match classify(&error, &guard) {
                 Failure::Denied(problem) => VerifyError::AssumeRoleDenied(format!("{what}: {problem}")),
                 Failure::Refused(problem) => VerifyError::CredentialsUnavailable(format!("{what}: {problem}")),
                 Failure::Busy(problem) => VerifyError::Unreachable(format!("{what}: {problem}")),
                 Failure::Unreachable(problem) => unreachable(&what, &problem),
             })?,
-            Err(_) => return Err(unreachable(&what, &self.late())),
+            Err(_) => return Err(unreachable(&what, &self.late(&guard))),
         };
-        let aws_time = aws_time(&probe, &what)?;
+        let aws_time = aws_time(&guard, &what)?;
         let (Some(user), Some(found)) = (output.assumed_role_user, output.credentials) else {
             return Err(unreachable(&what, &"the response contains no session"));
         };
@@ -166,8 +169,8 @@ impl Sts {
         Instant::now() + self.timeout
     }
 
-    fn late(&self) -> String {
-        format!("no valid response within {:?}", self.timeout)
+    fn late(&self, guard: &StsGuard) -> String {
+        format!("no valid response from {} within {:?}", guard.server(), self.timeout)
     }
 }
 
@@ -192,8 +195,8 @@ fn unreachable(what: &str, problem: &impl Display) -> VerifyError {
     VerifyError::Unreachable(format!("{what}: {problem}; {UNREACHABLE_HINT}"))
 }
 
-fn aws_time(probe: &ClockProbe, what: &str) -> Result<AwsTime, VerifyError> {
-    probe.aws_time().ok_or_else(|| {
+fn aws_time(guard: &StsGuard, what: &str) -> Result<AwsTime, VerifyError> {
+    guard.probe.aws_time().ok_or_else(|| {
         let problem = "the response has no usable Date header, with which the operator checks its clock";
         unreachable(what, &format!("{problem}; a proxy may have removed it"))
     })
@@ -211,7 +214,7 @@ enum Failure {
     Unreachable(String),
 }
 
-fn classify<E>(error: &SdkError<E, HttpResponse>) -> Failure
+fn classify<E>(error: &SdkError<E, HttpResponse>, guard: &StsGuard) -> Failure
 where
     E: Error + ProvideErrorMetadata + 'static,
 {
@@ -224,8 +227,12 @@ where
             context.raw()
         }
         SdkError::ResponseError(context) => context.raw(),
-        _ if caused_by::<CredentialsError>(error).is_some() => return Failure::Refused(display_chain(error)),
-        _ => return Failure::Unreachable(display_chain(error)),
+        _ => {
+            return match caused_by::<CredentialsError>(error) {
+                Some(credentials) => Failure::Refused(display_chain(credentials)),
+                None => Failure::Unreachable(connection_failure::describe(error, &guard.server())),
+            };
+        }
     };
     let status = raw.status().as_u16();
     let problem = format!("HTTP status {status}, and the response does not come from STS");
@@ -244,9 +251,20 @@ fn classify_code(status: u16, code: &str, problem: String) -> Failure {
     }
 }
 
-/// The interceptor of each call: it measures AWS's time, and limits the size of the response.
-#[derive(Debug)]
-struct StsGuard(ClockProbe);
+/// The interceptor of each call: it measures AWS's time, limits the size of the response, and notes the server. Clones share what it finds.
+#[derive(Clone, Debug, Default)]
+struct StsGuard {
+    probe: ClockProbe,
+    /// The host of the URL, with its port if that is not the usual one.
+    host: Arc<OnceLock<String>>,
+}
+
+impl StsGuard {
+    /// What is called, for users.
+    fn server(&self) -> String {
+        self.host.get().map_or_else(|| "STS".to_owned(), |host| format!("STS at {host}"))
+    }
+}
 
 #[dyn_dispatch_hint]
 impl Intercept for StsGuard {
@@ -256,11 +274,17 @@ impl Intercept for StsGuard {
 
     fn read_before_transmit(
         &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.sent();
+        let url = context.request().uri().parse::<Uri>().ok();
+        if let Some(authority) = url.as_ref().and_then(Uri::authority) {
+            // A retry goes to the same server.
+            let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+            let _ = self.host.set(format!("{}{port}", authority.host()));
+        }
+        self.probe.sent();
         Ok(())
     }
 
@@ -270,7 +294,7 @@ impl Intercept for StsGuard {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.received(context.response().headers());
+        self.probe.received(context.response().headers());
         let body = context.response_mut().body_mut();
         *body = limit_body(std::mem::replace(body, SdkBody::taken()), MAX_RESPONSE_BYTES);
         Ok(())

@@ -9,6 +9,7 @@ mod moto;
 mod raw_response;
 mod reload;
 mod sts;
+mod sts_unreachable;
 mod targets;
 
 use super::*;
@@ -17,7 +18,7 @@ use crate::codepipeline::{
     ApprovalRecord, AwsPipelineReader, ExecutionIds, ExecutionSelector, PipelineReader, Query, RecordQuery,
     read_snapshot,
 };
-use endpoint::{Endpoint, Reply};
+use endpoint::{Endpoint, Reply, credentials, settings_at};
 use json::{ACTION, KNOWN_IDS, PIPELINE, REVISION, STAGE, changed_body, valid_body};
 use proptest::prelude::*;
 use proptest::sample::select;

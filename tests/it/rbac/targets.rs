@@ -21,8 +21,15 @@ fn target(name: &str) -> Value {
 
 /// Whether the API server's authorizer allows this in the whole cluster.
 async fn is_allowed(env: &TestEnv, user: &str, verb: &str, group: &str, resource: &str) -> bool {
+    is_allowed_in(env, "", user, verb, group, resource).await
+}
+
+/// Whether the API server's authorizer allows this in a namespace.
+async fn is_allowed_in(env: &TestEnv, namespace: &str, user: &str, verb: &str, group: &str, resource: &str) -> bool {
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-    let attributes = json!({ "verb": verb, "group": group, "resource": resource, "subresource": subresource });
+    let attributes = json!({
+        "namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": subresource,
+    });
     let review = json!({ "metadata": {}, "spec": { "user": user, "resourceAttributes": attributes } });
     let review = serde_json::from_value(review).unwrap();
     let reviews: Api<SubjectAccessReview> = Api::all(env.client.clone());
@@ -59,15 +66,18 @@ async fn the_operator_reads_targets_and_namespaces_and_writes_only_the_status_of
             arguments.extend(["--set", value]);
         }
         helm(&arguments);
-        let expect = async |verb: &str, group: &str, resource: &str, expected: bool| {
+        let expect_in = async |namespace: &str, verb: &str, group: &str, resource: &str, expected: bool| {
             // New rights take effect after a moment.
             for _ in 0..100 {
-                if is_allowed(&env, &account, verb, group, resource).await == expected {
+                if is_allowed_in(&env, namespace, &account, verb, group, resource).await == expected {
                     return;
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
-            panic!("{verb} {resource} with {values:?} should be {expected}");
+            panic!("{verb} {resource} in {namespace:?} with {values:?} should be {expected}");
+        };
+        let expect = async |verb: &str, group: &str, resource: &str, expected: bool| {
+            expect_in("", verb, group, resource, expected).await;
         };
         for verb in all() {
             let watches = with_targets && ["list", "watch"].contains(&verb);
@@ -76,6 +86,16 @@ async fn the_operator_reads_targets_and_namespaces_and_writes_only_the_status_of
             expect(verb, "", "namespaces", watches).await;
             expect(verb, "", "secrets", false).await;
             expect(verb, API, "approvaldecisions", values.is_empty() && read.contains(&verb)).await;
+        }
+        // Events about targets are in the namespace default.
+        let is_cluster_wide = values.is_empty();
+        for verb in all() {
+            let creates = verb == "create";
+            expect_in("default", verb, "events.k8s.io", "events", creates && with_targets).await;
+            expect_in("kube-system", verb, "events.k8s.io", "events", creates && is_cluster_wide).await;
+        }
+        for resource in ["events", "secrets", "configmaps"] {
+            expect_in("default", "create", "", resource, false).await;
         }
         for verb in ["approve", "reject"] {
             expect(verb, API, "targetpipelines", false).await;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 use test_control_plane::User;
+use test_support::chart::kubectl;
 use test_support::{Cluster, TestEnv, install_crds};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
@@ -107,6 +108,11 @@ impl Site {
             "accountId": account, "region": REGION, "roleArn": role_arn(account),
             "access": [{ "namespaces": { "names": [self.env.namespace] }, "pipelines": ["*"] }],
         })
+    }
+
+    /// The output of kubectl as the administrator.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        kubectl(cluster(), User::Admin, arguments, &Value::Null).expect_success()
     }
 
     pub async fn patch(&self, name: &str, spec: Value) {

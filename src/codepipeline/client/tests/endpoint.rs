@@ -103,14 +103,7 @@ impl Endpoint {
 
     /// Settings of clients that use this server with credentials of this provider.
     pub(super) fn settings(&self, credentials: impl ProvideCredentials + 'static, timeout: Duration) -> ClientSettings {
-        let (url, credentials) = (self.url.clone(), SharedCredentialsProvider::new(credentials));
-        let chain = move || {
-            aws_config::defaults(BehaviorVersion::latest())
-                .endpoint_url(&url)
-                .region(Region::new("eu-west-1"))
-                .credentials_provider(credentials.clone())
-        };
-        ClientSettings { timeout, credentials_dir: None, sts_region: None, chain: Chain(Arc::new(chain)) }
+        settings_at(&self.url, credentials, timeout)
     }
 
     /// A client without a connection: a kept one would be useless after a reply that closes it.
@@ -134,6 +127,22 @@ impl Endpoint {
         let client = new_client(self.settings(credentials(), timeout), Destination::Ambient);
         client.sdk_client().await.unwrap_err()
     }
+}
+
+/// Settings of clients that use the server at this URL with credentials of this provider.
+pub(super) fn settings_at(
+    url: &str,
+    credentials: impl ProvideCredentials + 'static,
+    timeout: Duration,
+) -> ClientSettings {
+    let (url, credentials) = (url.to_owned(), SharedCredentialsProvider::new(credentials));
+    let chain = move || {
+        aws_config::defaults(BehaviorVersion::latest())
+            .endpoint_url(&url)
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(credentials.clone())
+    };
+    ClientSettings { timeout, credentials_dir: None, sts_region: None, chain: Chain(Arc::new(chain)) }
 }
 
 /// A client that has not loaded anything yet, and whose reads are not limited.
