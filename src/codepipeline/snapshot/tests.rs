@@ -4,6 +4,7 @@ mod executions;
 mod failures;
 mod hints;
 mod history;
+mod pending;
 mod requests;
 mod waking;
 

@@ -42,11 +42,6 @@ fn cluster() -> &'static Cluster {
 /// Whose permissions differ from those of the operator's chart.
 const USER: &str = "--user=developer";
 
-fn kubectl(arguments: &[&str]) {
-    let output = cluster().control_plane.kubectl().args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
 /// The ARN of the role that the operator assumes in an account.
 pub fn role_arn(account: &str) -> String {
     format!("arn:aws:iam::{account}:role/approvals")
@@ -75,8 +70,8 @@ impl Site {
     /// The kubeconfig file of an operator that may not list targets.
     pub fn kubeconfig_without_targets(&self) -> PathBuf {
         let namespace = format!("--namespace={}", self.env.namespace);
-        kubectl(&["create", "rolebinding", "operator", "--clusterrole=approval-operator", USER, &namespace]);
-        kubectl(&["delete", "clusterrolebinding", "targets", "--ignore-not-found"]);
+        self.kubectl(&["create", "rolebinding", "operator", "--clusterrole=approval-operator", USER, &namespace]);
+        self.kubectl(&["delete", "clusterrolebinding", "targets", "--ignore-not-found"]);
         cluster().control_plane.kubeconfig(User::Developer)
     }
 
@@ -84,8 +79,8 @@ impl Site {
     pub fn kubeconfig_without_labels(&self) -> PathBuf {
         let kubeconfig = self.kubeconfig_without_targets();
         let resources = "--resource=approvaltargets,approvaltargets/status";
-        kubectl(&["create", "clusterrole", "targets", "--verb=list,watch,patch", resources]);
-        kubectl(&["create", "clusterrolebinding", "targets", "--clusterrole=targets", USER]);
+        self.kubectl(&["create", "clusterrole", "targets", "--verb=list,watch,patch", resources]);
+        self.kubectl(&["create", "clusterrolebinding", "targets", "--clusterrole=targets", USER]);
         kubeconfig
     }
 

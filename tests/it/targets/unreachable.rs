@@ -12,10 +12,10 @@ async fn a_target_whose_sts_does_not_respond_says_what_was_called_and_what_faile
     for (name, url, expected) in [
         ("refuses", format!("http://{free}"), "refused"),
         ("unknown", "http://sts.eu-west-1.amazonaws.invalid".to_owned(), "resolve"),
-        ("hangs", format!("http://{}", hanging.local_addr().unwrap()), "within 1s"),
+        ("hangs", format!("http://{}", hanging.local_addr().unwrap()), "within 5s"),
     ] {
         site.create(name, ONE).await;
-        let _operator = env.operator().env("AWS_ENDPOINT_URL_STS", &url).start();
+        let _operator = env.operator().env("AWS_ENDPOINT_URL_STS", &url).arg("--aws-timeout=5s").start();
         let message = site.wait_for(name, "Unreachable").await;
         println!("{}", site.kubectl(&["get", "apt", "--output=wide", name]));
         println!("{}", site.kubectl(&["describe", "apt", name]));
