@@ -55,7 +55,6 @@ async fn each_change_of_reason_is_one_event_and_a_restart_is_none() {
     site.wait_for_events(&name, &changes).await;
     let described = site.kubectl(&["describe", "apt", &name]);
     let (_, events) = described.rsplit_once("Events:").unwrap();
-    println!("{described}");
     assert!(events.contains("AssumeRoleDenied") && events.contains("sts:AssumeRole"), "{described}");
 
     // It is verified again after a restart.
