@@ -334,7 +334,7 @@ mod tests {
             exception: None,
             record: None,
             open: None,
-            missing: None,
+            names: None,
             caveat: None,
         };
         stalled.status = Some(status(&stalled, &outcome, Timestamp::UNIX_EPOCH));

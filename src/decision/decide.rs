@@ -177,7 +177,7 @@ fn after_error(
             exception: Some(exception.clone()),
             record: None,
             open: None,
-            missing: None,
+            names: None,
             caveat: prior.caveat(),
         }),
         CallError::Indeterminate { detail } => Step::WriteStatus(Outcome::Unconfirmed {

@@ -139,7 +139,7 @@ fn accepted_before(decision: &ApprovalDecision, token: &Token, place: Option<&Ca
         decision: None,
     };
     let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
-    Some(Outcome::Refused { refusal, exception: None, record, open: None, missing: None, caveat: None })
+    Some(Outcome::Refused { refusal, exception: None, record, open: None, names: None, caveat: None })
 }
 
 /// It is too late to submit. A decision that was restored from a backup may have been delivered before, which history shows: a

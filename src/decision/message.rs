@@ -9,7 +9,7 @@ mod target;
 
 use super::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
-use super::resolve::ExecutionWait;
+use super::resolve::{ExecutionWait, RefusedNames};
 use super::timing::Expiry;
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{
@@ -136,7 +136,7 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
             let accepted = record.result.map(|accepted| accepted.to_string()).unwrap_or_default();
             format!("{accepted} was accepted{at}; the change to {result} came too late")
         }
-        Outcome::Refused { refusal, exception, record, missing, .. } => {
+        Outcome::Refused { refusal, exception, record, names, .. } => {
             let refused = match exception {
                 Some(exception) => raised(exception),
                 None => format!("CodePipeline did not accept the result {result} from this decision"),
@@ -149,11 +149,12 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
                 (None, _) if *refusal == Refusal::InvalidApprovalToken && spec.result.summary.is_empty() => {
                     format!("{refused}; the action may require a summary, and spec.result.summary is empty")
                 }
-                (None, _) => match (exception, missing) {
+                (None, _) => match (exception, names) {
                     // The exception says the same, and the status has its message.
-                    (Some(Exception { r#type, .. }), Some(missing)) => {
+                    (Some(Exception { r#type, .. }), Some(RefusedNames::Missing(missing))) => {
                         format!("CodePipeline raised {type}: {}", names::lacking(spec, missing))
                     }
+                    (Some(_), Some(RefusedNames::Found)) => format!("{refused}; {}", names::found(spec)),
                     (Some(_), None) | (None, _) => refused,
                 },
             }

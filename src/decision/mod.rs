@@ -35,8 +35,8 @@ pub use phase::{
 };
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{
-    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, Resolution,
-    RevisionHint, resolve,
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, Named, OpenRequest, PendingRequest, RefusedNames,
+    Resolution, RevisionHint, resolve,
 };
 pub use status::{Announcement, Attention, Details, MAX_NOTE, Report, result_still_unrecorded, status, status_matches};
 pub use step::{Attempt, Observed, Step};

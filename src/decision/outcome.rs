@@ -1,6 +1,6 @@
 //! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
-use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest};
+use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest, RefusedNames};
 use super::target::{TargetProblem, TargetsUnavailable};
 use super::timing::Expiry;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, ReadyClass, Reason, Submission};
@@ -38,8 +38,8 @@ pub enum Outcome {
         record: Option<CompletedApproval>,
         /// What is open besides.
         open: Option<OpenRequest>,
-        /// What the pipeline has in place of a name that it does not have, where it was read.
-        missing: Option<Missing>,
+        /// What the pipeline has of the names that were refused, where it was read.
+        names: Option<RefusedNames>,
         /// Why an earlier result may have been accepted nevertheless.
         caveat: Option<Caveat>,
     },
@@ -262,7 +262,7 @@ impl Outcome {
         } else {
             let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
             // The request received one result, and history shows that it is not ours: no doubt is left.
-            Self::Refused { refusal, exception, record, open, missing: None, caveat: None }
+            Self::Refused { refusal, exception, record, open, names: None, caveat: None }
         }
     }
 

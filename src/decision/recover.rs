@@ -6,7 +6,7 @@ use super::evaluate::evaluate;
 use super::last::Last;
 use super::outcome::{Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
-use super::resolve::in_place_of;
+use super::resolve::refused_names;
 use super::step::{Observed, Step};
 use super::subject::{is_for_spec, record, subject};
 use super::target_rules::{is_at, may_recover};
@@ -137,9 +137,9 @@ pub(super) fn explain(
         Some(SubmissionOutcome::Accepted | SubmissionOutcome::NotAccepted) => PriorAttempts::NotApplied,
     };
     let Some(target) = observed.target else { return Step::FindTarget };
-    let refused = |missing| {
+    let refused = |names| {
         let (exception, caveat) = (Some(exception.clone()), prior.caveat());
-        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat })
+        Step::WriteStatus(Outcome::Refused { refusal, exception, record: None, open: None, names, caveat })
     };
     if matches!(refusal, Refusal::StageNotFound | Refusal::ActionNotFound) {
         // The names are for the message alone, so they change no outcome, and it does not wait for them for long.
@@ -152,7 +152,7 @@ pub(super) fn explain(
         };
         return match &pipeline.poll.result {
             Ok(snapshot) if !is_of_other_account(submission, pipeline) => {
-                refused(in_place_of(snapshot, &decision.spec.stage_name, &decision.spec.action_name))
+                refused(refused_names(snapshot, &decision.spec.stage_name, &decision.spec.action_name))
             }
             Ok(_) | Err(_) => refused(None),
         };

@@ -18,11 +18,11 @@ use observed_action::ObservedAction;
 use request::Request;
 use std::ops::ControlFlow;
 
-pub use names::in_place_of;
+pub use names::refused_names;
 pub use observed_action::Named;
 pub use resolution::{
-    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, PendingRequest, Resolution,
-    RevisionHint,
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, PendingRequest, RefusedNames,
+    Resolution, RevisionHint,
 };
 
 /// Resolves the request.

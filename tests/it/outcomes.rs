@@ -1,11 +1,12 @@
 //! Every reason that a decision with a token can reach, and every way in which the response to a submission can be lost.
 
 use approval_operator::api::conditions::ConditionStatus;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Reason, Submission};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, REQUESTED_AT, Reason, Submission};
 use jiff::Timestamp;
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation};
 use local_codepipeline::faults::Fault;
 use local_codepipeline::model::Outcome;
+use serde_json::json;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use test_support::{TestEnv, message, pipeline_with_build, ready, spec};
@@ -73,6 +74,13 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
     env.complete_build("build", execution, true);
     let mut no_approval = spec("build", &env.pending_approvals("build")[0]);
     (no_approval.stage_name, no_approval.action_name) = ("Build".to_owned(), "Compile".to_owned());
+    // The stage is added between the result and the read.
+    let corrected = env.open_approval("corrected");
+    env.codepipeline.inject(
+        Fault::error(400, "StageNotFoundException", "no such stage")
+            .on(Operation::PutApprovalResult)
+            .pipeline("corrected"),
+    );
     let secret = env.open_approval("secret");
     env.codepipeline.inject(
         Fault::error(400, "ActionNotFoundException", "no such approval")
@@ -93,6 +101,13 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
         ("stage", no_stage, Reason::StageNotFound, "StageNotFoundException", "; its stages are Source, Prod. "),
         ("action", no_action, Reason::ActionNotFound, "ActionNotFoundException", "; the approvals are Approve. "),
         ("build", no_approval, Reason::ActionNotFound, "ActionNotFoundException", "its category is Build; "),
+        (
+            "corrected",
+            spec("corrected", &corrected),
+            Reason::StageNotFound,
+            "StageNotFoundException",
+            " \"Approve\" now. ",
+        ),
         ("unreadable", unreadable, Reason::StageNotFound, "StageNotFoundException", ""),
         ("invalid", spec("invalid", &open), Reason::ValidationFailed, "ValidationException", ""),
     ];
@@ -112,6 +127,8 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
         env.wait_for_events(name, &events).await;
     }
     assert_eq!(env.accepted_count("web"), 0);
+    env.patch("corrected", json!({ "metadata": { "annotations": { REQUESTED_AT: "now" } } })).await.unwrap();
+    env.wait_for_reason("corrected", Reason::Delivered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +147,7 @@ async fn a_missing_summary_is_refused_and_the_token_stays_valid() {
     without_summary.result.summary = String::new();
     env.create("web", without_summary).await;
     env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
-    env.patch("web", serde_json::json!({ "spec": { "result": { "summary": "because" } } })).await.unwrap();
+    env.patch("web", json!({ "spec": { "result": { "summary": "because" } } })).await.unwrap();
     env.wait_for_reason("web", Reason::Delivered).await;
     assert_eq!(env.accepted_count("web"), 1);
 }

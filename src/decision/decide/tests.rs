@@ -123,7 +123,7 @@ fn with_ids(intent: Intent, ids: ExecutionIds) -> Intent {
 }
 
 fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Step {
-    write(Outcome::Refused { refusal, exception, record, open: None, missing: None, caveat: None })
+    write(Outcome::Refused { refusal, exception, record, open: None, names: None, caveat: None })
 }
 
 fn already_decided(record: CompletedApproval, exception: Option<Exception>) -> Step {

@@ -56,6 +56,12 @@ pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     }
 }
 
+/// The pipeline has the names that CodePipeline refused, as a clause.
+pub fn found(spec: &ApprovalDecisionSpec) -> String {
+    let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
+    format!("stage {stage_name} of pipeline {pipeline_name} has an action {action_name:?} now")
+}
+
 /// The actions that a decision may mean.
 fn candidates(Candidates { approvals, others }: &Candidates) -> String {
     match (approvals.as_slice(), others.as_slice()) {

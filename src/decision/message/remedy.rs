@@ -4,7 +4,7 @@ use super::target;
 use crate::api::v1alpha1::{ApprovalDecision, Binding};
 use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
-use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, RevisionHint};
+use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, RefusedNames, RevisionHint};
 use crate::decision::timing::Expiry;
 
 /// What to do: one sentence.
@@ -24,6 +24,9 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         }
         Outcome::Refused { refusal: Refusal::ApprovalAlreadyCompleted, .. } if is_by_token => {
             "Check the pipeline's history; to answer a later request, set spec.token to its token."
+        }
+        Outcome::Refused { names: Some(RefusedNames::Found), .. } => {
+            "Check that this is the approval, and change the annotation codepipeline.approvals.dev/requestedAt to try again."
         }
         Outcome::Expired { expiry: Expiry::NotAfter(_), .. } => {
             "If the result is still wanted, set spec.notAfter to a later time."

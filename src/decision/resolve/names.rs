@@ -1,7 +1,7 @@
 //! What a pipeline has in place of a name that it does not have. It is for messages alone.
 
 use super::observed_action::Named;
-use super::resolution::{Candidates, Missing, RevisionHint};
+use super::resolution::{Candidates, Missing, RefusedNames, RevisionHint};
 use crate::api::v1alpha1::ExecutionBinding;
 use crate::codepipeline::{ExecutionMode, PipelineSnapshot, StageState};
 
@@ -29,13 +29,18 @@ pub(super) fn missing(snapshot: &PipelineSnapshot, stage: &str, action: &str) ->
     }
 }
 
-/// What a pipeline has in place of names for which CodePipeline refused a result.
-pub fn in_place_of(snapshot: &PipelineSnapshot, stage: &str, action: &str) -> Option<Missing> {
-    missing(snapshot, stage, action).or_else(|| {
+/// What a pipeline has of names for which CodePipeline refused a result; none if this is not visible.
+pub fn refused_names(snapshot: &PipelineSnapshot, stage: &str, action: &str) -> Option<RefusedNames> {
+    let not_an_approval = || {
         let category = snapshot.hints.category(stage, action).filter(|category| *category != APPROVAL)?;
         let stage = snapshot.state.stages.iter().find(|found| found.name == stage)?;
         Some(Missing::NotAnApproval { category: category.to_owned(), candidates: candidates(snapshot, stage, action) })
-    })
+    };
+    match missing(snapshot, stage, action).or_else(not_an_approval) {
+        Some(missing) => Some(RefusedNames::Missing(missing)),
+        None if snapshot.mode() == Some(ExecutionMode::Parallel) => None,
+        None => Some(RefusedNames::Found),
+    }
 }
 
 /// The actions of the stage, but for the named one and those that history shows as something else than an approval: the state view has

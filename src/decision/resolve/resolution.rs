@@ -192,6 +192,15 @@ impl ExecutionPosition {
     }
 }
 
+/// What a pipeline has of the names for which CodePipeline refused a result.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum RefusedNames {
+    /// It lacks one of them, or the action is not an approval.
+    Missing(Missing),
+    /// It has them: it was changed since. What kind of action it is may not be visible.
+    Found,
+}
+
 /// What there is not.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Missing {

@@ -6,7 +6,7 @@ use crate::api::v1alpha1::{InvalidSpec, Unsupported};
 use crate::codepipeline::{ExecutionEnd, ExecutionRevision, SimilarRevision};
 use crate::decision::outcome::{Caveat, Outcome, Requeue, UnconfirmedCause, Wait};
 use crate::decision::resolve::{
-    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RevisionHint,
+    Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RefusedNames, RevisionHint,
 };
 use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable};
 use crate::decision::timing::Expiry;
@@ -26,20 +26,20 @@ pub fn already_decided() -> Outcome {
 }
 
 pub fn refused(refusal: Refusal, exception: Option<Exception>, record: Option<CompletedApproval>) -> Outcome {
-    Outcome::Refused { refusal, exception, record, open: None, missing: None, caveat: None }
+    Outcome::Refused { refusal, exception, record, open: None, names: None, caveat: None }
 }
 
 /// A refusal that follows an attempt in doubt.
 pub fn refused_after_doubt(refusal: Refusal) -> Outcome {
     let exception = Some(exception(Reason::from(refusal).as_str()));
     let caveat = Some(Caveat::AttemptInDoubt);
-    Outcome::Refused { refusal, exception, record: None, open: None, missing: None, caveat }
+    Outcome::Refused { refusal, exception, record: None, open: None, names: None, caveat }
 }
 
-/// CodePipeline refused a name, and the pipeline has others.
-pub fn refused_name(refusal: Refusal, missing: Missing) -> Outcome {
-    let (exception, missing) = (Some(exception(Reason::from(refusal).as_str())), Some(missing));
-    Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat: None }
+/// CodePipeline refused a name, and the pipeline was read.
+pub fn refused_names(refusal: Refusal, names: RefusedNames) -> Outcome {
+    let (exception, names) = (Some(exception(Reason::from(refusal).as_str())), Some(names));
+    Outcome::Refused { refusal, exception, record: None, open: None, names, caveat: None }
 }
 
 pub fn invalid_token() -> Outcome {
@@ -195,7 +195,8 @@ pub fn outcomes() -> Vec<Outcome> {
         unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::InDoubt),
         unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::NotApplied),
         unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), PriorAttempts::InDoubt),
-        refused_name(Refusal::StageNotFound, Missing::Stage { stages: several() }),
+        refused_names(Refusal::StageNotFound, RefusedNames::Missing(Missing::Stage { stages: several() })),
+        refused_names(Refusal::ActionNotFound, RefusedNames::Found),
     ];
     let positions = [
         ExecutionPosition::InStage { stage: "Build".to_owned(), status: "InProgress".to_owned() },

@@ -2,6 +2,7 @@
 //! the pipeline shows which ones there are.
 
 use super::*;
+use crate::decision::resolve::RefusedNames;
 use UnconfirmedCause::NotInHistory;
 
 /// At second 5, a decision whose attempt was refused like this.
@@ -121,19 +122,21 @@ fn a_name_that_codepipeline_does_not_know() {
         case
     };
     let without = |refusal| refused(refusal, Some(raised(refusal)), None);
-    let with = |refusal, missing| {
-        let (exception, missing) = (Some(raised(refusal)), Some(missing));
-        write(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat: None })
+    let with = |refusal, names| {
+        let (exception, names) = (Some(raised(refusal)), Some(names));
+        write(Outcome::Refused { refusal, exception, record: None, open: None, names, caveat: None })
     };
-    let stages = || Missing::Stage { stages: ["Build", "Production"].map(str::to_owned).to_vec() };
+    let stages =
+        || RefusedNames::Missing(Missing::Stage { stages: ["Build", "Production"].map(str::to_owned).to_vec() });
     let approvals = || {
         let others = ["Prepare", "Approve"].map(str::to_owned).to_vec();
-        Missing::Action { candidates: Candidates { approvals: Vec::new(), others }, stages: Vec::new() }
+        let candidates = Candidates { approvals: Vec::new(), others };
+        RefusedNames::Missing(Missing::Action { candidates, stages: Vec::new() })
     };
-    let after_doubt = |missing| {
+    let after_doubt = |names| {
         let refusal = Refusal::StageNotFound;
         let (exception, caveat) = (Some(raised(refusal)), Some(Caveat::AttemptInDoubt));
-        write(Outcome::Refused { refusal, exception, record: None, open: None, missing, caveat })
+        write(Outcome::Refused { refusal, exception, record: None, open: None, names, caveat })
     };
     let (stage, action) = (Refusal::StageNotFound, Refusal::ActionNotFound);
     let denied = || unreadable_pipeline(not_applied(RetryCause::AccessDenied));
@@ -143,7 +146,9 @@ fn a_name_that_codepipeline_does_not_know() {
         "the stages": named("Prod", "Approve", unexplained(stage, NotApplied)).polled(&pipeline()) => with(stage, stages());
         "the actions of the stage":
             named("Production", "Aprove", unexplained(action, NotApplied)).polled(&pipeline()) => with(action, approvals());
-        "names that are there now": unexplained(stage, NotApplied).polled(&pipeline()) => without(stage);
+        "names that are there now": unexplained(stage, NotApplied).polled(&pipeline()) => with(stage, RefusedNames::Found);
+        "… and in PARALLEL mode, where the state view does not show them":
+            unexplained(stage, NotApplied).polled(&pending_request().parallel()) => without(stage);
         "a pipeline that may not be read": unexplained(stage, NotApplied).polled(&denied()) => without(stage);
         "a pipeline that does not exist now": unexplained(stage, NotApplied).polled(&missing_pipeline()) => without(stage);
         "no name takes back a doubt":

@@ -27,7 +27,7 @@ fn doubt_is_not_cut_from_a_message_that_is_too_long() {
     let exception = Exception { message: "long. ".repeat(1000), ..exception("InvalidApprovalToken") };
     let (refusal, caveat) = (Refusal::InvalidApprovalToken, Some(Caveat::AttemptInDoubt));
     let outcome =
-        Outcome::Refused { refusal, exception: Some(exception), record: None, open: None, missing: None, caveat };
+        Outcome::Refused { refusal, exception: Some(exception), record: None, open: None, names: None, caveat };
     let message = Message::new(&fresh(), &outcome).within(500);
     assert!(message.len() <= 500 && message.contains("; an earlier attempt may have been accepted"), "{message}");
 }
@@ -63,7 +63,7 @@ fn what_a_response_leaves_open() {
         exception: None,
         record: Some(completed_approval(Rejected, 0)),
         open: Some(open_request(true)),
-        missing: None,
+        names: None,
         caveat: None,
     };
     assert!(message(&fresh(), &refused).contains("execution 7d20b1c4 waits for a response"));

@@ -3,7 +3,7 @@
 use super::executions::WAITING;
 use super::*;
 use crate::codepipeline::SimilarRevision;
-use crate::decision::resolve::{Candidates, RevisionHint};
+use crate::decision::resolve::{Candidates, RefusedNames, RevisionHint};
 use crate::decision::test_fixtures::pipeline::source;
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -83,7 +83,7 @@ fn a_name_for_which_codepipeline_refused_a_result() {
         "Correct spec.stageName.",
         [
             (
-                refused_name(Refusal::StageNotFound, stages),
+                refused_names(Refusal::StageNotFound, RefusedNames::Missing(stages)),
                 "CodePipeline raised StageNotFoundException: pipeline shop has no stage \"Production\"; its stages are \
                  Source, Prod",
             ),
@@ -93,7 +93,7 @@ fn a_name_for_which_codepipeline_refused_a_result() {
             ),
         ],
     );
-    let refused_action = |missing| refused_name(Refusal::ActionNotFound, missing);
+    let refused_action = |missing| refused_names(Refusal::ActionNotFound, RefusedNames::Missing(missing));
     check(
         Reason::ActionNotFound,
         "Correct spec.actionName: it must name an approval action of the stage.",
@@ -112,6 +112,15 @@ fn a_name_for_which_codepipeline_refused_a_result() {
                  category is Build; in this stage, the approvals are Release",
             ),
         ],
+    );
+    check(
+        Reason::ActionNotFound,
+        "Check that this is the approval, and change the annotation codepipeline.approvals.dev/requestedAt to try again.",
+        [(
+            refused_names(Refusal::ActionNotFound, RefusedNames::Found),
+            "CodePipeline raised ActionNotFoundException: message of CodePipeline; stage Production of pipeline shop has an \
+             action \"Approve\" now",
+        )],
     );
     let until_read = |prior| unexplained(UnconfirmedCause::NamesNotRead, exception("StageNotFound"), prior);
     check(
