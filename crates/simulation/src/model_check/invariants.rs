@@ -3,6 +3,7 @@
 use super::Replicas;
 use super::codepipeline::{CodePipeline, Response};
 use super::state::{State, Version, Violation};
+use super::targets::{Place, is_by};
 use super::users::OTHER_USER;
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalStatus, Binding, ReadyClass, Reason, Submission, SubmissionOutcome, Token, UserTime,
@@ -103,7 +104,32 @@ impl Replicas {
         match state.violation {
             Some(violation) => Some(violation),
             None if !self.status_is_accurate(state) => Some(Violation::Accuracy),
+            None if state.live.as_ref().is_some_and(|live| !self.place_is_known(live)) => Some(Violation::Place),
+            None if state.live.as_ref().is_some_and(|live| !self.is_attributed(state, live)) => {
+                Some(Violation::Attribution)
+            }
             None => submission.filter(|submission| submission.attempts > MAX_ATTEMPTS).map(|_| Violation::Settlement),
+        }
+    }
+}
+
+impl Replicas {
+    /// Where a session proves whose result CodePipeline accepted: whether the status says so, also if someone else responded with the same words.
+    /// That it does not deny a result of ours follows from the submission, which is checked in every world.
+    fn is_attributed(&self, state: &State, live: &Version) -> bool {
+        let (Some(submission), Some(status)) = (live.submission(), &live.decision.status) else { return true };
+        if !self.world.target.has_role() {
+            return true;
+        }
+        let responses = || state.codepipeline_in(Place::of(submission)).responses().iter();
+        let is_ours = |by: &str| is_by(by, live.uid());
+        let was_accepted =
+            responses().any(|response| response.request.token == submission.token && is_ours(&response.by));
+        let decided_by = status.decided_by.as_ref();
+        let is_seen = |by: &String| responses().any(|response| response.by == *by);
+        match current_reason(&live.decision) {
+            Some(Reason::Delivered) => was_accepted && decided_by.is_none_or(|by| is_ours(by)),
+            Some(_) | None => decided_by.is_none_or(is_seen),
         }
     }
 }
@@ -112,19 +138,20 @@ fn submission_is_accurate(state: &State, live: &Version) -> bool {
     live.submission().is_none_or(|submission| match submission.outcome {
         None => true,
         Some(SubmissionOutcome::Accepted) => {
-            state.codepipeline.responses().iter().any(|response| is_ours(response, live, submission))
+            let codepipeline = state.codepipeline_in(Place::of(submission));
+            codepipeline.responses().iter().any(|response| is_ours(response, live, submission))
         }
         Some(SubmissionOutcome::NotAccepted) => !state.is_accepted(live.uid(), submission),
     })
 }
 
-/// Whether a response is that to a submission. The operator cannot distinguish the same result from an earlier incarnation of the
-/// decision.
+/// Whether a response is that to a submission. Without a role, the operator cannot distinguish the same result from an earlier
+/// incarnation of the decision, or from another cluster.
 fn is_ours(response: &Response, live: &Version, submission: &Submission) -> bool {
     let is_twin = || response.by != OTHER_USER && response.summary == submission.result.summary;
     response.request.token == submission.token
         && response.result == submission.result.status.to_string()
-        && (response.by == live.uid() || is_twin())
+        && (is_by(&response.by, live.uid()) || is_twin())
 }
 
 fn reason_is_accurate(state: &State, live: &Version) -> bool {
@@ -137,10 +164,12 @@ fn reason_is_accurate(state: &State, live: &Version) -> bool {
     let result = spec.result.status.to_string();
     // It describes an earlier edit.
     let is_edited = is_edited(&live.decision);
-    let mut counted = state.codepipeline.counted(spec);
+    let account_id = status.and_then(|status| status.account_id.as_deref());
+    let codepipeline = state.codepipeline_in(account_id.map_or(Place::Here, Place::of_account));
+    let mut counted = codepipeline.counted(spec);
     match (class, reason) {
         (ReadyClass::Settled, Reason::Delivered) => live.submission().is_some_and(|submission| {
-            let mut responses = state.codepipeline.responses().iter();
+            let mut responses = state.codepipeline_in(Place::of(submission)).responses().iter();
             responses.any(|response| {
                 is_ours(response, live, submission)
                     && Some(response.at) == approved_at
@@ -153,7 +182,7 @@ fn reason_is_accurate(state: &State, live: &Version) -> bool {
         }
         (_, Reason::ApprovalAlreadyCompleted) => counted.any(|response| response.result != result),
         (_, Reason::InvalidApprovalToken) => {
-            let is_known = |token: &Token| state.codepipeline.request(token).is_some();
+            let is_known = |token: &Token| codepipeline.request(token).is_some();
             !live.submission().is_some_and(|submission| is_known(&submission.token))
         }
         (_, Reason::Expired) => spec

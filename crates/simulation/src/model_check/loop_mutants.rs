@@ -2,9 +2,10 @@
 //! that is too old, and a write without its precondition.
 
 use super::mutants::MUTANT;
-use super::properties::{ACCURACY, DOUBT, PERMISSION, SETTLEMENT, SearchResult, search};
+use super::properties::{ACCURACY, DOUBT, PERMISSION, PLACE, SETTLEMENT, SearchResult, search};
 use super::state::Budget;
 use super::users::Bound;
+use super::worlds::targets::WAITS_HERE;
 use super::worlds::{BEHIND_ANOTHER, NOTHING};
 use super::{PRODUCT, REPLICAS, Subject, World};
 use stateright::HasDiscoveries;
@@ -24,6 +25,8 @@ pub enum Defect {
     ConflictIsOverwritten,
     /// Nothing is written.
     ConflictIsReportedAsWritten,
+    /// The status is written without the account and region.
+    PlaceIsNotWritten,
 }
 
 fn search_with(defect: Option<Defect>, world: &World) -> SearchResult {
@@ -76,4 +79,10 @@ fn a_write_without_its_precondition_is_caught() {
     let world = World { budget: NOTHING, replicas: &REPLICAS, ..MUTANT };
     assert_eq!(broken_by(Defect::ConflictIsOverwritten, &world), [ACCURACY, PERMISSION, DOUBT]);
     assert_eq!(broken_by(Defect::ConflictIsReportedAsWritten, &world), [PERMISSION, DOUBT]);
+}
+
+#[test]
+fn a_status_without_the_account_is_caught() {
+    let world = World { budget: NOTHING, ..WAITS_HERE };
+    assert_eq!(broken_by(Defect::PlaceIsNotWritten, &world), [PLACE]);
 }

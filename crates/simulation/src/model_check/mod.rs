@@ -7,6 +7,7 @@
 //! states is finite. A poll does not build on the previous one, it reads everything at one moment, the cache of decisions that reject
 //! does not lag, and the difference between clocks is constant; the randomized simulation covers the rest.
 
+mod calls;
 mod codepipeline;
 mod invariants;
 mod loop_mutants;
@@ -15,11 +16,11 @@ mod operator;
 mod properties;
 mod quiescence;
 mod state;
+mod targets;
 mod users;
 mod worlds;
 
 use crate::fixtures;
-use approval_operator::api::v1alpha1::ApprovalStatus;
 use approval_operator::decision::{Decide, decide};
 use codepipeline::{CodePipeline, PipelineChange};
 use jiff::SignedDuration;
@@ -29,7 +30,8 @@ use state::{Budget, InFlightRequest, Operator, State, Version, Violation};
 use stateright::{Model, Property};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
-use users::{Bound, Edit};
+use targets::{TargetChange, TargetState};
+use users::{Bound, Edit, OtherResult};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Replica {
@@ -66,6 +68,14 @@ struct World {
     mode: ExecutionMode,
     /// The revisions of the executions, oldest first.
     revisions: &'static [usize],
+    /// Those in the other account, which the target may move to.
+    elsewhere: &'static [usize],
+    /// The target that the decision names.
+    target: TargetState,
+    /// What an administrator may do to it.
+    target_changes: &'static [TargetChange],
+    /// What others may respond.
+    other_results: &'static [OtherResult],
     /// What users of the pipeline may do.
     changes: &'static [PipelineChange],
     /// The operators.
@@ -109,8 +119,10 @@ enum Action {
     Crash(Replica),
     /// This many seconds pass.
     JumpTime(i64),
-    /// Another user completes the approval that has been pending longest.
-    CompleteByOther(ApprovalStatus),
+    /// Someone else completes the approval that has been pending longest.
+    CompleteByOther(OtherResult),
+    /// An administrator changes the target.
+    ChangeTarget(TargetChange),
     /// Someone changes an execution.
     Change(PipelineChange),
     /// The owner does something.
@@ -121,8 +133,9 @@ enum Action {
 struct Replicas {
     world: World,
     subject: Subject,
-    /// The initial state of CodePipeline.
+    /// The initial state of CodePipeline, and that of CodePipeline in the other account.
     codepipeline: CodePipeline,
+    elsewhere: CodePipeline,
     /// The verdicts of [`Replicas::after_quiescence`] so far, by state.
     verdicts: Mutex<HashMap<u64, Option<Violation>>>,
 }
@@ -130,7 +143,8 @@ struct Replicas {
 impl Replicas {
     fn new(world: World, subject: Subject) -> Self {
         let codepipeline = CodePipeline::new(world.mode, world.revisions);
-        Self { world, subject, codepipeline, verdicts: Mutex::default() }
+        let elsewhere = CodePipeline::new(world.mode, world.elsewhere);
+        Self { world, subject, codepipeline, elsewhere, verdicts: Mutex::default() }
     }
 
     fn canonical(&self, state: State) -> State {
@@ -190,7 +204,8 @@ impl Replicas {
                 Some(())
             }
             Action::JumpTime(seconds) => self.jump_time(state, seconds),
-            Action::CompleteByOther(status) => self.complete_by_other(state, status),
+            Action::CompleteByOther(result) => self.complete_by_other(state, result),
+            Action::ChangeTarget(change) => self.change_target(state, change),
             Action::Change(change) => {
                 // Nothing else happens at the same time.
                 state.now += SignedDuration::from_millis(1);
@@ -213,6 +228,7 @@ fn spend(budget: &mut Budget, action: Action) {
         Action::Crash(_) => &mut budget.crashes,
         Action::JumpTime(_) => &mut budget.time_jumps,
         Action::CompleteByOther(_) => &mut budget.other_results,
+        Action::ChangeTarget(_) => &mut budget.target_changes,
         Action::Change(_) => &mut budget.pipeline_changes,
         Action::Edit(_) => &mut budget.edits,
     };
@@ -228,6 +244,8 @@ impl Model for Replicas {
         vec![State {
             now: fixtures::at(0),
             codepipeline: self.codepipeline.clone(),
+            elsewhere: self.elsewhere.clone(),
+            target: self.world.target,
             live,
             past: Vec::new(),
             rejection: None,
@@ -278,7 +296,10 @@ impl Model for Replicas {
             actions.extend(self.world.time_jumps.iter().map(|seconds| Action::JumpTime(*seconds)));
         }
         if left.other_results > 0 {
-            actions.extend([ApprovalStatus::Approved, ApprovalStatus::Rejected].map(Action::CompleteByOther));
+            actions.extend(self.world.other_results.iter().map(|result| Action::CompleteByOther(*result)));
+        }
+        if left.target_changes > 0 {
+            actions.extend(self.world.target_changes.iter().map(|change| Action::ChangeTarget(*change)));
         }
         if left.pipeline_changes > 0 {
             actions.extend(self.world.changes.iter().map(|change| Action::Change(*change)));

@@ -2,6 +2,7 @@
 
 mod edits;
 mod requests;
+mod targets;
 
 use super::codepipeline::PipelineChange;
 use super::properties::{ACCURACY, BINDING, DOUBT, PERMISSION, SETTLEMENT, search};

@@ -1,22 +1,17 @@
 //! Performs the effects of the operator's own [`Reconciliation`] on the state, one effect in each step. What a reconcile does in
 //! memory alone belongs to the step before it, because no one can observe when it happens.
 
-use super::codepipeline::Reader;
 use super::loop_mutants::Defect;
 use super::state::{InFlightRequest, ObservedPoll, Operator, Reconcile, State, Subscription, Version, Violation};
+use super::targets::{Place, TargetState};
 use super::{Fault, Replica, Replicas};
 use crate::fixtures::{self, SETTINGS};
 use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
-use approval_operator::codepipeline::{
-    CallError, PipelineObservation, Poll, Query, RetryCause, WakeCondition, read_snapshot,
-};
+use approval_operator::codepipeline::{PipelineObservation, Query, RetryCause, WakeCondition};
 use approval_operator::decision::{
     Effect, Reconciliation, Rejection, Rejections, Requeue, Stage, WriteResult, subscription_generation,
 };
-use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashSet;
-use std::sync::Arc;
 
 /// The transition time of every condition. `decide` does not see it, and otherwise states would differ only by it.
 const TRANSITION_TIME: Timestamp = Timestamp::UNIX_EPOCH;
@@ -45,89 +40,13 @@ impl Replicas {
         let in_progress = state.operators[replica as usize].reconcile.take();
         let start = || from.or_else(|| state.live.clone()).map(Reconcile::start);
         let is_first = in_progress.is_none();
-        let Reconcile { reconciliation, known, poll, .. } = in_progress.or_else(start)?;
+        let Reconcile { reconciliation, known, target, poll, .. } = in_progress.or_else(start)?;
         let clock = self.clock(state, replica);
         let reconciliation = reconciliation.into_value();
+        let in_flight = None;
         let performer =
-            Performer { model: self, state, replica, clock, fault, reconciliation, known, poll, in_flight: None };
+            Performer { model: self, state, replica, clock, fault, reconciliation, known, target, poll, in_flight };
         performer.run(is_first)
-    }
-
-    /// The poller of an operator polls the pipeline.
-    pub fn poll(&self, state: &mut State, replica: Replica, fault: Fault) -> Option<()> {
-        let started_at = self.clock(state, replica);
-        let reader = Reader { codepipeline: &state.codepipeline, now: state.now };
-        let subscription = state.operators[replica as usize].subscription.as_mut()?;
-        let result = match fault {
-            Fault::None => {
-                let queries = HashSet::from([subscription.query.clone()]);
-                read_snapshot(&reader, started_at, queries, None).now_or_never()?
-            }
-            Fault::NotApplied => Err(fixtures::not_applied(RetryCause::Throttled)),
-            Fault::Unreachable | Fault::ResponseLost => return None,
-        };
-        let codepipeline = result.is_ok().then(|| state.codepipeline.clone());
-        let mut poll = Poll::new(started_at, result).read_as(Some(fixtures::identity()));
-        if poll.failure().is_some() {
-            let since = subscription.newest.as_ref().and_then(|newest| newest.poll.failing_since);
-            poll.failing_since = since.or(Some(started_at));
-        }
-        subscription.newest = Some(ObservedPoll { codepipeline, poll: Arc::new(poll) });
-        Some(())
-    }
-
-    /// The newest poll is out of date.
-    pub fn invalidate_poll(&self, operator: &mut Operator) {
-        if self.subject.defect != Some(Defect::FirstPollIsKept) {
-            operator.subscription.iter_mut().for_each(|subscription| subscription.newest = None);
-        }
-    }
-
-    /// A request arrives at CodePipeline.
-    pub fn arrive(&self, state: &mut State, request: &InFlightRequest) -> Result<Timestamp, CallError> {
-        let InFlightRequest { version, submission, .. } = request;
-        let (spec, uid) = (&version.decision.spec, version.uid());
-        let at = state.codepipeline.put(state.now, &submission.token, &submission.result, uid)?;
-        let times = state.codepipeline.counted(spec).filter(|response| response.by == uid).count();
-        let is_named = state
-            .codepipeline
-            .request(&submission.token)
-            .is_some_and(|request| state.codepipeline.names(spec, request));
-        if !is_named {
-            state.violation = Some(Violation::Binding);
-        } else if times > 1 {
-            state.violation = Some(Violation::Accuracy);
-        } else if submission.deadline < state.now {
-            state.violation = Some(Violation::Permission);
-        }
-        Ok(at)
-    }
-
-    /// An operator receives the response to its request, or learns that there is none.
-    pub fn respond(
-        &self,
-        state: &mut State,
-        replica: Replica,
-        response: Result<Timestamp, CallError>,
-    ) -> Option<InFlightRequest> {
-        let response = match (self.subject.defect, response) {
-            (Some(Defect::AcceptedIsReportedAsNotApplied), Ok(_)) => Err(fixtures::not_applied(RetryCause::Throttled)),
-            (_, response) => response.map(Some),
-        };
-        let operator = &mut state.operators[replica as usize];
-        let Reconcile { reconciliation, known, poll, in_flight } =
-            operator.reconcile.take_if(|reconcile| reconcile.in_flight.is_some())?;
-        let mut reconciliation = reconciliation.into_value();
-        if !matches!(response, Err(CallError::NotApplied { .. }))
-            && self.subject.defect != Some(Defect::PollOutlivesSubmission)
-        {
-            self.invalidate_poll(operator);
-        }
-        if self.subject.defect != Some(Defect::ResponseIsNotReported) {
-            reconciliation.on_response(response);
-        }
-        operator.reconcile = Some(Reconcile::new(reconciliation, known, poll));
-        in_flight
     }
 
     pub fn clock(&self, state: &State, replica: Replica) -> Timestamp {
@@ -144,6 +63,7 @@ struct Performer<'a> {
     fault: Fault,
     reconciliation: Reconciliation,
     known: Version,
+    target: Option<TargetState>,
     poll: Option<ObservedPoll>,
     in_flight: Option<InFlightRequest>,
 }
@@ -157,9 +77,13 @@ impl Performer<'_> {
                 Effect::Announce(_) | Effect::FindAccepted { .. } => self.reconciliation = next,
                 Effect::FindTarget { .. } => {
                     self.reconciliation = next;
-                    self.reconciliation.on_target(fixtures::own_identity());
+                    self.reconciliation.on_target(self.state.target.observation());
+                    self.target = Some(self.state.target);
                 }
                 Effect::ReadPipeline { query, condition, .. } => {
+                    let target = self.target.filter(|_| next.observed().target.is_some());
+                    let checked = self.model.may_read(next.decision(), target);
+                    self.state.violation = self.state.violation.or(checked.err());
                     let newest = self.subscribe(query, &condition);
                     self.reconciliation = next;
                     self.reconciliation.on_snapshot(newest);
@@ -198,8 +122,8 @@ impl Performer<'_> {
                 }
             }
         }
-        let Self { state, replica, reconciliation, known, poll, in_flight, .. } = self;
-        let reconcile = Reconcile { in_flight, ..Reconcile::new(reconciliation, known, poll) };
+        let Self { state, replica, reconciliation, known, target, poll, in_flight, .. } = self;
+        let reconcile = Reconcile { in_flight, ..Reconcile::new(reconciliation, known, target, poll) };
         state.operators[replica as usize].reconcile = Some(reconcile);
         Some(Progress::Performed)
     }
@@ -208,7 +132,11 @@ impl Performer<'_> {
         match effect {
             Effect::EnsureCredentials { .. } => {
                 let result = match self.fault {
-                    Fault::None => Ok(fixtures::identity()),
+                    Fault::None => {
+                        let place = self.state.target.place();
+                        let no_target = || fixtures::not_applied(RetryCause::CredentialsUnavailable);
+                        place.map(Place::identity).ok_or_else(no_target)
+                    }
                     Fault::NotApplied => Err(fixtures::not_applied(RetryCause::CredentialsUnavailable)),
                     Fault::Unreachable | Fault::ResponseLost => return None,
                 };
@@ -245,6 +173,8 @@ impl Performer<'_> {
     fn subscribe(&mut self, query: Query, condition: &WakeCondition) -> Option<PipelineObservation> {
         let generation = subscription_generation(&self.known.decision, &query);
         let (clock, known_poll) = (self.clock, self.poll.clone());
+        // Without its target, there is no poller.
+        self.state.target.place()?;
         let subscription = &mut self.operator().subscription;
         if subscription.as_ref().is_none_or(|subscription| subscription.generation != generation) {
             *subscription = Some(Subscription { generation, query, subscribed_at: clock, newest: None });
@@ -264,9 +194,14 @@ impl Performer<'_> {
         let polled = self.poll.as_ref().and_then(|poll| poll.codepipeline.as_ref());
         let checked = match (effect, stage) {
             (Effect::EnsureCredentials { .. }, Stage::Prepare(intent)) => {
-                self.model.may_be_prepared(self.state, &self.known.decision, &intent.submission, polled)
+                let (decision, polled_in) = (&self.known.decision, self.poll.as_ref().map(|poll| poll.place));
+                let may_go = self.model.may_go(self.state, decision, polled_in);
+                may_go.and_then(|()| self.model.may_be_prepared(self.state, decision, &intent.submission, polled))
             }
-            (Effect::Send { submission, .. }, _) => self.model.is_not_rejected(self.state, submission),
+            (Effect::Send { submission, .. }, _) => {
+                let may_go = self.model.may_go(self.state, &self.known.decision, Some(Place::of(submission)));
+                may_go.and_then(|()| self.model.is_not_rejected(self.state, submission))
+            }
             (Effect::WriteStatus(_), Stage::Report { outcome, .. }) => {
                 self.model.is_newest_response(&self.known.decision, outcome, polled)
             }
@@ -290,7 +225,8 @@ impl Performer<'_> {
     fn send(&mut self, submission: Submission, send_deadline: Timestamp) -> Option<()> {
         // The client does not send after the deadline.
         let refused = match self.fault {
-            Fault::None => send_deadline <= self.clock,
+            // Nor in the session of a target that has moved.
+            Fault::None => send_deadline <= self.clock || self.state.target.place() != Some(Place::of(&submission)),
             Fault::NotApplied => true,
             Fault::Unreachable | Fault::ResponseLost => return None,
         };
@@ -316,6 +252,9 @@ impl Performer<'_> {
             Fault::None | Fault::ResponseLost => {}
             Fault::Unreachable => return Some(Written::NoResponse),
             Fault::NotApplied => return None,
+        }
+        if self.model.subject.defect == Some(Defect::PlaceIsNotWritten) {
+            (status.account_id, status.region) = (None, None);
         }
         for condition in &mut status.conditions {
             condition.last_transition_time = TRANSITION_TIME;

@@ -2,6 +2,7 @@
 //! would hold only for lack of events.
 
 use super::state::{Reconcile, State, Version, Violation};
+use super::targets::{Place, TargetState};
 use super::users::OTHER_USER;
 use super::{Replicas, Subject, World};
 use approval_operator::api::v1alpha1::{ApprovalDecisionStatus, Reason};
@@ -13,6 +14,9 @@ pub const BINDING: &str = "only a request that the decision names and that is no
 pub const ACCURACY: &str = "a result is submitted once, and the status agrees with CodePipeline";
 pub const DOUBT: &str = "nothing replaces a submission in doubt before its outcome is known";
 pub const PERMISSION: &str = "no request leaves without permission";
+pub const PLACE: &str =
+    "a decision stays in the account where its request is, and recovery reads where the result was sent";
+pub const ATTRIBUTION: &str = "where a session proves whose result was accepted, the status says whose";
 pub const SETTLEMENT: &str = "the decision settles";
 
 pub const DELIVERED_BY_HISTORY: &str = "Delivered, as history shows";
@@ -23,6 +27,10 @@ pub const RESTORED: &str = "a restored decision is Delivered";
 pub const EDITED_IN_DOUBT: &str = "the decision is edited while a submission is in doubt";
 pub const ANSWERED_AFTER_RETRY: &str = "a request is answered that a retried stage opened";
 pub const DELIVERED_TWICE: &str = "an edited decision is Delivered again";
+pub const DELIVERED_ELSEWHERE: &str = "a decision that was released is Delivered in the other account";
+pub const IN_DOUBT_ELSEWHERE: &str = "a submission is in doubt while its target is in another account";
+pub const DELIVERED_WITHOUT_ACCESS: &str = "Delivered, as history shows, while access is withdrawn";
+pub const MISTAKEN: &str = "the result of another cluster is taken for that of the decision";
 
 pub fn all() -> Vec<Property<Replicas>> {
     let mut properties = vec![
@@ -30,6 +38,12 @@ pub fn all() -> Vec<Property<Replicas>> {
         Property::always(ACCURACY, |model: &Replicas, state| model.is_free_of(state, Violation::Accuracy)),
         Property::always(DOUBT, |model: &Replicas, state| model.is_free_of(state, Violation::Doubt)),
         Property::always(PERMISSION, |model: &Replicas, state| model.is_free_of(state, Violation::Permission)),
+        Property::always(PLACE, |model: &Replicas, state| {
+            model.has_no_target() || model.is_free_of(state, Violation::Place)
+        }),
+        Property::always(ATTRIBUTION, |model: &Replicas, state| {
+            model.has_no_target() || model.is_free_of(state, Violation::Attribution)
+        }),
         Property::always(SETTLEMENT, |model: &Replicas, state| model.is_free_of(state, Violation::Settlement)),
         Property::sometimes(DELIVERED_BY_HISTORY, |_, state| {
             is(state, Reason::Delivered) && status(state).is_some_and(|status| status.decided_by.is_some())
@@ -59,6 +73,20 @@ pub fn all() -> Vec<Property<Replicas>> {
         Property::sometimes(DELIVERED_TWICE, |_: &Replicas, state: &State| {
             is(state, Reason::Delivered) && status(state).is_some_and(|status| !status.history.is_empty())
         }),
+        Property::sometimes(DELIVERED_ELSEWHERE, |_, state| {
+            is(state, Reason::Delivered) && place(state) == Some(Place::Elsewhere)
+        }),
+        Property::sometimes(IN_DOUBT_ELSEWHERE, |_, state| {
+            is(state, Reason::Unconfirmed) && place(state) != state.target.place()
+        }),
+        Property::sometimes(DELIVERED_WITHOUT_ACCESS, |_, state| {
+            let is_by_history = status(state).is_some_and(|status| status.decided_by.is_some());
+            is(state, Reason::Delivered) && is_by_history && !state.target.admits()
+        }),
+        Property::sometimes(MISTAKEN, |model: &Replicas, state| {
+            let by = status(state).and_then(|status| status.decided_by.clone());
+            is(state, Reason::Delivered) && by == Some(model.other_cluster())
+        }),
     ];
     // Stateright takes function pointers, which cannot capture a reason.
     macro_rules! reasons {
@@ -78,7 +106,9 @@ pub fn all() -> Vec<Property<Replicas>> {
         Expired,
         Suspended,
         Waiting,
-        ConflictingDecision
+        ConflictingDecision,
+        TargetNotFound,
+        TargetForbidden
     );
     properties
 }
@@ -104,11 +134,20 @@ fn status(state: &State) -> Option<&ApprovalDecisionStatus> {
     state.live.as_ref()?.decision.status.as_ref()
 }
 
+/// Where the last submission was sent.
+fn place(state: &State) -> Option<Place> {
+    status(state)?.submission.as_ref().map(Place::of)
+}
+
 fn is(state: &State, reason: Reason) -> bool {
     state.live.as_ref().and_then(|live| current_reason(&live.decision)) == Some(reason)
 }
 
 impl Replicas {
+    fn has_no_target(&self) -> bool {
+        self.world.target == TargetState::Unnamed
+    }
+
     /// Whether a state has no such violation, and leads to none without further disturbances.
     fn is_free_of(&self, state: &State, violation: Violation) -> bool {
         state.violation.or_else(|| self.after_quiescence(state)) != Some(violation)

@@ -5,10 +5,11 @@
 use super::codepipeline::Request;
 use super::operator::Progress;
 use super::state::{Budget, State, Violation, digest};
+use super::targets::Place;
 use super::{Fault, REPLICAS, Replica, Replicas};
 use crate::fixtures::SETTINGS;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, ReadyClass};
-use approval_operator::decision::{Requeue, current_class, is_edited, status_is_current};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalStatus, ReadyClass, Reason};
+use approval_operator::decision::{Requeue, current_class, current_reason, is_edited, status_is_current};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::PoisonError;
 
@@ -81,9 +82,12 @@ impl Replicas {
         }
         let before = state.live.clone();
         let reconcile = state.operators[replica as usize].reconcile.as_ref();
-        let is_outdated = reconcile.is_some_and(|reconcile| Some(&reconcile.known) != before.as_ref());
+        let target = state.target;
+        let is_outdated = reconcile.is_some_and(|reconcile| {
+            Some(&reconcile.known) != before.as_ref() || reconcile.target.is_some_and(|observed| observed != target)
+        });
         let progress = self.step(state, replica, None, Fault::None);
-        // The watch shows a change, which starts another reconcile.
+        // The watch shows a change, of the target too, which starts another reconcile.
         if is_outdated || state.live != before {
             return None;
         }
@@ -91,8 +95,8 @@ impl Replicas {
             Some(Progress::Performed | Progress::Failed) => None,
             Some(Progress::Finished(Requeue::At(time))) => Some(time - ahead),
             Some(Progress::Finished(Requeue::OnPipelineChange { until, .. })) => {
-                let subscription = state.operators[replica as usize].subscription.as_ref()?;
-                if subscription.newest.is_none() {
+                let subscription = state.operators[replica as usize].subscription.as_ref();
+                if subscription.is_some_and(|subscription| subscription.newest.is_none()) {
                     return self.poll(state, replica, Fault::None).and(None);
                 }
                 Some((until - ahead).min(state.now + SETTINGS.poll_interval))
@@ -110,18 +114,30 @@ impl Replicas {
         }
         match current_class(decision) {
             Some(ReadyClass::Settled) => !is_edited(decision),
-            Some(ReadyClass::Stalled | ReadyClass::Suspended) => status_is_current(decision),
-            Some(ReadyClass::Waiting | ReadyClass::Retrying) => {
-                status_is_current(decision) && self.has_to_wait(state, decision)
+            Some(ReadyClass::Stalled | ReadyClass::Suspended) => {
+                let is_forbidden = current_reason(decision) == Some(Reason::TargetForbidden);
+                let is_true = || self.target_reason(state, decision) == Some(Reason::TargetForbidden);
+                status_is_current(decision) && (!is_forbidden || is_true())
             }
-            Some(ReadyClass::InFlight | ReadyClass::Pending) | None => false,
+            Some(ReadyClass::Waiting | ReadyClass::Retrying) => {
+                status_is_current(decision)
+                    && match self.target_reason(state, decision) {
+                        Some(reason) => current_reason(decision) == Some(reason),
+                        None => self.has_to_wait(state, decision),
+                    }
+            }
+            Some(ReadyClass::InFlight) => {
+                current_reason(decision) == Some(Reason::Unconfirmed) && self.is_unrecoverable(state, live)
+            }
+            Some(ReadyClass::Pending) | None => false,
         }
     }
 
     /// Whether the decision waits for something that only a user can do: no request that it names has a response, and none is pending
     /// that may be answered.
     fn has_to_wait(&self, state: &State, decision: &ApprovalDecision) -> bool {
-        let (codepipeline, spec) = (&state.codepipeline, &decision.spec);
+        let place = state.target.place().unwrap_or(Place::Here);
+        let (codepipeline, spec) = (state.codepipeline_in(place), &decision.spec);
         let is_approval = spec.result.status == ApprovalStatus::Approved;
         let is_held_back = |request: &Request| {
             let rejects = |rejection: &ApprovalDecision| {

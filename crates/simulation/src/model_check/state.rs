@@ -2,6 +2,7 @@
 //! are renumbered in each state, and operators whose clocks agree are interchangeable.
 
 use super::codepipeline::CodePipeline;
+use super::targets::{Place, TargetState, is_by};
 use approval_operator::api::v1alpha1::{ApprovalDecision, Submission};
 use approval_operator::codepipeline::{Poll, Query};
 use approval_operator::decision::{Reconciliation, reconcile_key};
@@ -108,6 +109,8 @@ pub struct InFlightRequest {
 /// A poll of the pipeline.
 #[derive(Clone, Debug)]
 pub struct ObservedPoll {
+    /// The account and region that it read.
+    pub place: Place,
     /// CodePipeline during the poll; none if the poll failed.
     pub codepipeline: Option<CodePipeline>,
     /// The result, which follows from the other fields and the query.
@@ -115,8 +118,8 @@ pub struct ObservedPoll {
 }
 
 impl ObservedPoll {
-    fn identity(&self) -> (&Option<CodePipeline>, Timestamp, Option<Timestamp>) {
-        (&self.codepipeline, self.poll.started_at, self.poll.failing_since)
+    fn identity(&self) -> (Place, &Option<CodePipeline>, Timestamp, Option<Timestamp>) {
+        (self.place, &self.codepipeline, self.poll.started_at, self.poll.failing_since)
     }
 }
 
@@ -149,6 +152,8 @@ pub struct Reconcile {
     pub reconciliation: Digested<Reconciliation>,
     /// The version that it knows.
     pub known: Version,
+    /// The target that it observed.
+    pub target: Option<TargetState>,
     /// The poll that it observed.
     pub poll: Option<ObservedPoll>,
     /// The request whose response it waits for.
@@ -157,17 +162,21 @@ pub struct Reconcile {
 
 impl Reconcile {
     pub fn start(known: Version) -> Self {
-        Self::new(Reconciliation::new(ApprovalDecision::clone(&known.decision)), known, None)
+        Self::new(Reconciliation::new(ApprovalDecision::clone(&known.decision)), known, None, None)
     }
 
-    pub fn new(reconciliation: Reconciliation, known: Version, poll: Option<ObservedPoll>) -> Self {
+    pub fn new(
+        reconciliation: Reconciliation,
+        known: Version,
+        target: Option<TargetState>,
+        poll: Option<ObservedPoll>,
+    ) -> Self {
         let observed = reconciliation.observed();
         let subscribed_at = observed.pipeline.map(|pipeline| pipeline.subscribed_at);
         let poll = poll.filter(|_| subscribed_at.is_some());
-        let has_target = observed.target.is_some();
-        let identity =
-            digest(&(observed.attempt, has_target, observed.rejections, subscribed_at, reconciliation.stage()));
-        Self { reconciliation: Digested::new(reconciliation, &identity), known, poll, in_flight: None }
+        let target = target.filter(|_| observed.target.is_some());
+        let identity = digest(&(observed.attempt, observed.rejections, subscribed_at, reconciliation.stage()));
+        Self { reconciliation: Digested::new(reconciliation, &identity), known, target, poll, in_flight: None }
     }
 }
 
@@ -191,6 +200,8 @@ pub struct Budget {
     pub edits: u8,
     /// Someone else completes an approval.
     pub other_results: u8,
+    /// An administrator changes the target.
+    pub target_changes: u8,
     /// Someone retries a stage, or stops an execution.
     pub pipeline_changes: u8,
     /// Time passes.
@@ -204,6 +215,8 @@ pub enum Violation {
     Accuracy,
     Doubt,
     Permission,
+    Place,
+    Attribution,
     Settlement,
 }
 
@@ -212,6 +225,9 @@ pub struct State {
     /// By CodePipeline's clock.
     pub now: Timestamp,
     pub codepipeline: CodePipeline,
+    /// CodePipeline in the other account.
+    pub elsewhere: CodePipeline,
+    pub target: TargetState,
     pub live: Option<Version>,
     /// The earlier versions that a watch may still show, newest first.
     pub past: Vec<Version>,
@@ -239,8 +255,10 @@ impl State {
 
     /// Whether CodePipeline accepted a submission of the object with this uid.
     pub fn is_accepted(&self, uid: &str, submission: &Submission) -> bool {
-        self.codepipeline.responses().iter().any(|response| {
-            response.by == uid && response.request.token == submission.token && submission.start_time <= response.at
+        self.codepipeline_in(Place::of(submission)).responses().iter().any(|response| {
+            is_by(&response.by, uid)
+                && response.request.token == submission.token
+                && submission.start_time <= response.at
         })
     }
 

@@ -26,6 +26,16 @@ pub enum Bound {
     Revision,
 }
 
+/// What others respond.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OtherResult {
+    /// Another user responds, with a summary of their own.
+    User(ApprovalStatus),
+    /// The decision of another cluster, from the same manifest: the same result and summary, in a session of its own where the
+    /// target has a role.
+    OtherCluster,
+}
+
 /// What users can do to decisions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Edit {
@@ -80,7 +90,9 @@ fn token_of(codepipeline: &CodePipeline, execution: &str) -> Option<Token> {
 impl Replicas {
     /// The decision as it is first created.
     pub fn create(&self, codepipeline: &CodePipeline) -> Option<ApprovalDecision> {
+        let target_ref = self.world.target_ref();
         let spec = bound(self.world.bound, self.world.execution, codepipeline)?;
+        let spec = ApprovalDecisionSpec { target_ref, ..spec };
         Some(fixtures::fresh().with(|decision| {
             decision.spec = spec;
             decision.status = Some(ApprovalDecisionStatus::pending());
@@ -172,11 +184,16 @@ impl Replicas {
         Some(())
     }
 
-    /// Another user completes the approval that has been pending longest, with a summary of their own.
-    pub fn complete_by_other(&self, state: &mut State, status: ApprovalStatus) -> Option<()> {
+    /// Someone else completes the approval that has been pending longest.
+    pub fn complete_by_other(&self, state: &mut State, other: OtherResult) -> Option<()> {
         let token = state.codepipeline.pending().first()?.token.clone();
-        let result = ApprovalResult { status, summary: "looks good to me".to_owned() };
-        state.codepipeline.put(state.now, &token, &result, OTHER_USER).ok().map(drop)
+        let (result, by) = match other {
+            OtherResult::User(status) => {
+                (ApprovalResult { status, summary: "looks good to me".to_owned() }, OTHER_USER.to_owned())
+            }
+            OtherResult::OtherCluster => (fixtures::fresh().spec.result, self.other_cluster()),
+        };
+        state.codepipeline.put(state.now, &token, &result, &by).ok().map(drop)
     }
 
     /// The API server stores a version. Only a deletion or an edit may undo that a decision is settled, and nothing but its outcome

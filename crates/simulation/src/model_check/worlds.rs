@@ -3,22 +3,33 @@
 
 mod edits;
 mod pipelines;
+pub mod targets;
 
 use super::codepipeline::PipelineChange;
 use super::properties::{
     ABANDONED, ANSWERED_AFTER_RETRY, DELIVERED_BY_HISTORY, DELIVERED_TWICE, EDITED_IN_DOUBT, OVERTAKEN, RESTORED,
-    RETRIED, search,
+    RETRIED, SearchResult, search,
 };
 use super::state::Budget;
-use super::users::{Bound, Edit};
+use super::targets::TargetState;
+use super::users::{Bound, Edit, OtherResult};
 use super::{PRODUCT, REPLICAS, Replica, World};
 use crate::fixtures::scale;
+use approval_operator::api::v1alpha1::ApprovalStatus;
 use local_codepipeline::model::ExecutionMode;
 use stateright::HasDiscoveries;
 
 /// No disturbances.
-pub const NOTHING: Budget =
-    Budget { crashes: 0, faults: 0, old_views: 0, edits: 0, other_results: 0, pipeline_changes: 0, time_jumps: 0 };
+pub const NOTHING: Budget = Budget {
+    crashes: 0,
+    faults: 0,
+    old_views: 0,
+    edits: 0,
+    other_results: 0,
+    target_changes: 0,
+    pipeline_changes: 0,
+    time_jumps: 0,
+};
 
 /// A decision that is bound to the token of the oldest execution, and one operator. The time jumps pass the time to send, the deadline,
 /// and the lag of the history.
@@ -29,6 +40,10 @@ pub const TOKEN: World = World {
     rejection: (Bound::Token, 0),
     mode: ExecutionMode::Queued,
     revisions: &[0, 1],
+    elsewhere: &[0, 1],
+    target: TargetState::Unnamed,
+    target_changes: &[],
+    other_results: &[OtherResult::User(ApprovalStatus::Approved), OtherResult::User(ApprovalStatus::Rejected)],
     changes: &[],
     replicas: &[Replica::A],
     clocks: [0, 0],
@@ -42,13 +57,14 @@ pub const BEHIND_ANOTHER: World =
     World { name: "execution, behind another", bound: Bound::Execution, execution: 1, time_jumps: &[36, 96], ..TOKEN };
 
 /// A complete search, at least this deep, finds no violation and reaches all of this.
-fn assert_holds(world: World, depth: usize, reaches: &[&str]) {
+fn assert_holds(world: World, depth: usize, reaches: &[&str]) -> SearchResult {
     let result = search(&world, PRODUCT, HasDiscoveries::AnyFailures);
     println!("FIGURE {}: {} states, {} steps deep", world.name, result.states, result.depth);
     assert!(result.broken.is_empty(), "{:?}", result.broken);
     let missing: Vec<_> = reaches.iter().filter(|name| !result.reached.contains(name)).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");
     assert!(depth <= result.depth, "searched {} steps deep", result.depth);
+    result
 }
 
 #[test]
