@@ -190,11 +190,17 @@ pub fn reconcile_key(decision: &ApprovalDecision) -> (Option<&str>, Option<i64>,
     (decision.metadata.uid.as_deref(), decision.metadata.generation, requested_at(decision))
 }
 
-/// The generation of a decision's subscription to its pipeline: another one for each [`reconcile_key`] and query.
+/// The generation of a decision's subscription to its pipeline: another one for each [`reconcile_key`] and query, and for each refusal
+/// that history must explain. A poll from before the refusal may still show the request as pending. The operator that submitted drops
+/// such polls, but another one may have them.
 #[must_use]
 pub fn subscription_generation(decision: &ApprovalDecision, query: &Query) -> u64 {
+    let refused = match Phase::of(decision) {
+        Phase::Unexplained(submission, _) => Some((submission.start_time, submission.attempts)),
+        Phase::Fresh | Phase::Retrying(_) | Phase::Refused(..) | Phase::InDoubt(_) | Phase::Done => None,
+    };
     let mut hasher = DefaultHasher::new();
-    (reconcile_key(decision), query).hash(&mut hasher);
+    (reconcile_key(decision), query, refused).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -216,8 +222,8 @@ pub fn execution_ids(submission: &Submission) -> ExecutionIds {
 mod tests {
     use super::*;
     use crate::decision::test_fixtures::outcomes::{delivered, suspended};
-    use crate::decision::test_fixtures::{DecisionExt, SETTINGS, at, fresh};
-    use crate::decision::{Attempt, Observed, Step, decide, status};
+    use crate::decision::test_fixtures::{DecisionExt, SETTINGS, already_completed, at, fresh};
+    use crate::decision::{Attempt, Observed, Step, decide, query_of, status};
 
     #[test]
     fn what_is_trimmed_from_a_settled_decision_is_never_needed() {
@@ -250,6 +256,18 @@ mod tests {
         let in_doubt =
             fresh().in_doubt().with_status(|status| status.conditions = ApprovalDecisionStatus::pending().conditions);
         assert!(matches!(Phase::of(&in_doubt), Phase::InDoubt(_)), "doubt is never dropped");
+    }
+
+    #[test]
+    fn each_refusal_is_explained_by_a_poll_that_starts_after_it() {
+        let generation = |decision: &ApprovalDecision| {
+            let (_, query) = query_of(decision).expect("a query");
+            subscription_generation(decision, &query)
+        };
+        let refused = |attempts| fresh().in_doubt().submitted(attempts, 0, 35).raised(already_completed());
+        assert_ne!(generation(&refused(1)), generation(&fresh().in_doubt()));
+        assert_ne!(generation(&refused(2)), generation(&refused(1)));
+        assert_eq!(generation(&fresh().in_doubt()), generation(&fresh()), "doubt does not start a poll");
     }
 
     #[test]
