@@ -93,27 +93,25 @@ impl Replicas {
             && not_after.is_none_or(|time| time.is_ok_and(|time| clock < time))
     }
 
-    /// Whether the status agrees with what CodePipeline accepted.
-    pub fn status_is_accurate(&self, state: &State) -> bool {
-        state.live.as_ref().is_none_or(|live| submission_is_accurate(state, live) && reason_is_accurate(state, live))
-    }
-
     /// The violation in a state, or on the way to it.
     pub fn check(&self, state: &State) -> Option<Violation> {
-        let submission = state.live.as_ref().and_then(Version::submission);
-        match state.violation {
-            Some(violation) => Some(violation),
-            None if !self.status_is_accurate(state) => Some(Violation::Accuracy),
-            None if state.live.as_ref().is_some_and(|live| !self.place_is_known(live)) => Some(Violation::Place),
-            None if state.live.as_ref().is_some_and(|live| !self.is_attributed(state, live)) => {
-                Some(Violation::Attribution)
-            }
-            None => submission.filter(|submission| submission.attempts > MAX_ATTEMPTS).map(|_| Violation::Settlement),
+        state.violation.or_else(|| state.decisions().find_map(|live| self.check_decision(state, live)))
+    }
+
+    /// Whether the status agrees with what CodePipeline accepted.
+    fn check_decision(&self, state: &State, live: &Version) -> Option<Violation> {
+        if !submission_is_accurate(state, live) || !reason_is_accurate(state, live) {
+            Some(Violation::Accuracy)
+        } else if !self.place_is_known(live) {
+            Some(Violation::Place)
+        } else if !self.is_attributed(state, live) {
+            Some(Violation::Attribution)
+        } else {
+            let is_endless = |submission: &Submission| submission.attempts > MAX_ATTEMPTS;
+            live.submission().is_some_and(is_endless).then_some(Violation::Settlement)
         }
     }
-}
 
-impl Replicas {
     /// Where a session proves whose result CodePipeline accepted: whether the status says so, also if someone else responded with the same words.
     /// That it does not deny a result of ours follows from the submission, which is checked in every world.
     fn is_attributed(&self, state: &State, live: &Version) -> bool {

@@ -1,11 +1,13 @@
 //! A model checker. It visits every state of a small world: one or two operators with a decision, which names a request of one or two
 //! executions; crashes, lost messages and old views; an owner who edits, suspends and deletes the decision; another decision that
-//! rejects; and users who complete approvals, retry stages and stop executions. As in Anvil, it checks the operator's own code:
+//! rejects; users who complete approvals, retry stages and stop executions; a target that an administrator deletes, moves to another
+//! account and withdraws access to; and another cluster with the same decision. As in Anvil, it checks the operator's own code:
 //! `decide`, `status` and the reconcile loop, one effect at a time. Anything may happen between two effects.
 //!
 //! Each kind of disturbance has a budget, and time passes in jumps that are long enough to matter to `decide`. So the number of
 //! states is finite. A poll does not build on the previous one, it reads everything at one moment, the cache of decisions that reject
-//! does not lag, and the difference between clocks is constant; the randomized simulation covers the rest.
+//! does not lag, the target is verified and keeps or lacks its role, and the difference between clocks is constant; the randomized
+//! simulation covers the rest.
 
 mod calls;
 mod codepipeline;
@@ -21,6 +23,7 @@ mod users;
 mod worlds;
 
 use crate::fixtures;
+use approval_operator::api::v1alpha1::ApprovalDecision;
 use approval_operator::decision::{Decide, decide};
 use codepipeline::{CodePipeline, PipelineChange};
 use jiff::SignedDuration;
@@ -40,6 +43,15 @@ enum Replica {
 }
 
 const REPLICAS: [Replica; 2] = [Replica::A, Replica::B];
+
+/// The clusters of the operators.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Clusters {
+    /// Both have the same decision.
+    One,
+    /// Each has an API server of its own, with a decision that says the same.
+    Two,
+}
 
 /// How many earlier versions of the decision a watch may still show.
 const PAST_VERSIONS: usize = 2;
@@ -80,6 +92,8 @@ struct World {
     changes: &'static [PipelineChange],
     /// The operators.
     replicas: &'static [Replica],
+    /// Where they are.
+    clusters: Clusters,
     /// How many seconds the operators' clocks are ahead of CodePipeline's.
     clocks: [i64; 2],
     /// What the owner may do.
@@ -149,7 +163,8 @@ impl Replicas {
 
     fn canonical(&self, state: State) -> State {
         let [a, b] = self.world.clocks;
-        state.canonical(PAST_VERSIONS, a == b && self.world.replicas == REPLICAS)
+        let are_alike = a == b && self.world.replicas == REPLICAS && self.world.clusters == Clusters::One;
+        state.canonical(PAST_VERSIONS, are_alike)
     }
 
     fn is_waiting(&self, state: &State, replica: Replica) -> bool {
@@ -176,12 +191,27 @@ impl Replicas {
         Some(())
     }
 
+    /// Lets an operator act on the API server of its cluster.
+    fn in_cluster_of<T>(&self, state: &mut State, replica: Replica, act: impl FnOnce(&mut State) -> T) -> T {
+        let is_other = self.world.clusters == Clusters::Two && replica == Replica::B;
+        if is_other {
+            std::mem::swap(&mut state.live, &mut state.other_live);
+        }
+        let acted = act(state);
+        if is_other {
+            std::mem::swap(&mut state.live, &mut state.other_live);
+        }
+        acted
+    }
+
     fn perform(&self, state: &mut State, action: Action) -> Option<()> {
         match action {
-            Action::Step(replica, fault) => self.step(state, replica, None, fault).map(drop),
+            Action::Step(replica, fault) => {
+                self.in_cluster_of(state, replica, |state| self.step(state, replica, None, fault)).map(drop)
+            }
             Action::StepFromOldView(replica, age) => {
                 let old = state.past.get(age)?.clone();
-                self.step(state, replica, Some(old), Fault::None).map(drop)
+                self.in_cluster_of(state, replica, |state| self.step(state, replica, Some(old), Fault::None)).map(drop)
             }
             Action::Arrive { replica, response_arrives } => self.arrive_and_respond(state, replica, response_arrives),
             Action::Break(replica) => {
@@ -194,10 +224,10 @@ impl Replicas {
                 self.arrive(state, &request).ok();
                 Some(())
             }
-            Action::Poll(replica, fault) => {
+            Action::Poll(replica, fault) => self.in_cluster_of(state, replica, |state| {
                 state.live.as_ref()?;
                 self.poll(state, replica, fault)
-            }
+            }),
             Action::Crash(replica) => {
                 let operator = std::mem::take(&mut state.operators[replica as usize]);
                 state.abandoned.extend(operator.reconcile.and_then(|reconcile| reconcile.in_flight));
@@ -240,13 +270,19 @@ impl Model for Replicas {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let live = self.create(&self.codepipeline).map(|decision| Version { number: 0, decision: decision.into() });
+        let version = |number, decision: ApprovalDecision| Version { number, decision: decision.into() };
+        let live = self.create(&self.codepipeline).map(|decision| version(0, decision));
+        let other_live = match self.world.clusters {
+            Clusters::One => None,
+            Clusters::Two => self.create_in_other_cluster().map(|decision| version(1, decision)),
+        };
         vec![State {
             now: fixtures::at(0),
             codepipeline: self.codepipeline.clone(),
             elsewhere: self.elsewhere.clone(),
             target: self.world.target,
             live,
+            other_live,
             past: Vec::new(),
             rejection: None,
             incarnations: 1,

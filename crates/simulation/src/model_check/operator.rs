@@ -199,7 +199,7 @@ impl Performer<'_> {
                 may_go.and_then(|()| self.model.may_be_prepared(self.state, decision, &intent.submission, polled))
             }
             (Effect::Send { submission, .. }, _) => {
-                let may_go = self.model.may_go(self.state, &self.known.decision, Some(Place::of(submission)));
+                let may_go = self.model.may_go(self.state, &self.known.decision, None);
                 may_go.and_then(|()| self.model.is_not_rejected(self.state, submission))
             }
             (Effect::WriteStatus(_), Stage::Report { outcome, .. }) => {

@@ -30,6 +30,7 @@ pub const DELIVERED_TWICE: &str = "an edited decision is Delivered again";
 pub const DELIVERED_ELSEWHERE: &str = "a decision that was released is Delivered in the other account";
 pub const IN_DOUBT_ELSEWHERE: &str = "a submission is in doubt while its target is in another account";
 pub const DELIVERED_WITHOUT_ACCESS: &str = "Delivered, as history shows, while access is withdrawn";
+pub const BOTH_SAY: &str = "one of two clusters says that its result was accepted, and the other one that it was not";
 pub const MISTAKEN: &str = "the result of another cluster is taken for that of the decision";
 
 pub fn all() -> Vec<Property<Replicas>> {
@@ -82,6 +83,10 @@ pub fn all() -> Vec<Property<Replicas>> {
         Property::sometimes(DELIVERED_WITHOUT_ACCESS, |_, state| {
             let is_by_history = status(state).is_some_and(|status| status.decided_by.is_some());
             is(state, Reason::Delivered) && is_by_history && !state.target.admits()
+        }),
+        Property::sometimes(BOTH_SAY, |_: &Replicas, state: &State| {
+            let reasons: Vec<_> = state.decisions().map(|live| current_reason(&live.decision)).collect();
+            [Reason::Delivered, Reason::AlreadyDecided].iter().all(|reason| reasons.contains(&Some(*reason)))
         }),
         Property::sometimes(MISTAKEN, |model: &Replicas, state| {
             let by = status(state).and_then(|status| status.decided_by.clone());

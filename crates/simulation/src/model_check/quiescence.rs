@@ -4,7 +4,7 @@
 
 use super::codepipeline::Request;
 use super::operator::Progress;
-use super::state::{Budget, State, Violation, digest};
+use super::state::{Budget, State, Version, Violation, digest};
 use super::targets::Place;
 use super::{Fault, REPLICAS, Replica, Replicas};
 use crate::fixtures::SETTINGS;
@@ -49,13 +49,13 @@ impl Replicas {
                 break Some(Violation::Settlement);
             }
             if let Some(replica) = REPLICAS.into_iter().find(|replica| waits[*replica as usize].is_none()) {
-                waits[replica as usize] = self.act(&mut state, replica);
+                waits[replica as usize] = self.in_cluster_of(&mut state, replica, |state| self.act(state, replica));
                 if waits[replica as usize].is_none() {
                     waits = idle();
                 }
                 continue;
             }
-            if self.is_settled(&state) {
+            if state.decisions().all(|live| self.is_settled(&state, live)) {
                 break None;
             }
             let next = waits.into_iter().flatten().min().unwrap_or(end);
@@ -106,8 +106,7 @@ impl Replicas {
     }
 
     /// Whether nothing is left to do for the decision.
-    fn is_settled(&self, state: &State) -> bool {
-        let Some(live) = &state.live else { return true };
+    fn is_settled(&self, state: &State, live: &Version) -> bool {
         let decision = &live.decision;
         if decision.metadata.deletion_timestamp.is_some() {
             return true;

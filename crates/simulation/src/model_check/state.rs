@@ -229,6 +229,8 @@ pub struct State {
     pub elsewhere: CodePipeline,
     pub target: TargetState,
     pub live: Option<Version>,
+    /// The decision of the other cluster.
+    pub other_live: Option<Version>,
     /// The earlier versions that a watch may still show, newest first.
     pub past: Vec<Version>,
     /// Another decision, which rejects. No operator of the model acts on it: a user decides when its result is submitted.
@@ -270,6 +272,11 @@ impl State {
         of_object.any(|request| is_same_submission(&request.submission, submission))
     }
 
+    /// The decisions of all clusters.
+    pub fn decisions(&self) -> impl Iterator<Item = &Version> {
+        self.live.iter().chain(&self.other_live)
+    }
+
     fn versions(&mut self) -> impl Iterator<Item = &mut Version> {
         let reconciles = self.operators.iter_mut().filter_map(|operator| operator.reconcile.as_mut());
         let known = reconciles.flat_map(|reconcile| {
@@ -277,7 +284,7 @@ impl State {
             std::iter::once(&mut reconcile.known).chain(in_flight)
         });
         let abandoned = self.abandoned.iter_mut().map(|request| &mut request.version);
-        self.live.iter_mut().chain(&mut self.past).chain(known).chain(abandoned)
+        self.live.iter_mut().chain(&mut self.other_live).chain(&mut self.past).chain(known).chain(abandoned)
     }
 
     fn numbers(&mut self) -> impl Iterator<Item = usize> {

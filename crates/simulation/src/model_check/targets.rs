@@ -5,7 +5,7 @@
 use super::codepipeline::CodePipeline;
 use super::state::{State, Version, Violation};
 use super::{Replicas, World};
-use crate::fixtures;
+use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
     Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Namespaces, Reason, Submission,
     TargetRef,
@@ -185,6 +185,12 @@ impl Replicas {
         } else {
             uid.to_owned()
         }
+    }
+
+    /// The decision of the other cluster.
+    pub fn create_in_other_cluster(&self) -> Option<ApprovalDecision> {
+        let created = self.create(&self.codepipeline)?;
+        Some(created.with(|decision| decision.metadata.uid = Some(OTHER_CLUSTER.to_owned())))
     }
 
     /// As whom CodePipeline sees the operator of the other cluster.

@@ -13,7 +13,7 @@ use super::properties::{
 use super::state::Budget;
 use super::targets::TargetState;
 use super::users::{Bound, Edit, OtherResult};
-use super::{PRODUCT, REPLICAS, Replica, World};
+use super::{Clusters, PRODUCT, REPLICAS, Replica, World};
 use crate::fixtures::scale;
 use approval_operator::api::v1alpha1::ApprovalStatus;
 use local_codepipeline::model::ExecutionMode;
@@ -46,6 +46,7 @@ pub const TOKEN: World = World {
     other_results: &[OtherResult::User(ApprovalStatus::Approved), OtherResult::User(ApprovalStatus::Rejected)],
     changes: &[],
     replicas: &[Replica::A],
+    clusters: Clusters::One,
     clocks: [0, 0],
     edits: &[],
     time_jumps: &[36, 96],
@@ -96,6 +97,16 @@ fn a_token_receives_one_result_of_two_operators() {
         15,
         &["Delivered", DELIVERED_BY_HISTORY, "Unconfirmed", OVERTAKEN, RETRIED, ABANDONED],
     );
+}
+
+/// CodePipeline refuses the result of one operator, because someone else has responded. The newest poll of the other operator may be
+/// from before that.
+#[test]
+fn a_refusal_is_explained_by_what_came_after_it() {
+    let world = World { name: "token, two operators, refused", replicas: &REPLICAS, time_jumps: &[96], ..TOKEN };
+    let quick = World { budget: Budget { other_results: 1, time_jumps: 1, ..NOTHING }, ..world.clone() };
+    let all = World { budget: Budget { faults: 1, ..quick.budget }, ..world };
+    assert_holds(scale(quick, all), 10, &["Delivered", "AlreadyDecided", "ApprovalAlreadyCompleted"]);
 }
 
 #[test]

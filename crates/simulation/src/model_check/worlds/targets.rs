@@ -1,7 +1,9 @@
 //! Worlds with a target, which an administrator changes, and with a decision of another cluster that says the same.
 
 use super::*;
-use crate::model_check::properties::{DELIVERED_ELSEWHERE, DELIVERED_WITHOUT_ACCESS, IN_DOUBT_ELSEWHERE, MISTAKEN};
+use crate::model_check::properties::{
+    BOTH_SAY, DELIVERED_ELSEWHERE, DELIVERED_WITHOUT_ACCESS, IN_DOUBT_ELSEWHERE, MISTAKEN,
+};
 use crate::model_check::targets::{Place, Target, TargetChange};
 
 /// The target is deleted, and created again, also in the other account.
@@ -98,6 +100,18 @@ fn each_of_two_clusters_says_whose_result_was_accepted() {
             // Without a role, the same words in the time of an attempt in doubt cannot be distinguished.
             assert_eq!(result.reached.contains(&MISTAKEN), !has_role);
         }
+    }
+}
+
+#[test]
+fn two_operators_in_two_clusters_say_whose_result_was_accepted() {
+    for has_role in scale(&[true][..], &[true, false]) {
+        let target = TargetState::Found(Target { has_role: *has_role, ..Target::HERE });
+        let name = "two clusters, two operators";
+        let world = World { name, target, replicas: &REPLICAS, clusters: Clusters::Two, ..TWO_CLUSTERS };
+        let world = World { budget: Budget { faults: 1, time_jumps: 1, ..NOTHING }, ..world };
+        let result = assert_holds(world, 15, &[DELIVERED_BY_HISTORY, "Unconfirmed", BOTH_SAY]);
+        assert_eq!(result.reached.contains(&MISTAKEN), !has_role);
     }
 }
 
