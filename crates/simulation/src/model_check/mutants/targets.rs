@@ -75,7 +75,7 @@ fn a_mutant_that_reads_history_where_the_target_is_now_is_caught() {
             TargetObservation::Found { target, .. } => {
                 Some((target.spec.account_id.clone(), target.spec.region.clone()))
             }
-            TargetObservation::NotListed(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
+            TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
         });
         let move_along = |submission: &mut Submission| {
             if let Some(here) = here {
