@@ -91,7 +91,7 @@ fn each_of_two_clusters_says_whose_result_was_accepted() {
             let world = World { bound, target, ..TWO_CLUSTERS };
             let budget = Budget { faults: 2, other_results: 1, time_jumps: 1, ..NOTHING };
             let quick = World { budget, ..world.clone() };
-            let all = World { budget: Budget { crashes: 1, ..budget }, replicas: &REPLICAS, ..world };
+            let all = World { budget: Budget { crashes: 1, ..budget }, ..world };
             let result = assert_holds(
                 scale(quick, all),
                 15,
