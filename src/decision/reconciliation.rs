@@ -15,7 +15,7 @@ use super::step::{Attempt, Observed, Step};
 use super::subject::{query_of, subject, target_of};
 use super::target::TargetObservation;
 use super::target_rules::{prepared, resolved_in};
-use super::timing::Settings;
+use super::timing::{Settings, started};
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::backoff;
 use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, WakeCondition};
@@ -103,9 +103,12 @@ impl Reconciliation {
                     return Effect::EnsureCredentials { target: intent.submission.target.clone() };
                 }
                 Stage::RecordIntent(intent) => {
+                    // Credentials may have taken longer than an attempt has to send its request.
+                    let intent = started(intent, settings, now);
                     let outcome = Outcome::Submitting(intent.clone());
                     let status = status(&self.decision, &outcome, now);
                     let status = self.details(settings).added_to(status, &self.decision, &outcome, now);
+                    self.stage = Stage::RecordIntent(intent);
                     return Effect::RecordIntent(Box::new(status));
                 }
                 Stage::Report { outcome, .. } => {

@@ -78,6 +78,8 @@ fn a_first_poll_that_is_kept_is_caught() {
 fn a_write_without_its_precondition_is_caught() {
     let world = World { budget: NOTHING, replicas: &REPLICAS, ..MUTANT };
     assert_eq!(broken_by(Defect::ConflictIsOverwritten, &world), [ACCURACY, PERMISSION, DOUBT]);
+    // Both attempts start in the same moment, unless time passes.
+    let world = World { budget: Budget { time_jumps: 1, ..NOTHING }, ..world };
     assert_eq!(broken_by(Defect::ConflictIsReportedAsWritten, &world), [PERMISSION, DOUBT]);
 }
 

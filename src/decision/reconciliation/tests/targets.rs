@@ -216,3 +216,17 @@ fn where_no_target_exists_nothing_is_read_or_written_for_it() {
     again.target = own_as(Some(here()), &[]);
     assert_eq!(again.rest(), ["finish"], "that the account became known is no reason to write");
 }
+
+#[test]
+fn a_session_that_takes_longer_than_an_attempt_has_to_leave_is_used() {
+    let mut driver = reconcile(through_target(fresh()), 0);
+    driver.target = found(target(here()));
+    driver.rejections(Vec::new());
+    assert_eq!(driver.next(), "ensure credentials");
+    driver.seconds = 9;
+    driver.credentials();
+    assert_eq!(driver.next(), "record the intent of attempt 1");
+    driver.written();
+    driver.rejections(Vec::new());
+    assert_eq!(driver.next(), "send before 14 s");
+}
