@@ -1,5 +1,4 @@
-//! What the watch on targets, their verification and the report of their counts share, and how they write a status: each writes only its own
-//! fields.
+//! What the watch on targets, their verification and the report of their counts share. Each writes only its own fields of a status.
 
 use super::decision_watches::DecisionWatches;
 use super::status_writer::StatusWriter;

@@ -266,7 +266,7 @@ async fn kubectl_explains_the_fields_of_targets_and_shows_their_columns() {
     run(&["create", "--filename=-"], &target(&env.namespace)).expect_success();
     let read = |arguments: &[&str]| run(arguments, &Value::Null).expect_success();
     let explained = read(&["explain", "apt", "--recursive"]);
-    for field in ["accountId", "roleArn", "externalId", "access", "namespaces", "selector", "results", "callerArn"] {
+    for field in ["accountId", "roleArn", "externalId", "namespaces", "selector", "callerArn", "pendingRequests"] {
         assert!(explained.contains(field), "{explained}");
     }
     assert!(read(&["explain", "apt.spec.access.pipelines"]).contains("any run of characters"));
@@ -278,6 +278,6 @@ async fn kubectl_explains_the_fields_of_targets_and_shows_their_columns() {
     };
     let narrow = ["NAME", "ACCOUNT", "REGION", "READY", "REASON", "AGE"];
     assert_eq!(columns(&[]), narrow);
-    assert_eq!(columns(&["--output=wide"]), [narrow.as_slice(), &["ROLE", "MESSAGE"]].concat());
+    assert_eq!(columns(&["--output=wide"]), [narrow.as_slice(), &["PIPELINES", "PENDING", "ROLE", "MESSAGE"]].concat());
     run(&["delete", "apt", &env.namespace], &Value::Null).expect_success();
 }
