@@ -68,10 +68,10 @@ promtool: ## Fetch promtool from Debian's package, once (seconds)
 
 aws-cli: ## Install the AWS CLI (and curl), with which the tests run the commands of the documentation, once (about 30 s)
 	@command -v curl >/dev/null || hack/image/packages.sh curl
-	@hack/aws-cli/fetch.sh
+	@hack/python-program.sh hack/aws-cli aws AWS_CLI "the AWS CLI" "run the documentation's AWS commands" "about 30 s"
 
 moto: ## Install moto's server, with whose STS the tests compare the operator, once (about 15 s)
-	@hack/moto/fetch.sh
+	@hack/python-program.sh hack/moto moto_server MOTO_SERVER moto "call the STS of moto's server" "about 15 s"
 
 control-plane: ## Build etcd, kube-apiserver and kubectl, once (about 5 min on two cores)
 	@crates/test-control-plane/build.sh control-plane
