@@ -5,7 +5,7 @@ use approval_operator::api::v1alpha1::{ApprovalDecision, Reason};
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use local_codepipeline::iam::{Role, StsOperation};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use test_support::{reason, spec};
 
 const BROKEN: [(&str, &str); 3] = [("hangs", TWO), ("throttles", "333333333333"), ("denies", "444444444444")];
@@ -61,4 +61,23 @@ async fn three_broken_targets_slow_no_other() {
     site.wait_for("denies", "AssumeRoleDenied").await;
     broken[0].clear_faults();
     env.wait_for_reason("hangs-0", Reason::Delivered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_takes_six_seconds_to_assume_is_assumed_once_for_a_decision() {
+    let site = Site::new().await;
+    let env = &site.env;
+    site.create("slow", ONE).await;
+    let _operator = env.operator().arg("--aws-timeout=10s").start();
+    site.wait_for("slow", "Verified").await;
+    let account = env.codepipeline.in_account(ONE, REGION);
+    // Longer than an intent may take to be written.
+    account.inject(Fault::delayed().delay_before(Duration::from_secs(6)).on(StsOperation::AssumeRole).always());
+    let approval = account.open_approval("shop", "Prod", "Approve").unwrap();
+    env.create("release", through("slow", spec("shop", &approval))).await;
+    env.wait_for_reason("release", Reason::Delivered).await;
+    let calls = env.codepipeline.sts_calls();
+    let sessions =
+        calls.iter().filter(|call| call.session_name.as_deref().is_some_and(|name| name.contains(".release.")));
+    assert_eq!(sessions.count(), 1, "{calls:?}");
 }
