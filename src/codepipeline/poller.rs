@@ -107,8 +107,9 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         pipelines.subscribers.insert(key.clone(), (name.clone(), subscriber.wake.clone()));
         pipelines.polled.entry(name.clone()).or_insert_with(PolledPipeline::new);
         let newest = pipelines.change(&name, |polled| {
+            let has_moved = polled.schedule.forget_elsewhere(self.shared.client.identity().as_ref());
             let newest = polled.schedule.subscribe(key.clone(), generation, query, condition, now);
-            if newest.is_none() && !is_regular {
+            if newest.is_none() && (has_moved || !is_regular) {
                 polled.rescheduled.notify_one();
             }
             newest

@@ -184,6 +184,16 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         newest.map(|poll| PipelineObservation { subscribed_at: subscription.subscribed_at, poll })
     }
 
+    /// Forgets the newest poll if it read another account or region than this one, which the operator has now, and returns whether it did.
+    /// The next poll is due at once.
+    pub fn forget_elsewhere(&mut self, identity: Option<&CallerIdentity>) -> bool {
+        let is_elsewhere = |newest: &NewestPoll| {
+            let read_as = newest.poll.identity.as_ref();
+            identity.zip(read_as).is_some_and(|(identity, read_as)| identity != read_as)
+        };
+        self.newest.take_if(|newest| is_elsewhere(newest)).is_some()
+    }
+
     /// Ends a subscription.
     pub fn unsubscribe(&mut self, key: &K) {
         self.subscriptions.remove(key);

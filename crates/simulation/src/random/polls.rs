@@ -79,10 +79,12 @@ impl World {
     ) -> Option<PipelineObservation> {
         let generation = subscription_generation(decision, &query);
         let now = moment(self.clock(replica));
+        let identity = self.reads_as(pipeline.0.as_deref());
         let pipelines = &mut self.operator(replica).polls.pipelines;
         let others = pipelines.iter_mut().filter(|(key, _)| **key != pipeline);
         others.for_each(|(_, polled)| polled.schedule.unsubscribe(&number));
         let polled = pipelines.entry(pipeline).or_default();
+        polled.schedule.forget_elsewhere(identity.as_ref());
         polled.schedule.subscribe(number, generation, query, condition, now)
     }
 

@@ -120,3 +120,12 @@ fn a_submission_that_was_lost_is_sent_again_in_every_mode() {
         assert!(world.log_contains("sends the result of uid-0 (RequestLost)"), "{mode:?}");
     }
 }
+
+/// The pipeline was read in another account, where a target is, and the operator has its former credentials again.
+#[test]
+fn a_poll_of_another_account_does_not_say_where_the_operator_is() {
+    let moves = [Move::ReconcileDue(Replica::A), Move::SwitchAccount, Move::Poll(Replica::A, PollPlan::default())];
+    let decisions = vec![NewDecision::approval(BindTo::Execution(0))];
+    let scenario = Scenario { target: Some(false), ..Scenario::plain(decisions) };
+    World::new(scenario).run(&moves).expect("no violation");
+}
