@@ -174,6 +174,9 @@ impl Targets {
         let gone: Vec<String> = {
             let mut state = self.lock();
             state.listing = Listing::Listed(health);
+            // The Controller had not seen those of the list when their verification was first asked for.
+            let pending = state.targets.iter().filter(|(_, known)| known.is_pending());
+            pending.for_each(|(name, _)| self.verify(name));
             state.targets.keys().filter(|name| !names.contains(name)).cloned().collect()
         };
         gone.iter().for_each(|name| {

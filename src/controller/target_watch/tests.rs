@@ -43,16 +43,19 @@ fn decisions() -> Vec<ApprovalDecision> {
 struct Watched {
     handler: EventHandler,
     woken: UnboundedReceiver<ObjectRef<ApprovalDecision>>,
+    /// The targets to verify.
+    due: UnboundedReceiver<ObjectRef<WireTarget>>,
 }
 
 impl Watched {
     fn new() -> Self {
         let (decisions, wake, woken) = cache();
+        let (verify, due) = unbounded_channel();
         let watches = DecisionWatches::default();
         watches.add(None, decisions, wake, WatchHealth::new(Duration::ZERO));
         let context = TargetContext {
             api: Api::all(no_api_server()),
-            targets: no_targets(),
+            targets: no_targets(verify),
             watches,
             writer: StatusWriter::new("test"),
             events: EventRecorder::new(no_api_server(), oneshot::channel().1).0,
@@ -65,7 +68,7 @@ impl Watched {
             listed: Vec::new(),
             log: WatchErrorLog::new(String::new(), String::new(), String::new(), metrics()),
         };
-        Self { handler, woken }
+        Self { handler, woken, due }
     }
 
     /// The names of the decisions that this event wakes.
@@ -83,6 +86,11 @@ impl Watched {
             self.handle(Ok(Event::InitApply(WireTarget(target.clone()))));
         }
         self.handle(Ok(Event::InitDone))
+    }
+
+    /// The targets whose verification was asked for.
+    fn due(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.due.try_recv().ok()).map(|target| target.name).collect()
     }
 
     /// The watch fails for too long.
@@ -120,7 +128,7 @@ fn metrics() -> Metrics {
     Metrics::new(&CallMetrics::default())
 }
 
-fn no_targets() -> Targets {
+fn no_targets(verify: UnboundedSender<ObjectRef<WireTarget>>) -> Targets {
     let second = Duration::from_secs(1);
     let client = ClientSettings::new(second, None, None, &ProxySettings::from_env().unwrap());
     let calls = CallMetrics::default();
@@ -132,7 +140,7 @@ fn no_targets() -> Targets {
         broken_after: second,
         metrics: metrics(),
     };
-    Targets::new(settings, AmbientCredentials::Enabled, Some(namespaces.run(|_| {}).1), unbounded_channel().0)
+    Targets::new(settings, AmbientCredentials::Enabled, Some(namespaces.run(|_| {}).1), verify)
 }
 
 #[tokio::test]
@@ -174,4 +182,16 @@ async fn targets_that_are_listed_after_a_refusal_wake_their_decisions() {
     assert_eq!(watched.handle(Err(refused)).len(), FINAL.len() + OPEN.len());
     let woken = watched.list(&[target(here())]);
     assert!(OPEN.iter().all(|name| woken.iter().any(|woken| woken == name)), "{woken:?}");
+}
+
+/// The Controller looks for a target in the store, which shows a list as a whole. It drops what was asked for before.
+#[tokio::test]
+async fn a_target_that_a_later_list_shows_first_is_verified_once_the_list_is_complete() {
+    let mut watched = Watched::new();
+    watched.list(&[]);
+    watched.handle(Ok(Event::Init));
+    watched.handle(Ok(Event::InitApply(WireTarget(target(here())))));
+    watched.due();
+    watched.handle(Ok(Event::InitDone));
+    assert_eq!(watched.due(), ["prod"]);
 }
