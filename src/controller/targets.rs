@@ -135,7 +135,8 @@ impl Targets {
         let mut state = self.lock();
         let target = Arc::new(target);
         if let Some(known) = state.targets.get_mut(&name).filter(|known| known.destination == destination) {
-            let is_changed = known.target.spec != target.spec || known.target.uid() != target.uid();
+            let identity = |target: &ApprovalTarget| (target.uid(), target.metadata.deletion_timestamp.clone());
+            let is_changed = known.target.spec != target.spec || identity(&known.target) != identity(&target);
             known.target = target;
             drop(state);
             if !is_changed {

@@ -31,10 +31,13 @@ pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Pl
     }
     match observation {
         TargetObservation::Unavailable(_) => Place::Unknown,
-        TargetObservation::NotFound => Place::NotAdmitted,
+        TargetObservation::NotFound => place_despite(decision, &TargetProblem::NotFound),
+        TargetObservation::Found { target, .. } if is_being_deleted(target) => {
+            place_despite(decision, &TargetProblem::BeingDeleted)
+        }
         TargetObservation::Own { .. } => match check(decision, observation, None) {
             Ok(place) => place.map_or(Place::Unknown, Place::from),
-            Err(problem) => place_despite(&problem),
+            Err(problem) => place_despite(decision, &problem),
         },
         TargetObservation::Found { target, namespace_labels, .. } => {
             if admission_of(decision, target, namespace_labels.as_ref()) == Admission::Refused {
@@ -42,20 +45,21 @@ pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Pl
             }
             match meant(decision, target) {
                 Ok(place) => place.into(),
-                Err(forbidden) => place_despite(&TargetProblem::Forbidden(forbidden)),
+                Err(forbidden) => place_despite(decision, &TargetProblem::Forbidden(forbidden)),
             }
         }
     }
 }
 
 /// Where the request of a decision is that has a problem with its target.
-fn place_despite(problem: &TargetProblem) -> Place {
+fn place_despite(decision: &ApprovalDecision, problem: &TargetProblem) -> Place {
     match problem {
         TargetProblem::Unavailable(_) | TargetProblem::LabelsUnknown | TargetProblem::OwnUnknown => Place::Unknown,
         // The decision is about the request that it found there.
         TargetProblem::Forbidden(Forbidden::Pinned { pinned, .. }) => pinned.clone().into(),
-        TargetProblem::NotFound
-        | TargetProblem::Forbidden(Forbidden::NotAdmitted | Forbidden::Guarded { .. })
+        // A target that is created again, to change its region for example, must not lift a rejection meanwhile.
+        TargetProblem::NotFound | TargetProblem::BeingDeleted => pin(decision).map_or(Place::NotAdmitted, Place::from),
+        TargetProblem::Forbidden(Forbidden::NotAdmitted | Forbidden::Guarded { .. })
         | TargetProblem::NotVerified(_)
         | TargetProblem::OtherIdentity { .. }
         | TargetProblem::RequiredByFlag
@@ -76,6 +80,7 @@ pub fn check(
     match observation {
         TargetObservation::Unavailable(why) => Err(TargetProblem::Unavailable(why.clone())),
         TargetObservation::NotFound => Err(TargetProblem::NotFound),
+        TargetObservation::Found { target, .. } if is_being_deleted(target) => Err(TargetProblem::BeingDeleted),
         TargetObservation::Found { target, namespace_labels, verification } => {
             match admission_of(decision, target, namespace_labels.as_ref()) {
                 Admission::Admitted => {}
@@ -110,6 +115,11 @@ pub fn check(
             Ok(Some(place.clone()))
         }
     }
+}
+
+/// Whether an administrator deleted the target, and a finalizer keeps it. Submissions that it sent can still be settled.
+const fn is_being_deleted(target: &ApprovalTarget) -> bool {
+    target.metadata.deletion_timestamp.is_some()
 }
 
 fn admission_of(

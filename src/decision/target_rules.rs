@@ -40,6 +40,7 @@ pub(super) fn outcome(
         }
         TargetProblem::Unavailable(_)
         | TargetProblem::NotFound
+        | TargetProblem::BeingDeleted
         | TargetProblem::LabelsUnknown
         | TargetProblem::Forbidden(_)
         | TargetProblem::NotVerified(_)

@@ -22,6 +22,7 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
         }
         TargetProblem::Unavailable(why) => capitalized(unavailable(why)),
         TargetProblem::NotFound => format!("{target} does not exist"),
+        TargetProblem::BeingDeleted => format!("{target} is being deleted"),
         TargetProblem::Forbidden(Forbidden::NotAdmitted) => format!(
             "{target} does not admit namespace {}, pipeline {} and result {} together",
             decision.namespace().unwrap_or_default(),
@@ -86,6 +87,7 @@ pub fn remedy(problem: &TargetProblem) -> &'static str {
         }
         TargetProblem::NotVerified(Verification::Pending | Verification::Verified)
         | TargetProblem::OtherIdentity { .. } => "Wait: the operator continues automatically.",
+        TargetProblem::BeingDeleted => "Set spec.targetRef.name to another ApprovalTarget, or create it again.",
         TargetProblem::NotFound | TargetProblem::RequiredByFlag | TargetProblem::RequiredBy(_) => {
             problem.reason().remedy()
         }

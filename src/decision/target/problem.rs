@@ -11,6 +11,8 @@ pub enum TargetProblem {
     Unavailable(TargetsUnavailable),
     /// There is no target of this name.
     NotFound,
+    /// The target is being deleted.
+    BeingDeleted,
     /// The decision must not use the target, and nothing else is said about the target.
     Forbidden(Forbidden),
     /// Whether the target admits the decision depends on the labels of its namespace, which cannot be read.
@@ -61,7 +63,7 @@ impl TargetProblem {
             | Self::NotVerified(_)
             | Self::OtherIdentity { .. }
             | Self::OwnUnknown => Reason::TargetNotReady,
-            Self::NotFound => Reason::TargetNotFound,
+            Self::NotFound | Self::BeingDeleted => Reason::TargetNotFound,
             Self::Forbidden(_) => Reason::TargetForbidden,
             Self::RequiredByFlag | Self::RequiredBy(_) => Reason::TargetRequired,
         }

@@ -209,9 +209,10 @@ impl World {
     pub(super) fn place_of_rejection(&self, decision: &ApprovalDecision) -> Option<CallerIdentity> {
         let found = match name(decision) {
             None => self.is_own_allowed().then(|| self.identity()),
-            Some(name) => {
-                self.targets.get(name).filter(|target| target.admitted != Admitted::No).map(|target| target.place())
-            }
+            Some(name) => match self.targets.get(name) {
+                None => return pin(decision),
+                Some(target) => (target.admitted != Admitted::No).then(|| target.place()),
+            },
         };
         found.map(|found| pin(decision).unwrap_or(found))
     }

@@ -9,6 +9,7 @@ use crate::decision::target::{
     AmbientCredentials, Forbidden, Place, TargetPlace, TargetProblem, TargetsUnavailable, Verification, place,
 };
 use crate::decision::test_fixtures::targets::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::sync::Arc;
 
 /// A decision that names the target.
@@ -60,6 +61,12 @@ fn admitting_by_labels(place: CallerIdentity) -> ApprovalTarget {
         names: Vec::new(),
         selector: Some(NamespaceSelector { match_labels, match_expressions: Vec::new() }),
     };
+    target
+}
+
+fn being_deleted(place: CallerIdentity) -> ApprovalTarget {
+    let mut target = target(place);
+    target.metadata.deletion_timestamp = Some(Time(at(1)));
     target
 }
 
@@ -131,6 +138,7 @@ fn the_first_problem_with_a_target_is_reported_before_anything_else() {
     let late = || given(through_target().not_after(at(1)).suspended(), 5);
     rows! {
         "it does not exist": beside(TargetObservation::NotFound, case()) => problem(TargetProblem::NotFound);
+        "it is being deleted": beside(found(being_deleted(here())), case()) => problem(TargetProblem::BeingDeleted);
         "… which comes before notAfter and suspend": beside(TargetObservation::NotFound, late()) => problem(TargetProblem::NotFound);
         "the targets cannot be listed":
             beside(TargetObservation::Unavailable(TargetsUnavailable::NotListed), case())
@@ -350,6 +358,9 @@ fn the_place_of_a_rejection_follows_from_its_target() {
         (guarded(Some("999999999999"), None), found(admitting_by_labels(here())), Place::NotAdmitted),
         (through_target(), found(unknown_to_this_version(here())), at_here()),
         (through_target(), TargetObservation::NotFound, Place::NotAdmitted),
+        (pinned(through_target(), here()), TargetObservation::NotFound, at_here()),
+        (through_target(), found(being_deleted(here())), Place::NotAdmitted),
+        (pinned(through_target(), here()), found(being_deleted(here())), at_here()),
         (through_target(), TargetObservation::Unavailable(TargetsUnavailable::WatchBroken), Place::Unknown),
         (guarded(Some("999999999999"), None), found(target(here())), Place::NotAdmitted),
         (pinned(through_target(), here()), found(target(elsewhere())), at_here()),
