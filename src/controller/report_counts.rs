@@ -5,7 +5,7 @@ use super::target_context::TargetContext;
 use crate::api::v1alpha1::ApprovalTargetStatus;
 use crate::backoff;
 use crate::codepipeline::PollCounts;
-use crate::decision::Verification;
+use crate::decision::{Unverified, Verification};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use crate::telemetry::LogLimiter;
@@ -47,7 +47,7 @@ async fn write_counts(context: &TargetContext, leading_for: Duration, refusals: 
     let mut is_complete = true;
     for observed in context.targets.all() {
         // Its decisions wait for the verification.
-        if observed.verification == Verification::Pending {
+        if observed.verification == Verification::Unverified(Unverified::Pending) {
             continue;
         }
         let counts = observed.connection.poller.counts();

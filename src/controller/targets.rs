@@ -6,10 +6,12 @@ use super::namespace_labels::NamespaceLabels;
 use super::reconcile_slots::Slot;
 use super::target_listing::Listing;
 use super::watch_health::{Readiness, WatchHealth};
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, TargetReason, WireTarget};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
-use crate::decision::{AmbientCredentials, TargetObservation, TargetPlace, Urgency, Verification};
+use crate::decision::{
+    AmbientCredentials, FailureCause, TargetObservation, TargetPlace, Unverified, Urgency, Verification,
+};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
@@ -148,7 +150,7 @@ impl Targets {
         }
         let connection =
             self.shared.settings.connect_target(&name, destination.clone(), self.shared.counts_changed.clone());
-        let verification = Verification::Pending;
+        let verification = Verification::Unverified(Unverified::Pending);
         let known = KnownTarget { target, destination, connection, verification, verified_at: None };
         let replaced = state.targets.insert(name.clone(), known);
         state.list_places();
@@ -202,8 +204,9 @@ impl Targets {
         let Some(known) = state.targets.get_mut(name) else { return Affected::Nobody };
         known.verified_at = Some(Instant::now());
         let may_pass = matches!(
-            found,
-            Verification::Failed { reason: TargetReason::Unreachable | TargetReason::CredentialsUnavailable, .. }
+            &found,
+            Verification::Unverified(Unverified::Failed(failure))
+                if matches!(failure.cause, FailureCause::Unreachable | FailureCause::CredentialsUnavailable)
         );
         if known.destination != *destination
             || known.verification == found
@@ -362,7 +365,7 @@ impl Targets {
 
 impl KnownTarget {
     fn is_pending(&self) -> bool {
-        self.verification == Verification::Pending
+        self.verification == Verification::Unverified(Unverified::Pending)
     }
 
     fn observed(&self) -> ObservedTarget {

@@ -7,8 +7,8 @@ use crate::api::conditions::{Condition, MAX_MESSAGE};
 use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};
 use crate::backoff;
-use crate::codepipeline::{Client, Verified, VerifyError};
-use crate::decision::{Verification, place_of};
+use crate::codepipeline::Verified;
+use crate::decision::{FailureCause, Verification, VerifyFailure, place_of};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use futures::future::join;
@@ -27,39 +27,40 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
     let name = target.name_any();
     let is_leading = || *context.leader.borrow() == LeaderState::Leader;
     let Some(before) = context.targets.get(&name).filter(|_| is_leading()) else { return Ok(Action::await_change()) };
-    let (found, caller_arn) = match &before.target.spec.unsupported {
-        Some(problem) => (failed(TargetReason::ValidationFailed, problem), None),
+    let found = match &before.target.spec.unsupported {
+        Some(problem) => Err(VerifyFailure { cause: FailureCause::Unsupported, message: problem.clone() }),
         None => {
-            let (found, ()) = join(verify(&before.connection.client), verify_own(&context, &before)).await;
-            found
+            let (found, ()) = join(before.connection.client.verify(), verify_own(&context, &before)).await;
+            found.map_err(VerifyFailure::from)
         }
     };
     if !is_leading() {
         return Ok(Action::await_change());
     }
     let next = Action::requeue(next_verification(&found));
-    let affected = context.targets.set_verification(&name, &before.destination, found.clone());
+    let verification = Verification::from(&found);
+    let affected = context.targets.set_verification(&name, &before.destination, verification.clone());
     context.wake(&name, affected);
     let Some(known) = context.targets.get(&name) else { return Ok(Action::await_change()) };
-    if known.verification != found {
+    if known.verification != verification {
         // It goes elsewhere since, or the failure may pass.
         return Ok(next);
     }
-    if let Verification::Failed { reason, message } = &found
+    if let Err(failure) = &found
         && known.verification != before.verification
     {
-        let text = with_remedy(*reason, message);
+        let (reason, text) = (failure.cause.reason(), with_remedy(failure));
         tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {text}");
     }
-    report(&context, &known.target, &found, caller_arn).await?;
+    report(&context, &known.target, &found).await?;
     Ok(next)
 }
 
 /// When to verify a target again after STS said this.
-const fn next_verification(found: &Verification) -> Duration {
+const fn next_verification(found: &Result<Verified, VerifyFailure>) -> Duration {
     match found {
-        Verification::Verified => backoff::VERIFICATION,
-        Verification::Pending | Verification::Failed { .. } => backoff::FAILED_VERIFICATION,
+        Ok(_) => backoff::VERIFICATION,
+        Err(_) => backoff::FAILED_VERIFICATION,
     }
 }
 
@@ -75,23 +76,6 @@ pub(super) fn error_policy(target: Arc<WireTarget>, error: &kube::Error, _: Arc<
     Action::requeue(delay)
 }
 
-async fn verify(client: &Client) -> (Verification, Option<String>) {
-    match client.verify().await {
-        Ok(Verified { caller_arn, .. }) => (Verification::Verified, caller_arn),
-        Err(error) => {
-            let reason = match error {
-                VerifyError::WrongAccount(_) => TargetReason::WrongAccount,
-                VerifyError::AssumeRoleDenied(_) => TargetReason::AssumeRoleDenied,
-                VerifyError::CredentialsUnavailable(_) | VerifyError::ClockSkew(_) => {
-                    TargetReason::CredentialsUnavailable
-                }
-                VerifyError::Unreachable(_) => TargetReason::Unreachable,
-            };
-            (failed(reason, &error.to_string()), None)
-        }
-    }
-}
-
 /// Asks STS who the operator itself is, if the target is in its own account and region. Decisions without a target must name this one, so
 /// they call nothing that would show that the operator has other credentials since.
 async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
@@ -104,18 +88,14 @@ async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
     }
 }
 
-fn failed(reason: TargetReason, detail: &str) -> Verification {
-    Verification::Failed { reason, message: detail.to_owned() }
-}
-
 /// Writes what is known now, and records an Event if the reason is another one than before.
 async fn report(
     context: &TargetContext,
     target: &ApprovalTarget,
-    verification: &Verification,
-    caller_arn: Option<String>,
+    found: &Result<Verified, VerifyFailure>,
 ) -> Result<(), kube::Error> {
-    let Some((reason, message)) = describe(verification, caller_arn.as_deref()) else { return Ok(()) };
+    let (reason, message) = describe(found);
+    let caller_arn = found.as_ref().ok().and_then(|verified| verified.caller_arn.clone());
     let previous = ready(target).map(|ready| ready.reason.clone());
     let status = status(target, reason, message.clone(), caller_arn, Timestamp::now());
     if target.status.as_ref() != Some(&status) {
@@ -134,23 +114,22 @@ async fn report(
 }
 
 /// The reason and the message of the Ready condition.
-fn describe(verification: &Verification, caller_arn: Option<&str>) -> Option<(TargetReason, String)> {
-    match verification {
-        Verification::Pending => None,
-        Verification::Verified => {
-            let caller = caller_arn.unwrap_or("credentials of the account");
+fn describe(found: &Result<Verified, VerifyFailure>) -> (TargetReason, String) {
+    match found {
+        Ok(Verified { caller_arn, .. }) => {
+            let caller = caller_arn.as_deref().unwrap_or("credentials of the account");
             let message = format!("STS confirmed the account. The operator goes there as {caller}.");
-            Some((TargetReason::Verified, message))
+            (TargetReason::Verified, message)
         }
-        Verification::Failed { reason, message } => Some((*reason, with_remedy(*reason, message))),
+        Err(failure) => (failure.cause.reason(), with_remedy(failure)),
     }
 }
 
 /// What happened, and what to do. Decisions have their own words for it.
-fn with_remedy(reason: TargetReason, detail: &str) -> String {
-    let mut letters = detail.trim_end_matches('.').chars();
+fn with_remedy(VerifyFailure { cause, message }: &VerifyFailure) -> String {
+    let mut letters = message.trim_end_matches('.').chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    let text = first.chain(letters).chain(". ".chars()).chain(reason.remedy().chars());
+    let text = first.chain(letters).chain(". ".chars()).chain(cause.reason().remedy().chars());
     text.take(MAX_MESSAGE).collect()
 }
 
@@ -184,17 +163,13 @@ fn status(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codepipeline::CallerIdentity;
 
     #[test]
     fn a_target_is_verified_again_after_ten_minutes_and_soon_while_it_is_not_ready() {
-        assert_eq!(next_verification(&Verification::Verified), Duration::from_secs(600));
-        for reason in [
-            TargetReason::WrongAccount,
-            TargetReason::AssumeRoleDenied,
-            TargetReason::CredentialsUnavailable,
-            TargetReason::Unreachable,
-        ] {
-            assert_eq!(next_verification(&failed(reason, "")), Duration::from_secs(15), "{reason:?}");
-        }
+        let identity = CallerIdentity { account_id: "111122223333".to_owned(), region: "eu-west-1".to_owned() };
+        assert_eq!(next_verification(&Ok(Verified { identity, caller_arn: None })), Duration::from_secs(600));
+        let failure = VerifyFailure { cause: FailureCause::Unreachable, message: String::new() };
+        assert_eq!(next_verification(&Err(failure)), Duration::from_secs(15));
     }
 }

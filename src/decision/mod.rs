@@ -42,8 +42,8 @@ pub use status::{Announcement, Attention, Details, MAX_NOTE, Report, result_stil
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject, target_of};
 pub use target::{
-    AmbientCredentials, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem, TargetsUnavailable,
-    Verification, place, place_of,
+    AmbientCredentials, FailureCause, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem,
+    TargetsUnavailable, Unverified, Verification, VerifyFailure, place, place_of,
 };
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
 pub use urgency::{Urgency, urgency};

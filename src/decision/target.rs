@@ -4,6 +4,7 @@
 mod admission;
 mod observation;
 mod problem;
+mod verification;
 
 use super::phase::pin;
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget};
@@ -13,8 +14,9 @@ use std::collections::BTreeMap;
 
 use admission::{Admission, UnknownAccess, admission};
 
-pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, TargetsUnavailable, Verification};
+pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, TargetsUnavailable};
 pub use problem::{Forbidden, TargetProblem};
+pub use verification::{FailureCause, Unverified, Verification, VerifyFailure};
 
 /// The account and region of a target.
 #[must_use]
@@ -92,9 +94,7 @@ pub fn check(
             let place = meant(decision, target).map_err(TargetProblem::Forbidden)?;
             match verification {
                 Verification::Verified => {}
-                Verification::Pending | Verification::Failed { .. } => {
-                    return Err(TargetProblem::NotVerified(verification.clone()));
-                }
+                Verification::Unverified(why) => return Err(TargetProblem::NotVerified(why.clone())),
             }
             match found.filter(|found| **found != place) {
                 Some(found) => Err(TargetProblem::OtherIdentity { found: found.clone(), expected: place }),

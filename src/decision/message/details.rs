@@ -4,7 +4,7 @@
 use crate::api::v1alpha1::Exception;
 use crate::decision::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use crate::decision::resolve::Missing;
-use crate::decision::target::{TargetProblem, TargetsUnavailable, Verification};
+use crate::decision::target::{TargetProblem, TargetsUnavailable, Unverified, VerifyFailure};
 use crate::error_chain::one_line;
 
 /// The most bytes of a text that is part of what happened.
@@ -71,7 +71,7 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
         | Outcome::TargetProblem {
             problem:
                 TargetProblem::Unavailable(TargetsUnavailable::Refused(detail))
-                | TargetProblem::NotVerified(Verification::Failed { message: detail, .. }),
+                | TargetProblem::NotVerified(Unverified::Failed(VerifyFailure { message: detail, .. })),
             ..
         }
         | Outcome::Expired {

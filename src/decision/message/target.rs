@@ -5,7 +5,7 @@ use super::details::{brief, capitalized};
 use super::names::place;
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
 use crate::codepipeline::CallerIdentity;
-use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Verification};
+use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Unverified, VerifyFailure};
 use kube::ResourceExt;
 
 /// Why the decision may not use its target now.
@@ -47,10 +47,10 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
             "{target} selects namespaces by labels, and the operator cannot read those of namespace {}",
             decision.namespace().unwrap_or_default()
         ),
-        TargetProblem::NotVerified(Verification::Failed { reason, message }) => {
-            format!("{target} is not ready: {} ({})", reason.as_str(), brief(message))
+        TargetProblem::NotVerified(Unverified::Failed(VerifyFailure { cause, message })) => {
+            format!("{target} is not ready: {} ({})", cause.reason().as_str(), brief(message))
         }
-        TargetProblem::NotVerified(Verification::Pending | Verification::Verified) => {
+        TargetProblem::NotVerified(Unverified::Pending) => {
             format!("{target} is not ready: the operator has not verified it with STS yet")
         }
         TargetProblem::OtherIdentity { found, expected } => {
@@ -81,12 +81,13 @@ pub fn remedy(problem: &TargetProblem) -> &'static str {
         TargetProblem::Forbidden(Forbidden::Pinned { .. }) => {
             "If the decision is meant for the new account and region, change the annotation codepipeline.approvals.dev/requestedAt."
         }
-        TargetProblem::NotVerified(Verification::Failed { reason, .. }) => reason.remedy(),
+        TargetProblem::NotVerified(Unverified::Failed(failure)) => failure.cause.reason().remedy(),
         TargetProblem::OwnUnknown => {
             "Set spec.targetRef.name to an ApprovalTarget, or wait: the operator continues automatically."
         }
-        TargetProblem::NotVerified(Verification::Pending | Verification::Verified)
-        | TargetProblem::OtherIdentity { .. } => "Wait: the operator continues automatically.",
+        TargetProblem::NotVerified(Unverified::Pending) | TargetProblem::OtherIdentity { .. } => {
+            "Wait: the operator continues automatically."
+        }
         TargetProblem::BeingDeleted => "Set spec.targetRef.name to another ApprovalTarget, or create it again.",
         TargetProblem::NotFound | TargetProblem::RequiredByFlag | TargetProblem::RequiredBy(_) => {
             problem.reason().remedy()

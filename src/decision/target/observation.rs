@@ -1,6 +1,7 @@
 //! What the driver observes of the target of a decision.
 
-use crate::api::v1alpha1::{ApprovalTarget, TargetReason};
+use super::verification::Verification;
+use crate::api::v1alpha1::ApprovalTarget;
 use crate::codepipeline::CallerIdentity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub enum TargetObservation {
         target: Arc<ApprovalTarget>,
         /// The labels of the decision's namespace. None: they cannot be read.
         namespace_labels: Option<BTreeMap<String, String>>,
-        /// Whether the operator can go there.
+        /// Whether the operator can access the account.
         verification: Verification,
     },
 }
@@ -63,22 +64,6 @@ pub struct TargetPlace {
     pub account_id: String,
     /// `region`
     pub region: String,
-}
-
-/// Whether STS confirmed that the operator can go to the account of a target.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Verification {
-    /// The operator has not asked yet.
-    Pending,
-    /// STS confirmed it.
-    Verified,
-    /// It did not.
-    Failed {
-        /// Why not.
-        reason: TargetReason,
-        /// What happened, for people.
-        message: String,
-    },
 }
 
 /// Where the request of a decision is.

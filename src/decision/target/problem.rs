@@ -1,6 +1,7 @@
 //! Why a decision may not use its target now.
 
-use super::observation::{TargetsUnavailable, Verification};
+use super::observation::TargetsUnavailable;
+use super::verification::Unverified;
 use crate::api::v1alpha1::Reason;
 use crate::codepipeline::CallerIdentity;
 
@@ -17,8 +18,8 @@ pub enum TargetProblem {
     Forbidden(Forbidden),
     /// Whether the target admits the decision depends on the labels of its namespace, which cannot be read.
     LabelsUnknown,
-    /// STS has not confirmed that the operator can go to the account.
-    NotVerified(Verification),
+    /// STS has not confirmed that the operator can access the account.
+    NotVerified(Unverified),
     /// The operator found itself in another account or region than the one of the target.
     OtherIdentity {
         /// Where it was.

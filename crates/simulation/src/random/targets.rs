@@ -1,4 +1,4 @@
-//! Targets: where they are, whom they admit, and whether the operator can go there. Administrators change them at any time. There are two
+//! Targets: where they are, whom they admit, and whether the operator can access them. Administrators change them at any time. There are two
 //! places: the account of the pipeline, and another one, which has no pipelines.
 
 use super::operator::InProgress;
@@ -6,12 +6,13 @@ use super::{Checked, CurrentAccount, Replica, World};
 use crate::fixtures;
 use approval_operator::api::v1alpha1::{
     Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, NamespaceSelector, Namespaces,
-    Reason, Submission, TargetReason,
+    Reason, Submission,
 };
 use approval_operator::codepipeline::CallerIdentity;
 use approval_operator::decision::phase::pin;
 use approval_operator::decision::{
-    AmbientCredentials, Phase, Place, TargetObservation, TargetPlace, Verification, place,
+    AmbientCredentials, FailureCause, Phase, Place, TargetObservation, TargetPlace, Unverified, Verification,
+    VerifyFailure, place,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -172,12 +173,16 @@ impl World {
         let Some(target) = self.targets.get(name) else {
             return (TargetObservation::NotFound, ObservedTarget { may_use: false, place: None });
         };
-        let failed =
-            || Verification::Failed { reason: TargetReason::AssumeRoleDenied, message: "not trusted".to_owned() };
+        let verification = if target.is_verified {
+            Verification::Verified
+        } else {
+            let (cause, message) = (FailureCause::AssumeRoleDenied, "not trusted".to_owned());
+            Verification::Unverified(Unverified::Failed(VerifyFailure { cause, message }))
+        };
         let observation = TargetObservation::Found {
             target: Arc::new(target.object(name)),
             namespace_labels: (!self.are_labels_hidden).then(labels),
-            verification: if target.is_verified { Verification::Verified } else { failed() },
+            verification,
         };
         let is_admitted = match target.admitted {
             Admitted::No => false,

@@ -1,12 +1,13 @@
 //! The rules of the target: whether a decision may use it, before anything is read or sent, and what recovery may read.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalTarget, NamespaceSelector, Namespaces, TargetReason, TargetRef};
+use crate::api::v1alpha1::{ApprovalTarget, NamespaceSelector, Namespaces, TargetRef};
 use crate::codepipeline::CallerIdentity;
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::outcome::Requeue;
 use crate::decision::target::{
-    AmbientCredentials, Forbidden, Place, TargetPlace, TargetProblem, TargetsUnavailable, Verification, place,
+    AmbientCredentials, FailureCause, Forbidden, Place, TargetPlace, TargetProblem, TargetsUnavailable, Unverified,
+    Verification, VerifyFailure, place,
 };
 use crate::decision::test_fixtures::targets::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -99,8 +100,12 @@ fn through(step: Step) -> Step {
     Step::RecordIntent(intent)
 }
 
-fn denied() -> Verification {
-    Verification::Failed { reason: TargetReason::AssumeRoleDenied, message: "not trusted".to_owned() }
+fn denied() -> Unverified {
+    Unverified::Failed(VerifyFailure { cause: FailureCause::AssumeRoleDenied, message: "not trusted".to_owned() })
+}
+
+fn unverified(target: ApprovalTarget, why: Unverified) -> TargetObservation {
+    found_as(target, Verification::Unverified(why))
 }
 
 #[test]
@@ -131,7 +136,7 @@ fn a_decision_that_its_target_admits_is_submitted_through_it() {
 
 #[test]
 fn the_first_problem_with_a_target_is_reported_before_anything_else() {
-    let not_ready = |verification: Verification| problem(TargetProblem::NotVerified(verification));
+    let not_ready = |why: Unverified| problem(TargetProblem::NotVerified(why));
     let not_admitted = || forbidden(Forbidden::NotAdmitted);
     let elsewhere_than = |found| forbidden(Forbidden::Guarded { found });
     let case = || given(through_target(), 5);
@@ -143,17 +148,17 @@ fn the_first_problem_with_a_target_is_reported_before_anything_else() {
         "the targets cannot be listed":
             beside(TargetObservation::Unavailable(TargetsUnavailable::NotListed), case())
             => problem(TargetProblem::Unavailable(TargetsUnavailable::NotListed));
-        "it is not verified yet": beside(found_as(target(here()), Verification::Pending), case()) => not_ready(Verification::Pending);
-        "it cannot be verified": beside(found_as(target(here()), denied()), case()) => not_ready(denied());
+        "it is not verified yet": beside(unverified(target(here()), Unverified::Pending), case()) => not_ready(Unverified::Pending);
+        "it cannot be verified": beside(unverified(target(here()), denied()), case()) => not_ready(denied());
         "who is not admitted does not learn that it is not ready":
-            beside(found_as(admitting_nothing(here()), denied()), case()) => not_admitted();
+            beside(unverified(admitting_nothing(here()), denied()), case()) => not_admitted();
         "… nor where it is": beside(found(admitting_nothing(here())), given(guarded(Some("999999999999"), None), 5)) => not_admitted();
         "… nor that it moved": beside(found(admitting_nothing(here())), given(pinned(through_target(), elsewhere()), 5)) => not_admitted();
         "this version does not know all of it": beside(found(unknown_to_this_version(here())), case()) => not_admitted();
         "another pipeline": beside(found(target(here())), given(through_target().with(|decision| decision.spec.pipeline_name = "billing".to_owned()), 5)) => not_admitted();
         "another account than the guard": beside(found(target(here())), given(guarded(Some("999999999999"), None), 5)) => elsewhere_than(here());
         "another region than the guard":
-            beside(found_as(target(here()), denied()), given(guarded(None, Some("us-east-1")), 5)) => elsewhere_than(here());
+            beside(unverified(target(here()), denied()), given(guarded(None, Some("us-east-1")), 5)) => elsewhere_than(here());
     }
 }
 
@@ -163,7 +168,7 @@ fn a_target_that_was_created_again_elsewhere_does_not_move_a_decision() {
     let found_here = || pinned(through_target(), here());
     rows! {
         "it is where another request is": beside(moved_target(), given(found_here(), 5)) => moved(here(), elsewhere());
-        "also while it is not ready": beside(found_as(target(elsewhere()), Verification::Pending), given(found_here(), 5)) => moved(here(), elsewhere());
+        "also while it is not ready": beside(unverified(target(elsewhere()), Unverified::Pending), given(found_here(), 5)) => moved(here(), elsewhere());
         "an edit releases it": beside(moved_target(), given(found_here().edited(), 5)) => through(first_attempt(5));
         "so does the annotation": beside(moved_target(), given(found_here().annotated("now"), 5)) => through(first_attempt(5));
         "one that never was admitted is not pinned": beside(moved_target(), given(through_target().with_reason(Reason::TargetForbidden), 5)) => through(first_attempt(5));
@@ -238,7 +243,7 @@ fn a_submission_in_doubt_is_recovered_through_its_own_target_alone() {
     };
     let completed = |target| beside(target, given(in_doubt(), 25).polled(&approved()));
     let at_30 = |cause| unconfirmed(cause, unknown_ids(), 40);
-    let denied_now = || found_as(admitting_nothing(here()), denied());
+    let denied_now = || unverified(admitting_nothing(here()), denied());
     let record = CompletedApproval { by: Some(ours()), ..completed_approval(Approved, 9) };
     let no_trace = |target| beside(target, given(in_doubt(), 85).polled(&read_as(here(), pipeline())));
     let Step::WriteStatus(Outcome::Unconfirmed { cause, .. }) = no_trace(denied_now()).step() else {
@@ -352,7 +357,7 @@ fn the_place_of_a_rejection_follows_from_its_target() {
     let own = |identity, targets| TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity, targets };
     for (decision, target, expected) in [
         (through_target(), found(target(here())), at_here()),
-        (through_target(), found_as(target(here()), denied()), at_here()),
+        (through_target(), unverified(target(here()), denied()), at_here()),
         (through_target(), found(admitting_nothing(here())), Place::NotAdmitted),
         (through_target(), found(admitting_by_labels(here())), at_here()),
         (guarded(Some("999999999999"), None), found(admitting_by_labels(here())), Place::NotAdmitted),

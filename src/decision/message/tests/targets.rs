@@ -1,8 +1,8 @@
 //! Messages about targets.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalTarget, TargetReason, TargetRef};
-use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Verification};
+use crate::api::v1alpha1::{ApprovalTarget, TargetRef};
+use crate::decision::target::{FailureCause, Forbidden, TargetProblem, TargetsUnavailable, Unverified, VerifyFailure};
 use crate::decision::test_fixtures::outcomes::{target_problem, unconfirmed};
 use crate::decision::test_fixtures::targets::{elsewhere, here, reference};
 
@@ -16,7 +16,7 @@ fn text(decision: &ApprovalDecision, problem: TargetProblem) -> String {
 
 #[test]
 fn what_is_wrong_with_a_target_and_what_to_do() {
-    let failed = Verification::Failed { reason: TargetReason::AssumeRoleDenied, message: "not trusted".to_owned() };
+    let failed = VerifyFailure { cause: FailureCause::AssumeRoleDenied, message: "not trusted".to_owned() };
     let guarded = fresh().with(|decision| {
         decision.spec.target_ref = Some(TargetRef { account_id: Some("999999999999".to_owned()), ..reference() });
     });
@@ -48,7 +48,7 @@ fn what_is_wrong_with_a_target_and_what_to_do() {
         ),
         (
             through_target(),
-            TargetProblem::NotVerified(Verification::Pending),
+            TargetProblem::NotVerified(Unverified::Pending),
             "ApprovalTarget \"prod\" (spec.targetRef.name) is not ready: the operator has not verified it with STS yet. Wait: \
              the operator continues automatically.",
         ),
@@ -97,7 +97,7 @@ fn what_is_wrong_with_a_target_and_what_to_do() {
     ] {
         assert_eq!(text(&decision, problem), expected);
     }
-    let denied = text(&through_target(), TargetProblem::NotVerified(failed));
+    let denied = text(&through_target(), TargetProblem::NotVerified(Unverified::Failed(failed)));
     let expected = "ApprovalTarget \"prod\" (spec.targetRef.name) is not ready: AssumeRoleDenied (not trusted). Allow ";
     assert!(denied.starts_with(expected), "{denied}");
 }

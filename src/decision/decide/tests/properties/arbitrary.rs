@@ -12,7 +12,7 @@ use crate::codepipeline::{
 use crate::decision::conflict::{RejectedRequests, Rejection, Rejections};
 use crate::decision::outcome::{Intent, PriorAttempts};
 use crate::decision::step::Attempt;
-use crate::decision::target::{Place, TargetObservation, TargetsUnavailable, Verification};
+use crate::decision::target::{Place, TargetObservation, TargetsUnavailable, Unverified, Verification};
 use crate::decision::test_fixtures::pipeline::{FAILED, RUNNING, STOPPING, SUCCEEDED, TestPipeline};
 use crate::decision::test_fixtures::targets::{self, elsewhere, found_as, here, own_as};
 use crate::decision::test_fixtures::{
@@ -34,7 +34,8 @@ fn result() -> impl Strategy<Value = ApprovalStatus> {
 /// What is observed of the target.
 pub fn target() -> impl Strategy<Value = TargetObservation> {
     let places = || select(vec![None, Some(here()), Some(elsewhere())]);
-    let verification = select(vec![Verification::Verified, Verification::Verified, Verification::Pending]);
+    let pending = Verification::Unverified(Unverified::Pending);
+    let verification = select(vec![Verification::Verified, Verification::Verified, pending]);
     let found = (any::<bool>(), any::<bool>(), verification).prop_map(|(is_here, admits, verification)| {
         let mut target = targets::target(if is_here { here() } else { elsewhere() });
         target.spec.access.retain(|_| admits);
