@@ -8,7 +8,7 @@ use crate::api::time::to_second;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};
 use crate::backoff;
 use crate::codepipeline::Verified;
-use crate::decision::{FailureCause, Verification, VerifyFailure, place_of};
+use crate::decision::{FailureCause, Unverified, Verification, VerifyFailure, place_of};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use futures::future::join;
@@ -31,7 +31,7 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
         Some(problem) => Err(VerifyFailure { cause: FailureCause::Unsupported, message: problem.clone() }),
         None => {
             let (found, ()) = join(before.connection.client.verify(), verify_own(&context, &before)).await;
-            found.map_err(VerifyFailure::from)
+            found.map_err(|error| or_known(error.into(), &before.verification))
         }
     };
     if !is_leading() {
@@ -85,6 +85,19 @@ async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
         && let Err(error) = own.verify().await
     {
         tracing::debug!("could not verify the operator's own credentials: {error}");
+    }
+}
+
+/// The failure, or the known one if both are a wrong clock. Its message has the time, so it would change the status of the target and of
+/// each decision that waits for it whenever STS is asked.
+fn or_known(failure: VerifyFailure, known: &Verification) -> VerifyFailure {
+    match known {
+        Verification::Unverified(Unverified::Failed(known))
+            if (known.cause, failure.cause) == (FailureCause::ClockSkew, FailureCause::ClockSkew) =>
+        {
+            known.clone()
+        }
+        Verification::Verified | Verification::Unverified(_) => failure,
     }
 }
 
@@ -171,5 +184,18 @@ mod tests {
         assert_eq!(next_verification(&Ok(Verified { identity, caller_arn: None })), Duration::from_secs(600));
         let failure = VerifyFailure { cause: FailureCause::Unreachable, message: String::new() };
         assert_eq!(next_verification(&Err(failure)), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn the_time_in_the_message_of_a_wrong_clock_changes_nothing() {
+        let failure = |cause, message: &str| VerifyFailure { cause, message: message.to_owned() };
+        let known = |failure| Verification::Unverified(Unverified::Failed(failure));
+        let skew = |time| failure(FailureCause::ClockSkew, time);
+        let refused = failure(FailureCause::Unreachable, "refused");
+        assert_eq!(or_known(skew("12:01"), &known(skew("12:00"))), skew("12:00"));
+        assert_eq!(or_known(skew("12:01"), &known(refused.clone())), skew("12:01"));
+        assert_eq!(or_known(skew("12:01"), &Verification::Verified), skew("12:01"));
+        let late = failure(FailureCause::Unreachable, "within 10s");
+        assert_eq!(or_known(late.clone(), &known(refused)), late);
     }
 }

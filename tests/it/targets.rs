@@ -1,6 +1,7 @@
 //! Decisions with a target: the right account and region, under the authority that the target gives, and one broken target slows no other.
 
 mod authority;
+mod clock;
 mod counts;
 mod events;
 mod isolation;

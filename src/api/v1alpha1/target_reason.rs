@@ -20,7 +20,7 @@ pub enum TargetReason {
                        trust policy of this role, with the external ID if one is set."
     )]
     AssumeRoleDenied,
-    /// The operator has no valid AWS credentials with which it could access the account, or its clock is wrong.
+    /// The operator has no valid AWS credentials with which it could access the account.
     #[strum(
         message = "Give the operator credentials (IRSA, EKS Pod Identity or AWS_* variables); the operator retries automatically."
     )]
@@ -28,6 +28,9 @@ pub enum TargetReason {
     /// STS cannot be reached, or fails.
     #[strum(message = "Check the network between the operator and STS; the operator retries automatically.")]
     Unreachable,
+    /// The operator's clock, which deadlines and `spec.notAfter` of decisions depend on, differs from AWS's by more than 10 s.
+    #[strum(message = "Synchronize the clock of the operator's node (NTP); the operator retries automatically.")]
+    ClockSkew,
     /// The object has a field or a value that this version of the operator does not know. Such a target admits nothing.
     #[strum(message = "Upgrade the operator, or remove the field.")]
     ValidationFailed,
@@ -52,6 +55,7 @@ impl TargetReason {
             | Self::AssumeRoleDenied
             | Self::CredentialsUnavailable
             | Self::Unreachable
+            | Self::ClockSkew
             | Self::ValidationFailed => ConditionStatus::False,
         }
     }

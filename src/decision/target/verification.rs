@@ -41,6 +41,8 @@ pub enum FailureCause {
     CredentialsUnavailable,
     /// STS cannot be reached, or fails.
     Unreachable,
+    /// The operator's clock is wrong.
+    ClockSkew,
     /// This version of the operator does not know all of the target.
     Unsupported,
 }
@@ -54,6 +56,7 @@ impl FailureCause {
             Self::AssumeRoleDenied => TargetReason::AssumeRoleDenied,
             Self::CredentialsUnavailable => TargetReason::CredentialsUnavailable,
             Self::Unreachable => TargetReason::Unreachable,
+            Self::ClockSkew => TargetReason::ClockSkew,
             Self::Unsupported => TargetReason::ValidationFailed,
         }
     }
@@ -73,11 +76,34 @@ impl From<VerifyError> for VerifyFailure {
         let (cause, message) = match error {
             VerifyError::WrongAccount(message) => (FailureCause::WrongAccount, message),
             VerifyError::AssumeRoleDenied(message) => (FailureCause::AssumeRoleDenied, message),
-            VerifyError::CredentialsUnavailable(message) | VerifyError::ClockSkew(message) => {
-                (FailureCause::CredentialsUnavailable, message)
-            }
+            VerifyError::CredentialsUnavailable(message) => (FailureCause::CredentialsUnavailable, message),
             VerifyError::Unreachable(message) => (FailureCause::Unreachable, message),
+            VerifyError::ClockSkew(message) => (FailureCause::ClockSkew, message),
         };
         Self { cause, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::conditions::ConditionStatus;
+
+    #[test]
+    fn each_cause_has_a_reason_and_a_remedy_of_its_own() {
+        let text = || "what happened".to_owned();
+        for (error, reason) in [
+            (VerifyError::WrongAccount(text()), TargetReason::WrongAccount),
+            (VerifyError::AssumeRoleDenied(text()), TargetReason::AssumeRoleDenied),
+            (VerifyError::CredentialsUnavailable(text()), TargetReason::CredentialsUnavailable),
+            (VerifyError::Unreachable(text()), TargetReason::Unreachable),
+            (VerifyError::ClockSkew(text()), TargetReason::ClockSkew),
+        ] {
+            let failure = VerifyFailure::from(error);
+            assert_eq!((failure.cause.reason(), failure.message), (reason, text()));
+            assert_eq!(reason.ready(), ConditionStatus::False, "{reason:?}");
+        }
+        assert_eq!(FailureCause::Unsupported.reason(), TargetReason::ValidationFailed);
+        assert!(TargetReason::ClockSkew.remedy().starts_with("Synchronize the clock"));
     }
 }
