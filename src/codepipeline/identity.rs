@@ -42,7 +42,7 @@ pub enum VerifyError {
 
 impl VerifyError {
     /// Whether credentials that the client already has may no longer be used either.
-    pub(super) const fn revokes_current(&self) -> bool {
+    pub(crate) const fn revokes_current(&self) -> bool {
         match self {
             Self::WrongAccount(_) | Self::AssumeRoleDenied(_) => true,
             Self::CredentialsUnavailable(_) | Self::Unreachable(_) | Self::ClockSkew(_) => false,

@@ -8,9 +8,9 @@ use super::target_listing::Listing;
 use super::watch_health::{Readiness, WatchHealth};
 use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, WireTarget};
 use crate::backoff;
-use crate::codepipeline::{Destination, PipelinePoller, Subscriber};
+use crate::codepipeline::{Destination, PipelinePoller, Subscriber, Verified};
 use crate::decision::{
-    AmbientCredentials, FailureCause, TargetObservation, TargetPlace, Unverified, Urgency, Verification,
+    AmbientCredentials, FailureCause, TargetObservation, TargetPlace, Unverified, Urgency, Verification, VerifyFailure,
 };
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -53,6 +53,8 @@ struct KnownTarget {
     connection: Connection,
     verification: Verification,
     verified_at: Option<Instant>,
+    /// Why the last verification failed, if it did. A target that is verified may have one: see [`FailureCause::is_transient`].
+    last_failure: Option<FailureCause>,
 }
 
 /// A target, and what is known of it.
@@ -61,6 +63,7 @@ pub(super) struct ObservedTarget {
     pub(super) destination: Destination,
     pub(super) connection: Connection,
     pub(super) verification: Verification,
+    pub(super) last_failure: Option<FailureCause>,
 }
 
 /// Whom a change of targets concerns.
@@ -151,7 +154,8 @@ impl Targets {
         let connection =
             self.shared.settings.connect_target(&name, destination.clone(), self.shared.counts_changed.clone());
         let verification = Verification::Unverified(Unverified::Pending);
-        let known = KnownTarget { target, destination, connection, verification, verified_at: None };
+        let known =
+            KnownTarget { target, destination, connection, verification, verified_at: None, last_failure: None };
         let replaced = state.targets.insert(name.clone(), known);
         state.list_places();
         drop(state);
@@ -197,21 +201,24 @@ impl Targets {
         is_new
     }
 
-    /// What STS said about a target, if it still goes to the same destination. A failure that may pass does not undo an earlier
-    /// confirmation: each call reports its own failure.
-    pub(super) fn set_verification(&self, name: &str, destination: &Destination, found: Verification) -> Affected {
+    /// What the verification of a target found, if it still has the same destination. A transient failure does not undo an earlier
+    /// confirmation.
+    pub(super) fn set_verification(
+        &self,
+        name: &str,
+        destination: &Destination,
+        found: &Result<Verified, VerifyFailure>,
+    ) -> Affected {
         let mut state = self.lock();
         let Some(known) = state.targets.get_mut(name) else { return Affected::Nobody };
         known.verified_at = Some(Instant::now());
-        let may_pass = matches!(
-            &found,
-            Verification::Unverified(Unverified::Failed(failure))
-                if matches!(failure.cause, FailureCause::Unreachable | FailureCause::CredentialsUnavailable | FailureCause::ClockSkew)
-        );
-        if known.destination != *destination
-            || known.verification == found
-            || (may_pass && known.verification == Verification::Verified)
-        {
+        if known.destination != *destination {
+            return Affected::Nobody;
+        }
+        known.last_failure = found.as_ref().err().map(|failure| failure.cause);
+        let is_transient = known.last_failure.is_some_and(FailureCause::is_transient);
+        let found = Verification::from(found);
+        if known.verification == found || (is_transient && known.verification == Verification::Verified) {
             return Affected::Nobody;
         }
         known.verification = found;
@@ -374,6 +381,7 @@ impl KnownTarget {
             destination: self.destination.clone(),
             connection: self.connection.clone(),
             verification: self.verification.clone(),
+            last_failure: self.last_failure,
         }
     }
 }

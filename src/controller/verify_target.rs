@@ -38,22 +38,38 @@ pub(super) async fn verify_target(target: Arc<WireTarget>, context: Arc<TargetCo
         return Ok(Action::await_change());
     }
     let next = Action::requeue(next_verification(&found));
-    let verification = Verification::from(&found);
-    let affected = context.targets.set_verification(&name, &before.destination, verification.clone());
+    let affected = context.targets.set_verification(&name, &before.destination, &found);
     context.wake(&name, affected);
-    let Some(known) = context.targets.get(&name) else { return Ok(Action::await_change()) };
-    if known.verification != verification {
-        // It goes elsewhere since, or the failure may pass.
+    let known = context.targets.get(&name).filter(|known| known.destination == before.destination);
+    let Some(known) = known else { return Ok(Action::await_change()) };
+    log_change(&name, before.last_failure, &found, &known.verification);
+    if known.verification != Verification::from(&found) {
+        // A transient failure leaves it Ready.
         return Ok(next);
-    }
-    if let Err(failure) = &found
-        && known.verification != before.verification
-    {
-        let (reason, text) = (failure.cause.reason(), with_remedy(failure));
-        tracing::warn!(target = name, reason = reason.as_str(), "the ApprovalTarget is not Ready: {text}");
     }
     report(&context, &known.target, &found).await?;
     Ok(next)
+}
+
+/// Logs a failure whose cause is another one than that of the last verification, and the first success after a failure.
+fn log_change(
+    name: &str,
+    last_failure: Option<FailureCause>,
+    found: &Result<Verified, VerifyFailure>,
+    now: &Verification,
+) {
+    let cause = found.as_ref().err().map(|failure| failure.cause);
+    if cause == last_failure {
+        return;
+    }
+    let Err(failure) = found else {
+        return tracing::info!(target = name, "STS confirmed the ApprovalTarget, which is Ready");
+    };
+    let effect = match now {
+        Verification::Verified => "could not verify the ApprovalTarget, which stays Ready",
+        Verification::Unverified(_) => "the ApprovalTarget is not Ready",
+    };
+    tracing::warn!(target = name, reason = failure.cause.reason().as_str(), "{effect}: {}", with_remedy(failure));
 }
 
 /// When to verify a target again after STS said this.

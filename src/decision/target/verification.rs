@@ -60,6 +60,15 @@ impl FailureCause {
             Self::Unsupported => TargetReason::ValidationFailed,
         }
     }
+
+    /// Whether it leaves a target Ready that STS confirmed before: each call reports such a failure itself.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        match self {
+            Self::CredentialsUnavailable | Self::Unreachable | Self::ClockSkew => true,
+            Self::WrongAccount | Self::AssumeRoleDenied | Self::Unsupported => false,
+        }
+    }
 }
 
 impl From<&Result<Verified, VerifyFailure>> for Verification {
@@ -90,16 +99,19 @@ mod tests {
     use crate::api::conditions::ConditionStatus;
 
     #[test]
-    fn each_cause_has_a_reason_and_a_remedy_of_its_own() {
+    fn each_cause_has_a_reason_and_those_that_may_pass_leave_a_target_ready() {
         let text = || "what happened".to_owned();
-        for (error, reason) in [
-            (VerifyError::WrongAccount(text()), TargetReason::WrongAccount),
-            (VerifyError::AssumeRoleDenied(text()), TargetReason::AssumeRoleDenied),
-            (VerifyError::CredentialsUnavailable(text()), TargetReason::CredentialsUnavailable),
-            (VerifyError::Unreachable(text()), TargetReason::Unreachable),
-            (VerifyError::ClockSkew(text()), TargetReason::ClockSkew),
+        for (error, reason, is_transient) in [
+            (VerifyError::WrongAccount(text()), TargetReason::WrongAccount, false),
+            (VerifyError::AssumeRoleDenied(text()), TargetReason::AssumeRoleDenied, false),
+            (VerifyError::CredentialsUnavailable(text()), TargetReason::CredentialsUnavailable, true),
+            (VerifyError::Unreachable(text()), TargetReason::Unreachable, true),
+            (VerifyError::ClockSkew(text()), TargetReason::ClockSkew, true),
         ] {
+            // Otherwise a target stays Ready without the credentials that made it so.
+            assert_eq!(error.revokes_current(), !is_transient, "{reason:?}");
             let failure = VerifyFailure::from(error);
+            assert_eq!(failure.cause.is_transient(), is_transient, "{reason:?}");
             assert_eq!((failure.cause.reason(), failure.message), (reason, text()));
             assert_eq!(reason.ready(), ConditionStatus::False, "{reason:?}");
         }
