@@ -184,7 +184,7 @@ run kubectl get apd wait-for-revision --output=jsonpath-as-json='{.status.histor
 grep -q "$(tail --lines=1 "$folder/execution")" "$folder/history" ||
   fail "status.history does not have the execution of the release before"
 
-say "A pipeline of the same name in another account: an ApprovalTarget says where it is, as whom the operator goes there, and for whom"
+say "A pipeline of the same name in another account: an ApprovalTarget says where it is, which identity the operator uses there, and who may use it"
 run cat examples/targets/target.yaml
 show "sed s/team-a/$namespace/ examples/targets/target.yaml | kubectl apply --filename -"
 sed "s/team-a/$namespace/" examples/targets/target.yaml | kubectl apply --filename -

@@ -1,4 +1,4 @@
-//! Where the pipelines are, and as whom the operator goes there.
+//! Where the pipelines are, and which identity the operator uses there.
 
 /// Where the pipelines of a client are, and as whom it calls AWS. Two equal destinations can share a client.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

@@ -65,7 +65,7 @@ impl ConnectionSettings {
     }
 }
 
-/// Where a target is, and as whom the operator goes there.
+/// The account and region of a target, and which identity the operator uses there.
 pub(super) fn destination(spec: &ApprovalTargetSpec) -> Destination {
     let ApprovalTargetSpec { account_id, region, role_arn, external_id, .. } = spec.clone();
     let role = role_arn.map(|arn| AssumedRole { arn, external_id });

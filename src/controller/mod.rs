@@ -16,6 +16,7 @@ mod status_writer;
 mod store;
 mod target_context;
 mod target_listing;
+mod target_status;
 mod target_watch;
 mod targets;
 mod verify_target;

@@ -129,7 +129,7 @@ impl Targets {
         }
     }
 
-    /// Whether the operator has to know its own account to tell whether a decision without a target may go there.
+    /// Whether the operator has to know its own account to tell whether a decision needs a target.
     pub(super) fn needs_own_identity(&self) -> bool {
         !self.lock().places.is_empty() && self.shared.own.client.identity().is_none()
     }

@@ -1,14 +1,13 @@
 //! Verifies a target with STS, and reports the result in its status and in an Event for each change of reason: when the target is new or
-//! goes elsewhere, when a call through it failed, and every [`backoff::VERIFICATION`].
+//! was changed, when a call through it failed, and every [`backoff::VERIFICATION`].
 
 use super::target_context::{StatusWrite, TargetContext};
+use super::target_status::{TargetEvent, TargetReport, or_known, with_remedy};
 use super::targets::ObservedTarget;
-use crate::api::conditions::{Condition, MAX_MESSAGE};
-use crate::api::time::to_second;
-use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, TargetReason, WireTarget};
+use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, WireTarget};
 use crate::backoff;
 use crate::codepipeline::Verified;
-use crate::decision::{FailureCause, Unverified, Verification, VerifyFailure, place_of};
+use crate::decision::{FailureCause, Verification, VerifyFailure, place_of};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use futures::future::join;
@@ -104,29 +103,13 @@ async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
     }
 }
 
-/// The failure, or the known one if both are a wrong clock. Its message has the time, so it would change the status of the target and of
-/// each decision that waits for it whenever STS is asked.
-fn or_known(failure: VerifyFailure, known: &Verification) -> VerifyFailure {
-    match known {
-        Verification::Unverified(Unverified::Failed(known))
-            if (known.cause, failure.cause) == (FailureCause::ClockSkew, FailureCause::ClockSkew) =>
-        {
-            known.clone()
-        }
-        Verification::Verified | Verification::Unverified(_) => failure,
-    }
-}
-
 /// Writes what is known now, and records an Event if the reason is another one than before.
 async fn report(
     context: &TargetContext,
     target: &ApprovalTarget,
     found: &Result<Verified, VerifyFailure>,
 ) -> Result<(), kube::Error> {
-    let (reason, message) = describe(found);
-    let caller_arn = found.as_ref().ok().and_then(|verified| verified.caller_arn.clone());
-    let previous = ready(target).map(|ready| ready.reason.clone());
-    let status = status(target, reason, message.clone(), caller_arn, Timestamp::now());
+    let TargetReport { status, event } = TargetReport::new(target, found, Timestamp::now());
     if target.status.as_ref() != Some(&status) {
         let ApprovalTargetStatus { observed_generation, conditions, caller_arn, .. } = status;
         let fields = json!({
@@ -136,57 +119,10 @@ async fn report(
             return Ok(());
         }
     }
-    if previous.as_deref() != Some(reason.as_str()) {
+    if let Some(TargetEvent { reason, message }) = event {
         context.events.publish_target(target, reason, &message).await;
     }
     Ok(())
-}
-
-/// The reason and the message of the Ready condition.
-fn describe(found: &Result<Verified, VerifyFailure>) -> (TargetReason, String) {
-    match found {
-        Ok(Verified { caller_arn, .. }) => {
-            let caller = caller_arn.as_deref().unwrap_or("credentials of the account");
-            let message = format!("STS confirmed the account. The operator goes there as {caller}.");
-            (TargetReason::Verified, message)
-        }
-        Err(failure) => (failure.cause.reason(), with_remedy(failure)),
-    }
-}
-
-/// What happened, and what to do. Decisions have their own words for it.
-fn with_remedy(VerifyFailure { cause, message }: &VerifyFailure) -> String {
-    let mut letters = message.trim_end_matches('.').chars();
-    let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    let text = first.chain(letters).chain(". ".chars()).chain(cause.reason().remedy().chars());
-    text.take(MAX_MESSAGE).collect()
-}
-
-fn ready(target: &ApprovalTarget) -> Option<&Condition> {
-    let conditions = target.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().find(|condition| condition.r#type == "Ready")
-}
-
-/// The status of the target with these findings; its other fields stay.
-fn status(
-    target: &ApprovalTarget,
-    reason: TargetReason,
-    message: String,
-    caller_arn: Option<String>,
-    now: Timestamp,
-) -> ApprovalTargetStatus {
-    let unchanged = ready(target).filter(|before| before.status == reason.ready());
-    let ready = Condition {
-        r#type: "Ready".to_owned(),
-        status: reason.ready(),
-        observed_generation: target.metadata.generation,
-        last_transition_time: unchanged.map_or_else(|| to_second(now), |before| before.last_transition_time),
-        reason: reason.as_str().to_owned(),
-        message,
-    };
-    let observed_generation = target.metadata.generation;
-    let known = target.status.clone().unwrap_or_default();
-    ApprovalTargetStatus { observed_generation, conditions: vec![ready], caller_arn, ..known }
 }
 
 #[cfg(test)]
@@ -200,18 +136,5 @@ mod tests {
         assert_eq!(next_verification(&Ok(Verified { identity, caller_arn: None })), Duration::from_secs(600));
         let failure = VerifyFailure { cause: FailureCause::Unreachable, message: String::new() };
         assert_eq!(next_verification(&Err(failure)), Duration::from_secs(15));
-    }
-
-    #[test]
-    fn the_time_in_the_message_of_a_wrong_clock_changes_nothing() {
-        let failure = |cause, message: &str| VerifyFailure { cause, message: message.to_owned() };
-        let known = |failure| Verification::Unverified(Unverified::Failed(failure));
-        let skew = |time| failure(FailureCause::ClockSkew, time);
-        let refused = failure(FailureCause::Unreachable, "refused");
-        assert_eq!(or_known(skew("12:01"), &known(skew("12:00"))), skew("12:00"));
-        assert_eq!(or_known(skew("12:01"), &known(refused.clone())), skew("12:01"));
-        assert_eq!(or_known(skew("12:01"), &Verification::Verified), skew("12:01"));
-        let late = failure(FailureCause::Unreachable, "within 10s");
-        assert_eq!(or_known(late.clone(), &known(refused)), late);
     }
 }

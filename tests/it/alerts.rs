@@ -157,7 +157,7 @@ async fn with_a_wrong_clock() -> Scenario {
     }
 }
 
-/// The operator cannot go to the account of a target.
+/// The operator cannot access the account of a target.
 async fn target_not_ready() -> Scenario {
     let env = TestEnv::new().await;
     let operator = env.operator().start();

@@ -79,7 +79,7 @@ fn the_api_server_refuses_invalid_targets_and_explains_each_refusal() {
     let mut long_name = target(&"n".repeat(64));
     long_name["spec"]["roleArn"] = json!("arn:aws:iam::111122223333:role/a");
     let rows = [
-        // Where it is, and as whom the operator goes there.
+        // Where it is, and which identity the operator uses there.
         (without("accountId"), "spec.accountId: Required value"),
         (with("/accountId", json!("11112222333")), "spec.accountId"),
         (with("/accountId", json!("1111-2222-3333")), "spec.accountId"),

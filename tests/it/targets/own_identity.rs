@@ -5,7 +5,7 @@ use approval_operator::api::v1alpha1::Reason;
 use serde_json::json;
 use test_support::{for_revision, message, pipeline_with_build, spec};
 
-/// The operator starts in its own account, and goes to the account of the target and back.
+/// The operator's credentials are those of its own account first, then those of the target's account, then those of its own again.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target() {
     let site = Site::new().await;
