@@ -5,7 +5,6 @@ use super::target_context::TargetContext;
 use crate::api::v1alpha1::ApprovalTargetStatus;
 use crate::backoff;
 use crate::codepipeline::PollCounts;
-use crate::decision::{Unverified, Verification};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use crate::telemetry::LogLimiter;
@@ -45,18 +44,18 @@ async fn report_while_leading(context: &TargetContext, refusals: &LogLimiter) {
 /// Writes the counts that differ. Returns whether that succeeded.
 async fn write_counts(context: &TargetContext, leading_for: Duration, refusals: &LogLimiter) -> bool {
     let mut is_complete = true;
-    for observed in context.targets.all() {
+    for known in context.targets.all() {
         // Its decisions wait for the verification.
-        if observed.verification == Verification::Unverified(Unverified::Pending) {
+        if known.is_pending() {
             continue;
         }
-        let counts = observed.connection.poller.counts();
-        let status = observed.target.status.as_ref();
+        let counts = known.connection.poller.counts();
+        let status = known.target.status.as_ref();
         let Some(counts) = counts_to_write(counts, status, leading_for) else { continue };
-        if let Err(error) = context.write_status(&observed.target, &counts).await {
+        if let Err(error) = context.write_status(&known.target, &counts).await {
             is_complete = false;
             if refusals.is_due() {
-                let target = observed.target.name_any();
+                let target = known.target.name_any();
                 tracing::warn!(target, "could not write the counts of the ApprovalTarget: {}", display_chain(&error));
             }
         }

@@ -58,7 +58,7 @@ impl TargetContext {
 
     pub(super) fn wake(&self, name: &str, affected: Affected) {
         match affected {
-            Affected::Nobody => {}
+            Affected::None => {}
             Affected::ItsDecisions => self.watches.wake_decisions_of(Some(name)),
             Affected::All => self.watches.wake_all_that_depend_on_targets(),
         }

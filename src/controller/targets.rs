@@ -47,29 +47,22 @@ struct State {
     places: Arc<[TargetPlace]>,
 }
 
-struct KnownTarget {
-    target: Arc<ApprovalTarget>,
-    destination: Destination,
-    connection: Connection,
-    verification: Verification,
-    verified_at: Option<Instant>,
-    /// Why the last verification failed, if it did. A target that is verified may have one: see [`FailureCause::is_transient`].
-    last_failure: Option<FailureCause>,
-}
-
 /// A target, and what is known of it.
-pub(super) struct ObservedTarget {
+#[derive(Clone)]
+pub(super) struct KnownTarget {
     pub(super) target: Arc<ApprovalTarget>,
     pub(super) destination: Destination,
     pub(super) connection: Connection,
     pub(super) verification: Verification,
+    last_verification_at: Option<Instant>,
+    /// Why the last verification failed, if it did. A target that is verified may have one: see [`FailureCause::is_transient`].
     pub(super) last_failure: Option<FailureCause>,
 }
 
 /// Whom a change of targets concerns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Affected {
-    Nobody,
+    None,
     /// The decisions that name the target.
     ItsDecisions,
     /// Every decision that targets matter to.
@@ -145,7 +138,7 @@ impl Targets {
             known.target = target;
             drop(state);
             if !is_changed {
-                return Affected::Nobody;
+                return Affected::None;
             }
             // Its status describes the former generation.
             self.verify(&name);
@@ -154,8 +147,14 @@ impl Targets {
         let connection =
             self.shared.settings.connect_target(&name, destination.clone(), self.shared.counts_changed.clone());
         let verification = Verification::Unverified(Unverified::Pending);
-        let known =
-            KnownTarget { target, destination, connection, verification, verified_at: None, last_failure: None };
+        let known = KnownTarget {
+            target,
+            destination,
+            connection,
+            verification,
+            last_verification_at: None,
+            last_failure: None,
+        };
         let replaced = state.targets.insert(name.clone(), known);
         state.list_places();
         drop(state);
@@ -168,7 +167,7 @@ impl Targets {
     /// A target was deleted.
     pub(super) fn remove(&self, name: &str) -> Affected {
         let mut state = self.lock();
-        let Some(removed) = state.targets.remove(name) else { return Affected::Nobody };
+        let Some(removed) = state.targets.remove(name) else { return Affected::None };
         state.list_places();
         drop(state);
         removed.connection.poller.retain(|_| false);
@@ -210,16 +209,16 @@ impl Targets {
         found: &Result<Verified, VerifyFailure>,
     ) -> Affected {
         let mut state = self.lock();
-        let Some(known) = state.targets.get_mut(name) else { return Affected::Nobody };
-        known.verified_at = Some(Instant::now());
+        let Some(known) = state.targets.get_mut(name) else { return Affected::None };
         if known.destination != *destination {
-            return Affected::Nobody;
+            return Affected::None;
         }
+        known.last_verification_at = Some(Instant::now());
         known.last_failure = found.as_ref().err().map(|failure| failure.cause);
         let is_transient = known.last_failure.is_some_and(FailureCause::is_transient);
         let found = Verification::from(found);
         if known.verification == found || (is_transient && known.verification == Verification::Verified) {
-            return Affected::Nobody;
+            return Affected::None;
         }
         known.verification = found;
         self.shared.counts_changed.notify_one();
@@ -229,7 +228,7 @@ impl Targets {
     /// A call through a target failed in a way that its verification may explain.
     pub(super) fn verify_after_failure(&self, name: &str) {
         let is_recent = |at: Instant| at.elapsed() < backoff::VERIFIED_RECENTLY;
-        let is_known = self.lock().targets.get(name).map(|known| known.verified_at.is_some_and(is_recent));
+        let is_known = self.lock().targets.get(name).map(|known| known.last_verification_at.is_some_and(is_recent));
         if is_known == Some(false) {
             self.verify(name);
         }
@@ -251,13 +250,13 @@ impl Targets {
     }
 
     /// A target, and what is known of it.
-    pub(super) fn get(&self, name: &str) -> Option<ObservedTarget> {
-        self.lock().targets.get(name).map(KnownTarget::observed)
+    pub(super) fn get(&self, name: &str) -> Option<KnownTarget> {
+        self.lock().targets.get(name).cloned()
     }
 
     /// Every target.
-    pub(super) fn all(&self) -> Vec<ObservedTarget> {
-        self.lock().targets.values().map(KnownTarget::observed).collect()
+    pub(super) fn all(&self) -> Vec<KnownTarget> {
+        self.lock().targets.values().cloned().collect()
     }
 
     /// Waits until the status of a target may have to show other counts. There is one waiter.
@@ -371,18 +370,9 @@ impl Targets {
 }
 
 impl KnownTarget {
-    fn is_pending(&self) -> bool {
+    /// Whether the operator has not verified it yet.
+    pub(super) fn is_pending(&self) -> bool {
         self.verification == Verification::Unverified(Unverified::Pending)
-    }
-
-    fn observed(&self) -> ObservedTarget {
-        ObservedTarget {
-            target: self.target.clone(),
-            destination: self.destination.clone(),
-            connection: self.connection.clone(),
-            verification: self.verification.clone(),
-            last_failure: self.last_failure,
-        }
     }
 }
 

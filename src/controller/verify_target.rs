@@ -3,7 +3,7 @@
 
 use super::target_context::{StatusWrite, TargetContext};
 use super::target_status::{TargetEvent, TargetReport, or_known, with_remedy};
-use super::targets::ObservedTarget;
+use super::targets::KnownTarget;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, WireTarget};
 use crate::backoff;
 use crate::codepipeline::Verified;
@@ -93,7 +93,7 @@ pub(super) fn error_policy(target: Arc<WireTarget>, error: &kube::Error, _: Arc<
 
 /// Asks STS who the operator itself is, if the target is in its own account and region. Decisions without a target must name this one, so
 /// they call nothing that would show that the operator has other credentials since.
-async fn verify_own(context: &TargetContext, target: &ObservedTarget) {
+async fn verify_own(context: &TargetContext, target: &KnownTarget) {
     let own = &context.targets.own().client;
     let place = place_of(&target.target);
     if own.identity().is_some_and(|identity| identity == place)
