@@ -206,7 +206,7 @@ impl Replicas {
         let target = target.ok_or(Violation::Permission)?;
         match Phase::of(decision) {
             Phase::InDoubt(submission) | Phase::Unexplained(submission, _) => {
-                if target.place() == Some(Place::of(&submission)) { Ok(()) } else { Err(Violation::Place) }
+                if target.place() == Some(Place::of(submission)) { Ok(()) } else { Err(Violation::Place) }
             }
             Phase::Fresh | Phase::Retrying(_) | Phase::Refused(..) | Phase::Done => {
                 if target.admits() {
