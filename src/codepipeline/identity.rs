@@ -23,7 +23,7 @@ pub struct Verified {
 /// Why a client has no credentials that it may use. Each variant contains what happened, for users.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum VerifyError {
-    /// The credentials belong to another account than the target's. Nothing is called with them.
+    /// The credentials belong to another account than the target's, or than those before a refresh. Nothing is called with them.
     #[error("{0}")]
     WrongAccount(String),
     /// STS refused to let the operator assume the role.

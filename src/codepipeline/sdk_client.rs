@@ -1,7 +1,7 @@
 //! A client of the SDK, with what STS said about its credentials when it was loaded.
 
 use super::clock_skew::AwsClock;
-use super::credentials::{PrefetchedCredentials, TargetCredentials};
+use super::credentials::{OwnCredentials, PrefetchedCredentials, RoleCredentials};
 use super::destination::{AssumedRole, Destination, TargetDestination};
 use super::identity::{CallerIdentity, Verified, VerifyError};
 use super::sdk_config::{AwsEnvironment, ClientSettings, client_config, find_credentials, session_config};
@@ -52,24 +52,28 @@ impl SdkClient {
         };
         let AwsEnvironment { config, sts, region, credentials: own, provider } = environment;
         let sts = Sts::new(&sts, PrefetchedCredentials::new(own.clone(), provider.clone()), timeout);
-        let (credentials, source) = match destination {
-            Destination::Ambient => (own, provider),
-            Destination::Target(target) => {
-                let credentials = match &target.role {
-                    Some(role) => {
-                        let name = SessionName::for_reads();
-                        sts.assume_role(target, role, &name, READ_SESSION, deadline).await?.credentials
-                    }
-                    None => own,
-                };
-                let source = TargetCredentials { target: target.clone(), own: provider, sts: sts.clone() };
-                (credentials, SharedCredentialsProvider::new(source))
+        let role = destination.target().and_then(|target| Some((target, target.role.as_ref()?)));
+        let credentials = match role {
+            Some((target, role)) => {
+                let name = SessionName::for_reads();
+                sts.assume_role(target, role, &name, READ_SESSION, deadline).await?.credentials
             }
+            None => own,
         };
         let caller = sts.caller(credentials.clone(), deadline).await?;
         if let Some(target) = destination.target() {
             check_account(&caller.account_id, target)?;
         }
+        let source = match role {
+            Some((target, role)) => {
+                let (target, role) = (target.clone(), role.clone());
+                SharedCredentialsProvider::new(RoleCredentials { target, role, sts: sts.clone() })
+            }
+            None => {
+                let account_id = caller.account_id.clone();
+                SharedCredentialsProvider::new(OwnCredentials::new(account_id, &credentials, provider, sts.clone()))
+            }
+        };
         let identity = CallerIdentity { account_id: caller.account_id, region: region.to_string() };
         let provider = PrefetchedCredentials::new(credentials, source);
         let client = sdk::Client::from_conf(client_config(&config, region, provider, timeout));

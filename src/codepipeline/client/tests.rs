@@ -6,6 +6,7 @@ mod details;
 mod endpoint;
 mod json;
 mod moto;
+mod own_credentials;
 mod raw_response;
 mod reload;
 mod sts;

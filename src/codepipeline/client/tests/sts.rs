@@ -74,7 +74,8 @@ impl StandIn {
         let response = match action.as_str() {
             "AssumeRole" => session(&call, &account, duration, number),
             "GetCallerIdentity" if call.access_key.starts_with(SESSION_KEY) => caller(&account),
-            _ => identity(),
+            // The access key `NAME@ACCOUNT` belongs to another account.
+            _ => caller(call.access_key.split_once('@').map_or(ACCOUNT, |(_, account)| account)),
         };
         Reply::Bytes(response.with("Date", date(SignedDuration::ZERO)).bytes())
     }

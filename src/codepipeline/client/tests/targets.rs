@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/Approver";
 
-fn target(account_id: &str, role: Option<AssumedRole>) -> Destination {
+pub(super) fn target(account_id: &str, role: Option<AssumedRole>) -> Destination {
     let region = "us-east-2".to_owned();
     Destination::Target(TargetDestination { account_id: account_id.to_owned(), region, role })
 }
@@ -23,7 +23,7 @@ fn with_role() -> Destination {
 }
 
 /// An endpoint that accepts every result and knows a pipeline.
-async fn endpoint() -> Endpoint {
+pub(super) async fn endpoint() -> Endpoint {
     let endpoint = Endpoint::start().await;
     endpoint.set(Operation::PutApprovalResult, Reply::Bytes(RawResponse::plain(200, b"{}").bytes()));
     let state = RawResponse::plain(200, b"{\"stageStates\":[]}");
@@ -35,7 +35,7 @@ fn client(endpoint: &Endpoint, destination: Destination) -> Client {
     new_client(endpoint.settings(credentials(), TIMEOUT), destination)
 }
 
-async fn read(client: &Client) -> Result<(), CallError> {
+pub(super) async fn read(client: &Client) -> Result<(), CallError> {
     AwsPipelineReader::new(client, PIPELINE).pipeline_state().await.map(drop)
 }
 
@@ -114,31 +114,6 @@ async fn nothing_is_called_in_the_account_of_another_target() {
     let error = client.open_session(&session_name()).await.unwrap_err();
     assert!(error.detail().contains("belongs to the account 210987654321"), "{error:?}");
     assert_eq!(endpoint.requests(), 1);
-}
-
-#[tokio::test]
-async fn a_refresh_of_the_operators_own_credentials_is_verified_too() {
-    #[derive(Debug)]
-    struct ShortLived;
-    impl aws_credential_types::provider::ProvideCredentials for ShortLived {
-        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            let expiry = std::time::SystemTime::now() + Duration::from_secs(20);
-            let found = aws_credential_types::Credentials::new("OPERATOR", "secret", None, Some(expiry), "a test");
-            aws_credential_types::provider::future::ProvideCredentials::ready(Ok(found))
-        }
-    }
-    let endpoint = endpoint().await;
-    let client = new_client(endpoint.settings(ShortLived, TIMEOUT), target(ACCOUNT, None));
-    for calls in 1..=3 {
-        read(&client).await.unwrap();
-        assert_eq!(endpoint.sts().calls("GetCallerIdentity").len(), calls);
-    }
-    endpoint.sts().set("GetCallerIdentity", Some(error(403, "InvalidClientTokenId")));
-    assert_eq!(read(&client).await.unwrap_err().cause(), RetryCause::CredentialsUnavailable);
-    assert_eq!((endpoint.requests(), assumed(&endpoint).len()), (3, 0));
 }
 
 type Class = fn(String) -> VerifyError;
