@@ -10,8 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The outcomes of a call that are not a reason of a decision.
@@ -46,10 +47,26 @@ struct OperationLabels {
     target: TargetLabel,
 }
 
+/// Whether the series of a destination are exported.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Series {
+    #[default]
+    Exported,
+    /// The target was deleted. A call that was in flight then must not create its series again.
+    Removed,
+}
+
+/// Shared by all that records about one target. A record holds the lock, so that none is in progress while the series are removed.
+type SharedSeries = Arc<RwLock<Series>>;
+
 /// Counts and times the calls to CodePipeline at one destination. Clones, and those of other destinations, share their values.
 #[derive(Clone, Debug)]
 pub struct CallMetrics {
     target: TargetLabel,
+    /// Whether the series of this target are exported.
+    series: SharedSeries,
+    /// The series of each `ApprovalTarget` that exists.
+    targets: Arc<Mutex<HashMap<Arc<str>, SharedSeries>>>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabels, Histogram>,
     clock_skew_seconds: Family<TargetLabel, Gauge<f64, AtomicU64>>,
@@ -65,6 +82,8 @@ impl Default for CallMetrics {
     fn default() -> Self {
         let metrics = Self {
             target: TargetLabel::default(),
+            series: SharedSeries::default(),
+            targets: Arc::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(call_seconds as fn() -> Histogram),
             clock_skew_seconds: Family::default(),
@@ -75,16 +94,23 @@ impl Default for CallMetrics {
 }
 
 impl CallMetrics {
-    /// The metrics of an `ApprovalTarget`, which are exported together with these.
+    /// The metrics of an `ApprovalTarget`, which are exported together with these. One that was deleted and created again has new ones.
     #[must_use]
     pub fn for_target(&self, name: &str) -> Self {
-        let metrics = Self { target: TargetLabel(Some(name.into())), ..self.clone() };
+        let name: Arc<str> = name.into();
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = targets.entry(name.clone()).or_default().clone();
+        let metrics = Self { target: TargetLabel(Some(name)), series, ..self.clone() };
         metrics.create_series();
         metrics
     }
 
-    /// Removes the series of an `ApprovalTarget` that was deleted.
+    /// Removes the series of an `ApprovalTarget` that was deleted. Its metrics record nothing after that.
     pub fn remove_target(&self, name: &str) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(removed) = targets.remove(name) else { return };
+        let mut series = removed.write().unwrap_or_else(PoisonError::into_inner);
+        *series = Series::Removed;
         let metrics = Self { target: TargetLabel(Some(name.into())), ..self.clone() };
         // Some outcomes have a series only after the first call that had them.
         let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
@@ -154,14 +180,26 @@ impl CallMetrics {
 
     /// Shows how far AWS's clock is ahead of the operator's.
     pub fn set_clock_skew(&self, skew: SignedDuration) {
-        self.clock_skew_seconds.get_or_create(&self.target).set(skew.as_secs_f64());
+        self.if_exported(|| {
+            self.clock_skew_seconds.get_or_create(&self.target).set(skew.as_secs_f64());
+        });
     }
 
     /// Counts and times a call; `error` is none if it succeeded.
     pub fn record(&self, operation: Operation, error: Option<&CallError>, elapsed: Duration) {
         let (operation, outcome, target) = (operation.as_str(), outcome(error), self.target.clone());
-        self.requests.get_or_create(&RequestLabels { operation, outcome, target: target.clone() }).inc();
-        self.request_seconds.get_or_create(&OperationLabels { operation, target }).observe(elapsed.as_secs_f64());
+        self.if_exported(|| {
+            self.requests.get_or_create(&RequestLabels { operation, outcome, target: target.clone() }).inc();
+            self.request_seconds.get_or_create(&OperationLabels { operation, target }).observe(elapsed.as_secs_f64());
+        });
+    }
+
+    fn if_exported(&self, record: impl FnOnce()) {
+        let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        match *series {
+            Series::Exported => record(),
+            Series::Removed => {}
+        }
     }
 }
 
@@ -187,6 +225,12 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         text
+    }
+
+    fn sorted(text: &str) -> Vec<&str> {
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        lines
     }
 
     #[test]
@@ -250,11 +294,33 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing: {text}");
         }
         metrics.remove_target("production");
-        let sorted = |text: &str| {
-            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-            lines.sort();
-            lines
-        };
         assert_eq!(sorted(&encoded(&metrics)), sorted(&before));
+    }
+
+    #[test]
+    fn a_call_that_ends_after_its_target_was_deleted_is_not_counted() {
+        let metrics = CallMetrics::default();
+        let before = encoded(&metrics);
+        // The second one replaces the first one when the target moves.
+        let in_flight = [metrics.for_target("production"), metrics.for_target("production")];
+        let end_calls = || {
+            for target in &in_flight {
+                target.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
+                target.set_clock_skew(SignedDuration::from_secs(2));
+            }
+        };
+        metrics.remove_target("production");
+        end_calls();
+        assert_eq!(sorted(&encoded(&metrics)), sorted(&before));
+        let created_again = metrics.for_target("production");
+        end_calls();
+        created_again.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
+        let text = encoded(&metrics);
+        for line in [
+            r#"aws_requests_total{operation="PutApprovalResult",outcome="OK",target="production"} 1"#,
+            r#"clock_skew_seconds{target="production"} 0.0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing: {text}");
+        }
     }
 }

@@ -169,9 +169,10 @@ impl Targets {
         let mut state = self.lock();
         let Some(removed) = state.targets.remove(name) else { return Affected::None };
         state.list_places();
+        // Under the lock, so that these are not the metrics of a target that was created again.
+        self.shared.settings.calls.remove_target(name);
         drop(state);
         removed.connection.poller.retain(|_| false);
-        self.shared.settings.calls.remove_target(name);
         Affected::All
     }
 
