@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use test_control_plane::User;
 use test_support::chart::{apply, kubectl, rights_of_operator};
 use test_support::proxy::{ProxiedRequest, Proxy, Response, response};
-use test_support::{Cluster, Operator, TestEnv, install_crds, reason};
+use test_support::{Cluster, Operator, TestEnv, install_crds, reason, spec};
 use tokio::time::sleep;
 
 /// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
@@ -139,6 +139,35 @@ async fn rotated_aws_keys_in_a_mounted_secret_are_read_again() {
     set("AWS_ACCESS_KEY_ID", "SECOND");
     wait_until_delivered(&env, "after").await;
     assert!(caller("after").ends_with("/SECOND"), "{}", caller("after"));
+    assert_not_restarted(&operator).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_not_sent_to_another_account_after_a_refresh_of_the_credentials() {
+    const OTHER: &str = "111111111111";
+    let env = TestEnv::new().await;
+    let files = PodFiles::new("", "", "");
+    files.set("key", "FIRST");
+    // The credentials expire so soon that each request fetches them.
+    let output = r#"{"Version":1,"AccessKeyId":"%s","SecretAccessKey":"s","SessionToken":"t","Expiration":"%s"}"#;
+    let expiration = "$(date -u -d '+30 seconds' +%FT%TZ)";
+    files.set("credentials.sh", &format!("printf '{output}' $(cat {}) {expiration}", files.path("key").display()));
+    let process = format!("credential_process = sh {}", files.path("credentials.sh").display());
+    files.set("config", &format!("[default]\nregion = eu-west-1\n{process}\n"));
+    let operator = env.operator().aws_config_file(&files.path("config")).start();
+    deliver(&env, "before").await;
+
+    let account = env.codepipeline.in_account(OTHER, "eu-west-1");
+    let [first, second] = ["one", "two"].map(|name| account.open_approval(name, "Prod", "Approve").unwrap());
+    files.set("key", &format!("SECOND@{OTHER}"));
+    // The operator notices the other account when it sends this result, and has recorded its own account by then.
+    env.create("pinned", spec("one", &first)).await;
+    env.wait_for_reason("pinned", Reason::TargetForbidden).await;
+    assert_eq!(account.ledger().len(), 0);
+    env.create("next", spec("two", &second)).await;
+    let next = env.wait_for_reason("next", Reason::Delivered).await;
+    let submission = next.status.and_then(|status| status.submission).unwrap();
+    assert_eq!((submission.account_id.as_str(), account.ledger().len()), (OTHER, 1));
     assert_not_restarted(&operator).await;
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// A provider that returns the credentials of its source only if they belong to the account of the client.
 #[derive(Debug)]
-pub(in crate::codepipeline) struct OwnCredentials {
+pub struct OwnCredentials {
     account_id: String,
     source: SharedCredentialsProvider,
     sts: Sts,
@@ -22,12 +22,7 @@ pub(in crate::codepipeline) struct OwnCredentials {
 
 impl OwnCredentials {
     /// A provider for the account to which STS said that these credentials of the source belong.
-    pub(in crate::codepipeline) fn new(
-        account_id: String,
-        verified: &Credentials,
-        source: SharedCredentialsProvider,
-        sts: Sts,
-    ) -> Self {
+    pub fn new(account_id: String, verified: &Credentials, source: SharedCredentialsProvider, sts: Sts) -> Self {
         Self { account_id, source, sts, verified_key: Mutex::new(verified.access_key_id().to_owned()) }
     }
 

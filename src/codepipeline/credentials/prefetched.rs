@@ -9,14 +9,14 @@ use std::sync::Mutex;
 
 /// A provider that returns the prefetched credentials once, and then those of its source.
 #[derive(Debug)]
-pub(in crate::codepipeline) struct PrefetchedCredentials {
+pub struct PrefetchedCredentials {
     prefetched: Mutex<Option<Credentials>>,
     source: SharedCredentialsProvider,
 }
 
 impl PrefetchedCredentials {
     /// A provider that returns these credentials first.
-    pub(in crate::codepipeline) fn new(prefetched: Credentials, source: SharedCredentialsProvider) -> Self {
+    pub fn new(prefetched: Credentials, source: SharedCredentialsProvider) -> Self {
         Self { prefetched: Mutex::new(Some(prefetched)), source }
     }
 }

@@ -10,10 +10,10 @@ use aws_credential_types::provider::{
 
 /// A provider that assumes the role of a target, and checks that each session belongs to the target's account.
 #[derive(Debug)]
-pub(in crate::codepipeline) struct RoleCredentials {
-    pub(in crate::codepipeline) target: TargetDestination,
-    pub(in crate::codepipeline) role: AssumedRole,
-    pub(in crate::codepipeline) sts: Sts,
+pub struct RoleCredentials {
+    pub target: TargetDestination,
+    pub role: AssumedRole,
+    pub sts: Sts,
 }
 
 impl RoleCredentials {

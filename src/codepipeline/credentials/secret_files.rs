@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Reads an access key from files with the names of the variables. Only a client that is loaded later reads them again, so that no
 /// credentials are used before STS has said whose they are.
-pub(in crate::codepipeline) fn read_credentials(directory: &Path) -> Result<Credentials, String> {
+pub fn read_credentials(directory: &Path) -> Result<Credentials, String> {
     let read = |name: &str| match std::fs::read_to_string(directory.join(name)) {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
