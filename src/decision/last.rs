@@ -4,6 +4,7 @@ use super::attribution::session_name;
 use super::outcome::{Intent, PriorAttempts};
 use super::step::Observed;
 use super::timing::{AttemptTimes, Settings, next_attempt, next_attempt_in_doubt, start_attempt};
+use crate::api::time::to_millisecond;
 use crate::api::v1alpha1::{ApprovalDecision, Exception, Submission, Token};
 use crate::codepipeline::{ExecutionIds, PipelineExecution};
 use jiff::Timestamp;
@@ -84,4 +85,15 @@ impl<'a> Last<'a> {
         };
         Intent { submission, execution, prior }
     }
+}
+
+/// The intent, whose attempt starts now: its credentials may have taken longer than an attempt has to send its request. Where an earlier
+/// attempt is in doubt, the start is that of the first.
+pub(super) fn started(intent: &Intent, settings: &Settings, now: Timestamp) -> Intent {
+    let AttemptTimes { start_time, deadline } = start_attempt(settings, to_millisecond(now));
+    let start_time = match intent.prior {
+        PriorAttempts::NotApplied | PriorAttempts::Refused => start_time,
+        PriorAttempts::InDoubt => intent.submission.start_time,
+    };
+    Intent { submission: Submission { start_time, deadline, ..intent.submission.clone() }, ..intent.clone() }
 }

@@ -8,6 +8,7 @@ mod effect;
 
 use super::conflict::Rejections;
 use super::decide::{Decide, decide};
+use super::last::started;
 use super::outcome::{Outcome, Requeue};
 use super::phase::current_reason;
 use super::status::{Announcement, Details, Report, result_still_unrecorded, status};
@@ -15,7 +16,7 @@ use super::step::{Attempt, Observed, Step};
 use super::subject::{query_of, subject, target_of};
 use super::target::TargetObservation;
 use super::target_rules::{prepared, resolved_in};
-use super::timing::{Settings, started};
+use super::timing::Settings;
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
 use crate::backoff;
 use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, WakeCondition};
@@ -103,7 +104,6 @@ impl Reconciliation {
                     return Effect::EnsureCredentials { target: intent.submission.target.clone() };
                 }
                 Stage::RecordIntent(intent) => {
-                    // Credentials may have taken longer than an attempt has to send its request.
                     let intent = started(intent, settings, now);
                     let outcome = Outcome::Submitting(intent.clone());
                     let status = status(&self.decision, &outcome, now);

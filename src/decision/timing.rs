@@ -1,8 +1,7 @@
 //! The times that govern a decision: how long an attempt can be in flight, when the next one may start, and when it is too late.
 
-use super::outcome::{Intent, PriorAttempts};
 use super::phase::status_is_current;
-use crate::api::time::{earlier, later, to_millisecond};
+use crate::api::time::{earlier, later};
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
 use crate::backoff;
 use jiff::{SignedDuration, Timestamp};
@@ -98,16 +97,6 @@ pub fn start_attempt(settings: &Settings, now: Timestamp) -> AttemptTimes {
         start_time: now,
         deadline: later(later(later(now, INTENT_WRITE_TIMEOUT), settings.aws_timeout), RELATIVE_SKEW),
     }
-}
-
-/// The intent, whose attempt starts now. Where an earlier one is in doubt, the start is that of the first.
-pub(super) fn started(intent: &Intent, settings: &Settings, now: Timestamp) -> Intent {
-    let AttemptTimes { start_time, deadline } = start_attempt(settings, to_millisecond(now));
-    let start_time = match intent.prior {
-        PriorAttempts::NotApplied | PriorAttempts::Refused => start_time,
-        PriorAttempts::InDoubt => intent.submission.start_time,
-    };
-    Intent { submission: Submission { start_time, deadline, ..intent.submission.clone() }, ..intent.clone() }
 }
 
 /// The times of an attempt.
