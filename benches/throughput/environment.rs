@@ -11,7 +11,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 use test_control_plane::User;
-use test_support::{Cluster, install_crds};
+use test_support::Cluster;
 
 pub struct Environment {
     cluster: Cluster,
@@ -51,8 +51,7 @@ impl Environment {
 }
 
 fn start_cluster() -> Cluster {
-    let cluster = Cluster::start_empty();
-    install_crds(&cluster.control_plane);
+    let cluster = Cluster::start();
     let rbac = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/rbac.yaml");
     let output = cluster.control_plane.kubectl().args(["apply", "--filename", rbac]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

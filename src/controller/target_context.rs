@@ -28,7 +28,7 @@ pub struct TargetContext {
     pub(super) leader: watch::Receiver<LeaderState>,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum StatusWrite {
     Written,

@@ -5,7 +5,7 @@ use kube::api::ListParams;
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use std::time::Duration;
-use test_support::{Cluster, TestEnv, install_crds, reason, spec};
+use test_support::{Cluster, TestEnv, reason, spec};
 use tokio::time::timeout;
 
 const DECISIONS: usize = 120;
@@ -59,8 +59,7 @@ async fn sigterm_finishes_the_submission_in_flight_and_starts_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_is_written_after_the_api_server_restarts() {
-    let mut cluster = Cluster::start_empty();
-    install_crds(&cluster.control_plane);
+    let mut cluster = Cluster::start();
     let env = TestEnv::in_cluster(&cluster).await;
     let late = Fault::delayed().delay_before(Duration::from_millis(500)).delay_after(Duration::from_millis(3000));
     env.codepipeline.inject(late.on(Operation::PutApprovalResult));

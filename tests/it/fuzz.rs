@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use test_control_plane::ControlPlane;
-use test_support::{BOB, Cluster, Operator, TestEnv, condition, install_crds, pipeline_with_build, reason, scale};
+use test_support::{BOB, Cluster, Operator, TestEnv, condition, pipeline_with_build, reason, scale};
 use tokio::time::sleep;
 
 const PIPELINES: [(&str, ExecutionMode); 3] = [
@@ -245,8 +245,7 @@ fn sum(counts: &BTreeMap<&'static str, u64>) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_writes_reach_a_reason_and_cause_a_bounded_number_of_requests() {
-    let cluster = Cluster::start_empty();
-    install_crds(&cluster.control_plane);
+    let cluster = Cluster::start();
     let (namespaces, objects, steps) = scale((2_u8, 40, 6), (10, 200, 3));
     let started_at = Instant::now();
     let fuzz = async |seed| {

@@ -10,14 +10,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use test_control_plane::User;
 use test_support::chart::{CommandResult, apply, create_service_account, kubectl, render_chart};
-use test_support::{Cluster, TestEnv, install_crds};
+use test_support::{Cluster, TestEnv};
 
 /// A control plane on which the policy is in effect.
 pub fn cluster_with_policy() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let cluster = Cluster::start_empty();
-        install_crds(&cluster.control_plane);
+        let cluster = Cluster::start();
         apply(&cluster, &render_chart("approvals", &["validatingadmissionpolicy"], &[]));
         // A user who may write decisions but not approve. A new policy takes effect after a moment.
         apply(

@@ -27,8 +27,7 @@ pub fn requests(control_plane: &ControlPlane) -> BTreeMap<String, u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivered_decision_costs_one_call_two_status_writes_and_one_event() {
-    let cluster = Cluster::start_empty();
-    test_support::install_crds(&cluster.control_plane);
+    let cluster = Cluster::start();
     let env = TestEnv::in_cluster(&cluster).await;
     let operator = env.operator().start();
     operator.wait_until_ready().await;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use test_control_plane::User;
 use test_support::chart::{apply, kubectl, rights_of_operator};
 use test_support::proxy::{ProxiedRequest, Proxy, Response, response};
-use test_support::{Cluster, Operator, TestEnv, install_crds, reason, spec};
+use test_support::{Cluster, Operator, TestEnv, reason, spec};
 use tokio::time::sleep;
 
 /// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
@@ -73,8 +73,7 @@ async fn assert_not_restarted(operator: &Operator) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_ca_of_the_api_server_heals_without_a_restart() {
-    let mut cluster = tokio::task::spawn_blocking(Cluster::start_empty).await.unwrap();
-    install_crds(&cluster.control_plane);
+    let mut cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let mut env = TestEnv::in_cluster(&cluster).await;
     let control_plane = &mut cluster.control_plane;
     let ca = control_plane.ca_certificate().unwrap();

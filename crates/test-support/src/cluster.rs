@@ -14,11 +14,14 @@ impl Cluster {
     /// The control plane that all tests share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| {
-            let cluster = Self::start_empty();
-            install_crds(&cluster.control_plane);
-            cluster
-        })
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Starts a control plane for a few tests.
+    pub fn start() -> Self {
+        let cluster = Self::start_empty();
+        install_crds(&cluster.control_plane);
+        cluster
     }
 
     /// Starts a control plane for a single test, with the operator's RBAC but without the CRD.

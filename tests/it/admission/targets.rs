@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use std::sync::OnceLock;
 use test_control_plane::User;
+use test_support::Cluster;
 use test_support::chart::{CommandResult, kubectl};
-use test_support::{Cluster, install_crds};
 
 /// A valid target in an account that no operator of these tests can reach.
 fn target(name: &str) -> Value {
@@ -64,11 +64,7 @@ fn labels(count: usize) -> Value {
 /// Every operator in a cluster verifies its targets, and other tests count the calls of theirs. No operator runs in this one.
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let cluster = Cluster::start_empty();
-        install_crds(&cluster.control_plane);
-        cluster
-    })
+    CLUSTER.get_or_init(Cluster::start)
 }
 
 fn run(arguments: &[&str], input: &Value) -> CommandResult {

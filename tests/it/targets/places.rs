@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use serde_json::json;
-use test_support::{Cluster, for_revision, install_crds, message, pipeline_with_build, ready, reason, spec};
+use test_support::{Cluster, for_revision, message, pipeline_with_build, ready, reason, spec};
 
 const AT: (&str, &str) = ("Prod", "Approve");
 
@@ -178,13 +178,7 @@ async fn without_ambient_credentials_every_decision_needs_a_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_with_the_same_words_say_truthfully_whose_result_was_accepted() {
     let site = Site::new().await;
-    let other_cluster = tokio::task::spawn_blocking(|| {
-        let cluster = Cluster::start_empty();
-        install_crds(&cluster.control_plane);
-        cluster
-    })
-    .await
-    .unwrap();
+    let other_cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let other = Site::in_cluster(&other_cluster).await;
     let account = site.env.codepipeline.in_account(ONE, REGION);
     let approval = account.open_approval("shop", AT.0, AT.1).unwrap();

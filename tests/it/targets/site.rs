@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use test_control_plane::User;
 use test_support::chart::kubectl;
-use test_support::{Cluster, TestEnv, install_crds};
+use test_support::{Cluster, TestEnv};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
@@ -32,11 +32,7 @@ pub struct Site {
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let cluster = Cluster::start_empty();
-        install_crds(&cluster.control_plane);
-        cluster
-    })
+    CLUSTER.get_or_init(Cluster::start)
 }
 
 /// Whose permissions differ from those of the operator's chart.
