@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use local_codepipeline::api::Operation;
 use local_codepipeline::faults::Fault;
 use serde_json::json;
-use test_support::{Cluster, for_revision, message, pipeline_with_build, ready, reason, spec};
+use test_support::{for_revision, message, pipeline_with_build, ready, reason, spec};
 
 const AT: (&str, &str) = ("Prod", "Approve");
 
@@ -177,9 +177,7 @@ async fn without_ambient_credentials_every_decision_needs_a_target() {
 /// Two clusters send the same words to the same request at the same time, and both lose the response.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_operators_with_the_same_words_say_truthfully_whose_result_was_accepted() {
-    let site = Site::new().await;
-    let other_cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
-    let other = Site::in_cluster(&other_cluster).await;
+    let (site, other) = (Site::new().await, Site::new().await);
     let account = site.env.codepipeline.in_account(ONE, REGION);
     let approval = account.open_approval("shop", AT.0, AT.1).unwrap();
     account.inject(Fault::disconnect_after_applying().on(Operation::PutApprovalResult).always());

@@ -1,5 +1,5 @@
-//! A cluster with targets, several accounts, and one operator. Targets belong to the whole cluster and every operator verifies them, so these
-//! tests have a cluster of their own and run one after the other.
+//! A cluster with targets, several accounts, and one operator. Targets belong to the whole cluster and every operator verifies them, so each
+//! of these tests has a cluster to itself while it runs.
 
 use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, ApprovalTarget, TargetRef};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -8,12 +8,12 @@ use kube::{Api, ResourceExt};
 use local_codepipeline::iam::Role;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 use test_control_plane::User;
 use test_support::chart::kubectl;
 use test_support::{Cluster, TestEnv};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// The accounts of the targets. That of the operator is another one.
@@ -27,13 +27,16 @@ pub const OWN: (&str, &str) = ("123456789012", "eu-west-1");
 pub struct Site {
     pub env: TestEnv,
     pub targets: Api<ApprovalTarget>,
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// None once it is idle again.
+    cluster: Option<Cluster>,
+    _turn: SemaphorePermit<'static>,
 }
 
-fn cluster() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(Cluster::start)
-}
+/// How many tests may have a cluster at a time. One of them needs two.
+static TURNS: Semaphore = Semaphore::const_new(3);
+
+/// The clusters that no test uses now.
+static IDLE: Mutex<Vec<Cluster>> = Mutex::new(Vec::new());
 
 /// Whose permissions differ from those of the operator's chart.
 const USER: &str = "--user=developer";
@@ -46,21 +49,22 @@ pub fn role_arn(account: &str) -> String {
 impl Site {
     /// No target exists.
     pub async fn new() -> Self {
-        static TURN: Mutex<()> = Mutex::const_new(());
-        let turn = TURN.lock().await;
-        let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
-        let env = TestEnv::in_cluster(cluster).await;
+        let turn = TURNS.acquire().await.unwrap();
+        let idle = IDLE.lock().unwrap().pop();
+        let cluster = match idle {
+            Some(cluster) => cluster,
+            None => tokio::task::spawn_blocking(Cluster::start).await.unwrap(),
+        };
+        let env = TestEnv::in_cluster(&cluster).await;
         let targets: Api<ApprovalTarget> = Api::all(cluster.client(User::Admin).await);
         for target in targets.list(&ListParams::default()).await.unwrap() {
             targets.delete(&target.name_any(), &DeleteParams::default()).await.unwrap();
         }
-        Self { env, targets, _turn: Some(turn) }
+        Self { env, targets, cluster: Some(cluster), _turn: turn }
     }
 
-    /// Another cluster with the same accounts.
-    pub async fn in_cluster(cluster: &Cluster) -> Self {
-        let targets = Api::all(cluster.client(User::Admin).await);
-        Self { env: TestEnv::in_cluster(cluster).await, targets, _turn: None }
+    fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().unwrap()
     }
 
     /// The kubeconfig file of an operator that may not list targets.
@@ -68,7 +72,7 @@ impl Site {
         let namespace = format!("--namespace={}", self.env.namespace);
         self.kubectl(&["create", "rolebinding", "operator", "--clusterrole=approval-operator", USER, &namespace]);
         self.kubectl(&["delete", "clusterrolebinding", "targets", "--ignore-not-found"]);
-        cluster().control_plane.kubeconfig(User::Developer)
+        self.cluster().control_plane.kubeconfig(User::Developer)
     }
 
     /// The kubeconfig file of an operator that may use targets, but not read the labels of namespaces.
@@ -103,7 +107,7 @@ impl Site {
 
     /// The output of kubectl as the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        kubectl(cluster(), User::Admin, arguments, &Value::Null).expect_success()
+        kubectl(self.cluster(), User::Admin, arguments, &Value::Null).expect_success()
     }
 
     pub async fn patch(&self, name: &str, spec: Value) {
@@ -128,6 +132,12 @@ impl Site {
         let found = timeout(Duration::from_secs(60), await_condition(self.targets.clone(), name, is_reported)).await;
         let found = found.unwrap_or_else(|_| panic!("{name} never became {reason}")).unwrap();
         ready(&found.unwrap()).unwrap().message
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        IDLE.lock().unwrap().extend(self.cluster.take());
     }
 }
 
