@@ -72,7 +72,7 @@ pub const VERIFIED_RECENTLY: Duration = Duration::from_secs(15);
 pub const COUNTS_WRITE: Duration = Duration::from_secs(10);
 
 /// After a replica became the leader, how long it leaves the counts that its predecessor wrote while it has not polled every pipeline of the
-/// target. Each poll of a pipeline takes about a second of the default of `--aws-requests-per-second`.
+/// target. At the default `--aws-requests-per-second`, one pipeline takes about a second, so this is enough for some 60.
 pub const FIRST_POLLS: Duration = Duration::from_secs(60);
 
 impl ExponentialBackoff {
