@@ -152,8 +152,10 @@ fn install() {
         &[
             Block("docker push", Skip("needs Docker and a registry")),
             Block("helm install approval-operator-crds", Run(&["STATUS: deployed"])),
+            // The API server needs five minutes to delete a definition whose storage it has not initialized yet: list the kinds first.
             Setup(
-                "helm uninstall approval-operator-crds --namespace approvals
+                "kubectl get approvaldecisions,approvaltargets --all-namespaces
+            helm uninstall approval-operator-crds --namespace approvals
             kubectl delete --filename crds/
             approval-operator crd | kubectl apply --server-side --filename -
             if helm install approval-operator-crds charts/approval-operator-crds --namespace approvals; then exit 1; fi",
