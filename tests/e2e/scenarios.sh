@@ -21,8 +21,10 @@ if [[ -n $image ]]; then
   values+=(--set "image.repository=$name")
 fi
 
+crds=(crd/approvaldecisions.codepipeline.approvals.dev crd/approvaltargets.codepipeline.approvals.dev)
+
 # The cluster may be in use: existing objects are not changed, and all objects of the test are deleted at the end.
-existing=$(kubectl get --ignore-not-found --output name crd/approvaldecisions.codepipeline.approvals.dev \
+existing=$(kubectl get --ignore-not-found --output name "${crds[@]}" \
   "namespace/$operator" "namespace/$codepipeline" "namespace/$team")
 if [[ -n $existing ]]; then
   echo "The cluster already has ${existing//$'\n'/, }, which these tests would delete." \
@@ -38,7 +40,7 @@ clear_away() {
   if [[ -z ${NODE_FOLDER:-} ]]; then
     helm uninstall "$release" --namespace "$operator" --ignore-not-found >/dev/null || true
     helm uninstall "$release-crds" --namespace "$operator" --ignore-not-found >/dev/null || true
-    kubectl delete crd approvaldecisions.codepipeline.approvals.dev --ignore-not-found >/dev/null || true
+    kubectl delete "${crds[@]}" --ignore-not-found >/dev/null || true
     kubectl delete namespace "$operator" "$codepipeline" "$team" --ignore-not-found >/dev/null || true
   fi
   rm -r "$folder"
