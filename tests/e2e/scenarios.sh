@@ -251,10 +251,11 @@ uninstalling_keeps_only_the_decisions() {
   kubectl wait pod --for=delete --all --namespace "$operator" --timeout=60s >/dev/null
   after=$(kubectl get apd --all-namespaces --no-headers | wc --lines)
   [[ $before == "$after" ]] || fail "$after of $before decisions are left"
+  kubectl get "${crds[@]}" >/dev/null || fail "a definition is missing"
   # The replicas create the Lease, not the chart. It expires.
   difference=$(diff <(sort "$folder/before" - <<<"lease.coordination.k8s.io/$release") <(list_objects)) ||
     fail "compared with the objects before and the Lease, these are missing (<) or left over (>): $difference"
-  passed "helm uninstall of both charts keeps the CustomResourceDefinition, all $after decisions and the Lease, and nothing else"
+  passed "helm uninstall of both charts keeps both definitions, all $after decisions and the Lease, and nothing else"
 }
 
 deploy_codepipeline
