@@ -29,7 +29,7 @@ const SETTINGS: Settings = Settings {
     poll_interval: SignedDuration::from_secs(15),
 };
 
-const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, place: None };
+const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, location: None };
 
 pub fn all() -> Vec<Case> {
     let now = Timestamp::now();
@@ -90,7 +90,7 @@ fn classify_case(name: &'static str, status: u16, code: &'static str) -> Case {
 
 /// No target exists.
 fn own() -> TargetObservation {
-    TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity: None, targets: Arc::default() }
+    TargetObservation::Own { ambient: AmbientCredentials::Enabled, location: None, targets: Arc::default() }
 }
 
 fn step(decision: &ApprovalDecision, attempt: &Attempt, now: Timestamp) -> Step {

@@ -6,7 +6,7 @@ use super::call_span::{call_span, end_call};
 use super::clock_skew::AwsClock;
 use super::destination::Destination;
 use super::error::{CallError, RetryCause, classify};
-use super::identity::{CallerIdentity, Verified, VerifyError};
+use super::identity::{Verified, VerifyError};
 use super::operation::Operation;
 use super::rate_limiter::{RateLimiter, WaitTime};
 use super::sdk_client::{SdkClient, Session};
@@ -14,7 +14,7 @@ use super::sdk_config::ClientSettings;
 use super::send_guard::SendGuard;
 use super::session_name::SessionName;
 use crate::api::time::to_millisecond;
-use crate::api::v1alpha1::{ApprovalStatus, Submission};
+use crate::api::v1alpha1::{ApprovalStatus, Location, Submission};
 use crate::backoff;
 use aws_sdk_codepipeline as sdk;
 use aws_sdk_codepipeline::operation::RequestId;
@@ -50,8 +50,8 @@ struct Shared {
     rate_limiter: RateLimiter,
     metrics: CallMetrics,
     cached: Mutex<CachedClient>,
-    /// The identity of the cached client, beside the lock that is held while a client is loaded.
-    identity: watch::Sender<Option<CallerIdentity>>,
+    /// The location of the cached client, beside the lock that is held while a client is loaded.
+    location: watch::Sender<Option<Location>>,
 }
 
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Client {
         rate_limiter: RateLimiter,
         metrics: CallMetrics,
     ) -> Self {
-        let (cached, identity) = (Mutex::new(CachedClient::Empty), watch::Sender::default());
-        Self { shared: Arc::new(Shared { settings, destination, rate_limiter, metrics, cached, identity }) }
+        let (cached, location) = (Mutex::new(CachedClient::Empty), watch::Sender::default());
+        Self { shared: Arc::new(Shared { settings, destination, rate_limiter, metrics, cached, location }) }
     }
 
     /// Finds a region and credentials, and asks STS who they belong to: at once, unless the client has just done so. A session of a
@@ -120,16 +120,16 @@ impl Client {
         }
     }
 
-    /// Who the operator is for AWS; none before credentials are loaded, and after that failed. It does not wait.
+    /// The account of the credentials, and the region; none before credentials are loaded, and after that failed. It does not wait.
     #[must_use]
-    pub fn identity(&self) -> Option<CallerIdentity> {
-        self.shared.identity.borrow().clone()
+    pub fn location(&self) -> Option<Location> {
+        self.shared.location.borrow().clone()
     }
 
-    /// Reports when the identity changes, becomes known, or is not known any more.
+    /// Reports when the location changes, becomes known, or is not known any more.
     #[must_use]
-    pub fn identity_changes(&self) -> watch::Receiver<Option<CallerIdentity>> {
-        self.shared.identity.subscribe()
+    pub fn location_changes(&self) -> watch::Receiver<Option<Location>> {
+        self.shared.location.subscribe()
     }
 
     /// Submits a result with exactly one POST, which is sent before `send_deadline` or not at all. Returns the time at which
@@ -312,10 +312,10 @@ impl Client {
     /// What to keep of a client that was loaded or failed to load.
     fn cache_entry(&self, result: &Result<SdkClient, VerifyError>) -> CachedClient {
         let loaded = result.as_ref().ok();
-        let identity = loaded.map(|loaded| loaded.verified.identity.clone());
-        let is_changed = self.shared.identity.send_if_modified(|known| {
-            let is_changed = *known != identity;
-            *known = identity;
+        let location = loaded.map(|loaded| loaded.verified.location.clone());
+        let is_changed = self.shared.location.send_if_modified(|known| {
+            let is_changed = *known != location;
+            *known = location;
             is_changed
         });
         if let Some(loaded) = loaded {
@@ -331,12 +331,12 @@ impl Client {
     }
 
     /// Says on whose behalf the operator submits results: once at the start, and after that when it changes or is known again.
-    fn log_identity(&self, Verified { identity, caller_arn }: &Verified) {
+    fn log_identity(&self, Verified { location, caller_arn }: &Verified) {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             target = self.shared.metrics.target(),
-            account = identity.account_id,
-            region = identity.region,
+            account = location.account_id,
+            region = location.region,
             caller = caller_arn,
             "AWS accepted the operator's credentials"
         );

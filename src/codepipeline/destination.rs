@@ -1,5 +1,7 @@
 //! Where the pipelines are, and which identity the operator uses there.
 
+use crate::api::v1alpha1::Location;
+
 /// Where the pipelines of a client are, and as whom it calls AWS. Two equal destinations can share a client.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Destination {
@@ -12,10 +14,8 @@ pub enum Destination {
 /// The destination that an `ApprovalTarget` describes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TargetDestination {
-    /// The account. Nothing is called with credentials of another one.
-    pub account_id: String,
-    /// The region of CodePipeline.
-    pub region: String,
+    /// Where the pipelines are. Nothing is called with credentials of another account.
+    pub location: Location,
     /// The role to assume. Without one, the operator calls AWS with its own identity.
     pub role: Option<AssumedRole>,
 }

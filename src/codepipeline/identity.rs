@@ -1,21 +1,13 @@
 //! Who the operator is for AWS, and why it may not be who it should be. STS says so whenever a client loads credentials.
 
 use super::clock_skew::ClockSkewExceeded;
-
-/// The account and the region in which the operator finds pipelines.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct CallerIdentity {
-    /// The account ID: twelve digits.
-    pub account_id: String,
-    /// The region, such as `eu-west-1`.
-    pub region: String,
-}
+use crate::api::v1alpha1::Location;
 
 /// What STS says about the credentials of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verified {
     /// The account of the credentials, and the region of the pipelines.
-    pub identity: CallerIdentity,
+    pub location: Location,
     /// The ARN of the user or the role session, if STS named it.
     pub caller_arn: Option<String>,
 }

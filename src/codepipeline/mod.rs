@@ -32,7 +32,7 @@ pub use client::{Client, Response};
 pub use clock_skew::CLOCK_SKEW;
 pub use destination::{AssumedRole, Destination, TargetDestination};
 pub use error::{CallError, Refusal, RetryCause, Transmission, classify};
-pub use identity::{CallerIdentity, Verified, VerifyError};
+pub use identity::{Verified, VerifyError};
 pub use operation::Operation;
 pub use pipeline::{
     ActionCompletion, ActionExecution, ActionProgress, ActionState, CompletionStatus, DisabledTransition, ExecutionEnd,

@@ -7,10 +7,10 @@ mod slow_polls;
 
 use super::client::Client;
 use super::error::CallError;
-use super::identity::CallerIdentity;
 use super::query::Query;
 use super::reader::AwsPipelineReader;
 use super::snapshot::read_snapshot;
+use crate::api::v1alpha1::Location;
 use jiff::Timestamp;
 use schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 use slow_polls::{SlowPoll, SlowPolls};
@@ -54,7 +54,7 @@ struct PolledPipeline<K> {
     /// Notified when the next poll may be due sooner.
     rescheduled: Arc<Notify>,
     /// The account and region that the last poll read.
-    read_as: Option<CallerIdentity>,
+    location: Option<Location>,
 }
 
 /// A subscriber, and how to wake it.
@@ -107,7 +107,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         pipelines.subscribers.insert(key.clone(), (name.clone(), subscriber.wake.clone()));
         pipelines.polled.entry(name.clone()).or_insert_with(PolledPipeline::new);
         let newest = pipelines.change(&name, |polled| {
-            let has_moved = polled.schedule.forget_elsewhere(self.shared.client.identity().as_ref());
+            let has_moved = polled.schedule.forget_elsewhere(self.shared.client.location().as_ref());
             let newest = polled.schedule.subscribe(key.clone(), generation, query, condition, now);
             if newest.is_none() && (has_moved || !is_regular) {
                 polled.rescheduled.notify_one();
@@ -167,12 +167,12 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
     async fn poll_once(&self, pipeline: &str) {
         let started = self.now();
-        let identity = self.shared.client.identity();
+        let location = self.shared.client.location();
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
             Some(polled) if !polled.schedule.is_empty() => {
                 let (queries, previous) = polled.schedule.start_poll();
                 // A pipeline of the same name in another account or region has another history.
-                (queries, previous.filter(|_| polled.read_as == identity))
+                (queries, previous.filter(|_| polled.location == location))
             }
             Some(_) | None => return,
         };
@@ -183,18 +183,18 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             tracing::debug!(pipeline, "could not read the pipeline: {}", error.detail());
         }
         self.warn_if_slow(pipeline, started, reader.waited());
-        let read_as = self.shared.client.identity();
-        let has_changed = identity.is_some() && read_as != identity;
+        let location_after = self.shared.client.location();
+        let has_changed = location.is_some() && location_after != location;
         let result = result.and_then(|snapshot| {
             let detail = || "the operator's AWS account or region changed during the poll".to_owned();
             if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }
         });
-        let poll = Poll::new(started.wall, result).read_as(read_as.clone());
+        let poll = Poll::new(started.wall, location_after.clone(), result);
         let interval = self.shared.interval;
         let mut pipelines = self.pipelines();
         let woken = pipelines.change(pipeline, |polled| {
             let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
-            polled.read_as = read_as;
+            polled.location = location_after;
             polled.schedule.publish(started.elapsed, interval, poll)
         });
         for key in woken.into_iter().flatten() {
@@ -258,7 +258,7 @@ impl<K: Clone + Eq + Hash> Pipelines<K> {
 
 impl<K> PolledPipeline<K> {
     fn new() -> Self {
-        Self { schedule: PollSchedule::default(), rescheduled: Arc::default(), read_as: None }
+        Self { schedule: PollSchedule::default(), rescheduled: Arc::default(), location: None }
     }
 }
 

@@ -3,10 +3,11 @@
 use super::clock_skew::AwsClock;
 use super::credentials::{OwnCredentials, PrefetchedCredentials, RoleCredentials};
 use super::destination::{AssumedRole, Destination, TargetDestination};
-use super::identity::{CallerIdentity, Verified, VerifyError};
+use super::identity::{Verified, VerifyError};
 use super::sdk_config::{AwsEnvironment, ClientSettings, client_config, find_credentials, session_config};
 use super::session_name::SessionName;
 use super::sts::{DECISION_SESSION, READ_SESSION, Sts, check_account};
+use crate::api::v1alpha1::Location;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_codepipeline as sdk;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,8 +34,8 @@ pub struct Session(pub(super) SdkClient);
 impl Session {
     /// The account and the region to which the result is submitted.
     #[must_use]
-    pub const fn identity(&self) -> &CallerIdentity {
-        &self.0.verified.identity
+    pub const fn location(&self) -> &Location {
+        &self.0.verified.location
     }
 }
 
@@ -74,10 +75,10 @@ impl SdkClient {
                 SharedCredentialsProvider::new(OwnCredentials::new(account_id, &credentials, provider, sts.clone()))
             }
         };
-        let identity = CallerIdentity { account_id: caller.account_id, region: region.to_string() };
+        let location = Location { account_id: caller.account_id, region: region.to_string() };
         let provider = PrefetchedCredentials::new(credentials, source);
         let client = sdk::Client::from_conf(client_config(&config, region, provider, timeout));
-        let verified = Verified { identity, caller_arn: caller.arn };
+        let verified = Verified { location, caller_arn: caller.arn };
         Ok(Self { client, sts, verified, clock: AwsClock::new(caller.aws_time), loaded_at: Instant::now() })
     }
 

@@ -99,7 +99,7 @@ pub(super) async fn find_credentials(
     let timeouts = TimeoutConfig::builder().connect_timeout(connect_timeout).build();
     let config = chain().timeout_config(timeouts.clone()).load().await;
     let own_region = config.region().cloned();
-    let target_region = destination.target().map(|target| Region::new(target.region.clone()));
+    let target_region = destination.target().map(|target| Region::new(target.location.region.clone()));
     let Some(region) = target_region.or_else(|| own_region.clone()) else {
         let problem = "no AWS region found in AWS_REGION, the shared configuration or the instance metadata";
         return Err(VerifyError::CredentialsUnavailable(problem.to_owned()));

@@ -176,14 +176,14 @@ impl Sts {
 
 /// Checks that credentials belong to the account of the target.
 pub(super) fn check_account(account: &str, target: &TargetDestination) -> Result<(), VerifyError> {
-    if account == target.account_id {
+    if account == target.location.account_id {
         return Ok(());
     }
     let whose = match &target.role {
         Some(role) => format!("the session of the role {} belongs", role.arn),
         None => "the operator's own credentials belong".to_owned(),
     };
-    let expected = &target.account_id;
+    let expected = &target.location.account_id;
     Err(VerifyError::WrongAccount(format!("{whose} to the account {account}, and the target's account is {expected}")))
 }
 

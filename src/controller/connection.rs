@@ -65,9 +65,9 @@ impl ConnectionSettings {
     }
 }
 
-/// The account and region of a target, and which identity the operator uses there.
+/// Where the pipelines of a target are, and which identity the operator uses there.
 pub(super) fn destination(spec: &ApprovalTargetSpec) -> Destination {
-    let ApprovalTargetSpec { account_id, region, role_arn, external_id, .. } = spec.clone();
-    let role = role_arn.map(|arn| AssumedRole { arn, external_id });
-    Destination::Target(TargetDestination { account_id, region, role })
+    let ApprovalTargetSpec { role_arn, external_id, .. } = spec;
+    let role = role_arn.clone().map(|arn| AssumedRole { arn, external_id: external_id.clone() });
+    Destination::Target(TargetDestination { location: spec.location(), role })
 }

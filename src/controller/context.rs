@@ -8,7 +8,7 @@ use super::status_writer::StatusWriter;
 use super::targets::Targets;
 use crate::api::v1alpha1::ApprovalDecision;
 use crate::codepipeline::Subscriber;
-use crate::decision::{Place, Rejections, Settings, place};
+use crate::decision::{RejectionLocation, Rejections, Settings, rejection_location};
 use crate::event_recorder::EventRecorder;
 use crate::leader_election::LeaderState;
 use crate::metrics::Metrics;
@@ -69,13 +69,13 @@ impl Context {
                 return Rejections::NotListed;
             }
         }
-        self.rejections.rejections_for(decision, |rejection| self.place(rejection))
+        self.rejections.rejections_for(decision, |rejection| self.rejection_location(rejection))
     }
 
-    /// Where the request of a decision is that rejects.
-    fn place(&self, decision: &ApprovalDecision) -> Place {
+    /// Where the request of a decision that rejects is.
+    fn rejection_location(&self, decision: &ApprovalDecision) -> RejectionLocation {
         let target = decision.spec.target_ref.as_ref().map(|target| target.name.as_str());
-        place(decision, &self.targets.observe(&decision.namespace().unwrap_or_default(), target))
+        rejection_location(decision, &self.targets.observe(&decision.namespace().unwrap_or_default(), target))
     }
 
     /// Wakes the approvals that waited for a broken watch.

@@ -3,10 +3,10 @@
 use super::connection::Connection;
 use super::context::Context;
 use super::reconcile_slots::Slot;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission, WireDecision};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Location, Submission, WireDecision};
 use crate::backoff;
 use crate::codepipeline::{
-    CallError, CallerIdentity, PipelineObservation, Query, Response, RetryCause, Session, SessionName, WakeCondition,
+    CallError, PipelineObservation, Query, Response, RetryCause, Session, SessionName, WakeCondition,
 };
 use crate::decision::{
     Announcement, Attention, Effect, Reconciliation, Requeue, TargetObservation, WriteResult, subscription_generation,
@@ -168,7 +168,7 @@ impl<'a> Performer<'a> {
     /// once there are targets.
     async fn find_target(&self, target: Option<&str>) -> TargetObservation {
         let targets = &self.context.targets;
-        if target.is_none() && targets.needs_own_identity() {
+        if target.is_none() && targets.needs_own_location() {
             // The observation says that it is not known.
             let _ = targets.own().client.verify().await;
         }
@@ -204,16 +204,16 @@ impl<'a> Performer<'a> {
     }
 
     /// Ensures credentials for the submission. Where the target has a role, its session is named after the decision.
-    async fn open_session(&mut self, target: Option<&str>) -> Result<CallerIdentity, CallError> {
+    async fn open_session(&mut self, target: Option<&str>) -> Result<Location, CallError> {
         let decision = self.reconciliation.decision();
         let Some(connection) = self.context.targets.connection(target) else { return Err(no_target()) };
         let uid = decision.uid().unwrap_or_default();
         let name = SessionName::of(&decision.namespace().unwrap_or_default(), &decision.name_any(), &uid);
         match connection.client.open_session(&name).await {
             Ok(session) => {
-                let identity = session.identity().clone();
+                let location = session.location().clone();
                 self.session = Some((connection, session));
-                Ok(identity)
+                Ok(location)
             }
             Err(error) => {
                 self.verify_target_after(target, &error);

@@ -2,7 +2,7 @@
 //! that was held back is woken when a rejection of its action changes, or when the watches have listed their decisions.
 
 use crate::api::v1alpha1::ApprovalDecision;
-use crate::decision::{Place, Rejection, Rejections, pin};
+use crate::decision::{Rejection, RejectionLocation, Rejections, pinned_location};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -47,11 +47,11 @@ struct RejectingDecision {
 impl RejectingDecision {
     /// Whether an approval that one of both holds back need not be woken for the other.
     fn is_alike(&self, rejection: &Rejection, decision: &ApprovalDecision) -> bool {
-        let place = |decision: &ApprovalDecision| {
+        let location = |decision: &ApprovalDecision| {
             let spec = &decision.spec;
-            (spec.target_ref.clone(), spec.unsupported.clone(), pin(decision))
+            (spec.target_ref.clone(), spec.unsupported.clone(), pinned_location(decision))
         };
-        self.rejection == *rejection && place(&self.decision) == place(decision)
+        self.rejection == *rejection && location(&self.decision) == location(decision)
     }
 }
 
@@ -69,7 +69,7 @@ impl RejectionIndex {
     pub fn rejections_for(
         &self,
         decision: &ApprovalDecision,
-        place: impl Fn(&ApprovalDecision) -> Place,
+        location: impl Fn(&ApprovalDecision) -> RejectionLocation,
     ) -> Rejections {
         let key = ObjectRef::from_obj(decision);
         let mut inner = self.lock();
@@ -83,8 +83,8 @@ impl RejectionIndex {
                 // The cache may lag behind an edit that made this decision an approval.
                 let own = name(decision);
                 let others = action.rejections.iter().filter(|(name, _)| **name != own);
-                let placed = |known: &RejectingDecision| known.rejection.clone().at(place(&known.decision));
-                Rejections::Listed(others.filter_map(|(_, known)| placed(known)).collect())
+                let located = |known: &RejectingDecision| known.rejection.clone().at(location(&known.decision));
+                Rejections::Listed(others.filter_map(|(_, known)| located(known)).collect())
             }
             None => Rejections::Listed(Vec::new()),
         }
@@ -185,6 +185,7 @@ fn name(decision: &ApprovalDecision) -> (String, String) {
 mod tests {
     use super::*;
     use crate::api::v1alpha1::{ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, REQUESTED_AT, Reason, Token};
+    use crate::decision::test_fixtures::targets::here;
     use crate::decision::{Outcome, RejectedRequests, status};
     use jiff::Timestamp;
 
@@ -212,8 +213,8 @@ mod tests {
         decision(name, "Approve", ApprovalStatus::Rejected)
     }
 
-    fn here(_: &ApprovalDecision) -> Place {
-        Place::Unknown
+    fn unknown(_: &ApprovalDecision) -> RejectionLocation {
+        RejectionLocation::Unknown
     }
 
     fn keys(decisions: &[&ApprovalDecision]) -> Vec<Key> {
@@ -228,7 +229,7 @@ mod tests {
     }
 
     fn names(index: &RejectionIndex, approval: &ApprovalDecision) -> Vec<String> {
-        match index.rejections_for(approval, here) {
+        match index.rejections_for(approval, unknown) {
             Rejections::Listed(rejections) => rejections.into_iter().map(|rejection| rejection.name).collect(),
             Rejections::NotListed => panic!("it is not listed"),
         }
@@ -245,9 +246,9 @@ mod tests {
     #[test]
     fn an_approval_is_held_until_every_watch_has_listed_its_decisions() {
         let (index, go) = (RejectionIndex::new(2), approval("Approve"));
-        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, unknown), Rejections::NotListed);
         assert_eq!(index.clone().watch_listed(), [], "the other watch may still find a rejection");
-        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, unknown), Rejections::NotListed);
         assert_eq!(index.update(&rejection("stop")), []);
         assert_eq!(index.watch_listed(), keys(&[&go]));
         assert_eq!(names(&index, &go), ["stop"]);
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn an_approval_that_is_deleted_is_not_woken_when_the_watches_have_listed() {
         let (index, go) = (RejectionIndex::new(1), approval("Approve"));
-        assert_eq!(index.rejections_for(&go, here), Rejections::NotListed);
+        assert_eq!(index.rejections_for(&go, unknown), Rejections::NotListed);
         assert_eq!(index.remove(&ObjectRef::from_obj(&go)), []);
         assert_eq!(index.watch_listed(), []);
     }
@@ -316,7 +317,7 @@ mod tests {
         let mut other = stop.clone();
         other.spec.token = Some(Token("0a1b2c3d-0000-4000-8000-00000000000b".to_owned()));
         assert_eq!(index.update(&other), keys(&[&go]));
-        let Rejections::Listed(rejections) = index.rejections_for(&go, here) else { panic!("it is not listed") };
+        let Rejections::Listed(rejections) = index.rejections_for(&go, unknown) else { panic!("it is not listed") };
         assert!(rejections.iter().all(|rejection| rejection.requests != RejectedRequests::Token(token())));
         assert_eq!(index.remove(&ObjectRef::from_obj(&stop)), keys(&[&go]));
         assert_eq!(names(&index, &go), Vec::<String>::new());
@@ -357,12 +358,12 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_and_the_annotation_release_a_rejection_from_the_place_where_it_found_its_request() {
+    fn an_edit_and_the_annotation_release_a_rejection_from_where_it_found_its_request() {
         let pinned = {
             let mut stop = rejection("stop");
             let outcome = Outcome::Suspended { not_after: None };
             let mut status = status(&stop, &outcome, Timestamp::UNIX_EPOCH);
-            (status.account_id, status.region) = (Some("111122223333".to_owned()), Some("eu-west-1".to_owned()));
+            status.set_location(Some(here()));
             stop.status = Some(status);
             stop
         };
@@ -370,16 +371,18 @@ mod tests {
         edited.metadata.generation = Some(2);
         let mut annotated = pinned.clone();
         annotated.metadata.annotations = Some([(REQUESTED_AT.to_owned(), "now".to_owned())].into());
-        let place = |decision: &ApprovalDecision| pin(decision).map_or(Place::Unknown, Place::from);
-        let places = |index: &RejectionIndex| match index.rejections_for(&approval("Approve"), place) {
-            Rejections::Listed(rejections) => rejections.into_iter().map(|rejection| rejection.place).collect(),
+        let location = |decision: &ApprovalDecision| {
+            pinned_location(decision).map_or(RejectionLocation::Unknown, RejectionLocation::At)
+        };
+        let locations = |index: &RejectionIndex| match index.rejections_for(&approval("Approve"), location) {
+            Rejections::Listed(rejections) => rejections.into_iter().map(|rejection| rejection.location).collect(),
             Rejections::NotListed => Vec::new(),
         };
         for released in [edited, annotated] {
             let index = index(&pinned);
-            assert!(matches!(places(&index)[..], [Place::At { .. }]));
+            assert!(matches!(locations(&index)[..], [RejectionLocation::At(_)]));
             assert_eq!(index.update(&released), keys(&[&approval("Approve")]));
-            assert_eq!(places(&index), [Place::Unknown]);
+            assert_eq!(locations(&index), [RejectionLocation::Unknown]);
         }
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn confirmed() -> Result<Verified, VerifyFailure> {
-        Ok(Verified { identity: here(), caller_arn: Some(ARN.to_owned()) })
+        Ok(Verified { location: here(), caller_arn: Some(ARN.to_owned()) })
     }
 
     fn failure(cause: FailureCause, message: &str) -> VerifyFailure {
@@ -131,7 +131,7 @@ mod tests {
                 format!("STS confirmed the account. The operator calls AWS as {ARN}."),
             ),
             (
-                Ok(Verified { identity: here(), caller_arn: None }),
+                Ok(Verified { location: here(), caller_arn: None }),
                 ConditionStatus::True,
                 TargetReason::Verified,
                 "STS confirmed the account. The operator calls AWS with credentials of the account.".to_owned(),

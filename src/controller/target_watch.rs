@@ -84,7 +84,7 @@ impl TargetWatch {
             });
         let counted = report_counts(context.clone());
         let mut due = self.due;
-        let own_identity = follow_own_identity(context.clone());
+        let own_location = follow_own_location(context.clone());
         let verified = Controller::for_stream(empty(), targets)
             .reconcile_on(poll_fn(move |task| due.poll_recv(task)))
             .reconcile_all_on(unfold(leader, became_leader))
@@ -95,7 +95,7 @@ impl TargetWatch {
             tokio::select! {
                 () = handled => {}
                 () = verified => {}
-                () = own_identity => {}
+                () = own_location => {}
                 () = counted => {}
             }
         }
@@ -104,10 +104,10 @@ impl TargetWatch {
 
 /// Wakes the decisions without a target when the operator's own account and region become known or change: whether a target is there
 /// decides whether they need one.
-async fn follow_own_identity(TargetContext { targets, watches, .. }: TargetContext) {
-    let mut identity = targets.own().client.identity_changes();
-    while identity.changed().await.is_ok() {
-        if identity.borrow_and_update().is_some() && !targets.is_empty() {
+async fn follow_own_location(TargetContext { targets, watches, .. }: TargetContext) {
+    let mut location = targets.own().client.location_changes();
+    while location.changed().await.is_ok() {
+        if location.borrow_and_update().is_some() && !targets.is_empty() {
             watches.wake_decisions_of(None);
         }
     }

@@ -6,11 +6,11 @@ use super::namespace_labels::NamespaceLabels;
 use super::reconcile_slots::Slot;
 use super::target_listing::Listing;
 use super::watch_health::{Readiness, WatchHealth};
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, WireTarget};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, Location, WireTarget};
 use crate::backoff;
 use crate::codepipeline::{Destination, PipelinePoller, Subscriber, Verified};
 use crate::decision::{
-    AmbientCredentials, FailureCause, TargetObservation, TargetPlace, Unverified, Urgency, Verification, VerifyFailure,
+    AmbientCredentials, FailureCause, TargetObservation, Unverified, Urgency, Verification, VerifyFailure,
 };
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -44,7 +44,7 @@ struct State {
     listing: Listing,
     targets: BTreeMap<String, KnownTarget>,
     /// Where the targets are. Every observation has it, so it is shared.
-    places: Arc<[TargetPlace]>,
+    locations: Arc<BTreeMap<String, Location>>,
 }
 
 /// A target, and what is known of it.
@@ -80,7 +80,7 @@ impl Targets {
     ) -> Self {
         let own = settings.connect_own();
         let listing = if namespaces.is_some() { Listing::NotListed } else { Listing::Disabled };
-        let state = Mutex::new(State { listing, targets: BTreeMap::new(), places: Arc::default() });
+        let state = Mutex::new(State { listing, targets: BTreeMap::new(), locations: Arc::default() });
         let counts_changed = Arc::default();
         Self { shared: Arc::new(Shared { own, ambient, settings, namespaces, due, counts_changed, state }) }
     }
@@ -108,8 +108,8 @@ impl Targets {
         let Some(name) = target else {
             return TargetObservation::Own {
                 ambient: self.shared.ambient,
-                identity: self.shared.own.client.identity(),
-                targets: state.places.clone(),
+                location: self.shared.own.client.location(),
+                targets: state.locations.clone(),
             };
         };
         match state.targets.get(name) {
@@ -123,8 +123,8 @@ impl Targets {
     }
 
     /// Whether the operator has to know its own account to tell whether a decision needs a target.
-    pub(super) fn needs_own_identity(&self) -> bool {
-        !self.lock().places.is_empty() && self.shared.own.client.identity().is_none()
+    pub(super) fn needs_own_location(&self) -> bool {
+        !self.lock().locations.is_empty() && self.shared.own.client.location().is_none()
     }
 
     /// A target as it is now.
@@ -156,7 +156,7 @@ impl Targets {
             last_failure: None,
         };
         let replaced = state.targets.insert(name.clone(), known);
-        state.list_places();
+        state.list_locations();
         drop(state);
         self.verify(&name);
         // Its subscribers are reconciled, and subscribe to the new one.
@@ -168,7 +168,7 @@ impl Targets {
     pub(super) fn remove(&self, name: &str) -> Affected {
         let mut state = self.lock();
         let Some(removed) = state.targets.remove(name) else { return Affected::None };
-        state.list_places();
+        state.list_locations();
         // Under the lock, so that these are not the metrics of a target that was created again.
         self.shared.settings.calls.remove_target(name);
         drop(state);
@@ -378,12 +378,8 @@ impl KnownTarget {
 }
 
 impl State {
-    fn list_places(&mut self) {
-        let place = |(name, known): (&String, &KnownTarget)| TargetPlace {
-            name: name.clone(),
-            account_id: known.target.spec.account_id.clone(),
-            region: known.target.spec.region.clone(),
-        };
-        self.places = self.targets.iter().map(place).collect();
+    fn list_locations(&mut self) {
+        let location = |(name, known): (&String, &KnownTarget)| (name.clone(), known.target.spec.location());
+        self.locations = Arc::new(self.targets.iter().map(location).collect());
     }
 }

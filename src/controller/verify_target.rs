@@ -7,7 +7,7 @@ use super::targets::KnownTarget;
 use crate::api::v1alpha1::{ApprovalTarget, ApprovalTargetStatus, WireTarget};
 use crate::backoff;
 use crate::codepipeline::Verified;
-use crate::decision::{FailureCause, Verification, VerifyFailure, place_of};
+use crate::decision::{FailureCause, Verification, VerifyFailure};
 use crate::error_chain::display_chain;
 use crate::leader_election::LeaderState;
 use futures::future::join;
@@ -95,8 +95,7 @@ pub(super) fn error_policy(target: Arc<WireTarget>, error: &kube::Error, _: Arc<
 /// they call nothing that would show that the operator has other credentials since.
 async fn verify_own(context: &TargetContext, target: &KnownTarget) {
     let own = &context.targets.own().client;
-    let place = place_of(&target.target);
-    if own.identity().is_some_and(|identity| identity == place)
+    if own.location() == Some(target.target.spec.location())
         && let Err(error) = own.verify().await
     {
         tracing::debug!("could not verify the operator's own credentials: {error}");
@@ -128,12 +127,11 @@ async fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codepipeline::CallerIdentity;
+    use crate::decision::test_fixtures::targets::here;
 
     #[test]
     fn a_target_is_verified_again_after_ten_minutes_and_soon_while_it_is_not_ready() {
-        let identity = CallerIdentity { account_id: "111122223333".to_owned(), region: "eu-west-1".to_owned() };
-        assert_eq!(next_verification(&Ok(Verified { identity, caller_arn: None })), Duration::from_secs(600));
+        assert_eq!(next_verification(&Ok(Verified { location: here(), caller_arn: None })), Duration::from_secs(600));
         let failure = VerifyFailure { cause: FailureCause::Unreachable, message: String::new() };
         assert_eq!(next_verification(&Err(failure)), Duration::from_secs(15));
     }

@@ -1,12 +1,12 @@
 //! A rejection goes first: whether another decision rejects the request that a decision is about to approve.
 
 use super::phase::{current_class, current_reason, is_edited};
-use super::target::Place;
+use super::target::RejectionLocation;
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalStatus, Binding, ExecutionBinding, PipelineExecutionId, ReadyClass, Reason,
+    ApprovalDecision, ApprovalStatus, Binding, ExecutionBinding, Location, PipelineExecutionId, ReadyClass, Reason,
     SourceRevision, Token, UserTime,
 };
-use crate::codepipeline::{CallerIdentity, ExecutionType, PipelineExecution};
+use crate::codepipeline::{ExecutionType, PipelineExecution};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -31,7 +31,7 @@ pub struct Rejection {
     /// Its `notAfter`.
     pub not_after: Option<Timestamp>,
     /// Where its request is. The index of decisions knows the target, and fills it in.
-    pub place: Place,
+    pub location: RejectionLocation,
 }
 
 /// What a rejection names.
@@ -77,24 +77,22 @@ impl Rejection {
             name: decision.name_any(),
             requests,
             not_after: spec.not_after.as_ref().and_then(|UserTime(text)| text.parse().ok()),
-            place: Place::Unknown,
+            location: RejectionLocation::Unknown,
         })
     }
 
-    /// The rejection, of a request at this place; none if the decision may not use its target.
+    /// The rejection, of a request there; none if the decision may not use its target.
     #[must_use]
-    pub fn at(self, place: Place) -> Option<Self> {
-        (place != Place::NotAdmitted).then_some(Self { place, ..self })
+    pub fn at(self, location: RejectionLocation) -> Option<Self> {
+        (location != RejectionLocation::NotAdmitted).then_some(Self { location, ..self })
     }
 
     /// Whether its request may be in this account and region. What is not known may be the same.
-    fn may_be_at(&self, place: Option<&CallerIdentity>) -> bool {
-        match (&self.place, place) {
-            (Place::At { account_id, region }, Some(place)) => {
-                (account_id, region) == (&place.account_id, &place.region)
-            }
-            (Place::At { .. }, None) | (Place::Unknown, _) => true,
-            (Place::NotAdmitted, _) => false,
+    fn may_be_at(&self, location: Option<&Location>) -> bool {
+        match (&self.location, location) {
+            (RejectionLocation::At(rejected), Some(location)) => rejected == location,
+            (RejectionLocation::At(_), None) | (RejectionLocation::Unknown, _) => true,
+            (RejectionLocation::NotAdmitted, _) => false,
         }
     }
 
@@ -115,12 +113,12 @@ impl Rejection {
 }
 
 impl Rejections {
-    /// Whether the execution of a request at this place must be known to tell whether one is about it.
-    pub(super) fn need_execution(&self, place: Option<&CallerIdentity>) -> bool {
+    /// Whether the execution of a request in this account and region must be known to tell whether one is about it.
+    pub(super) fn need_execution(&self, location: Option<&Location>) -> bool {
         match self {
             Self::NotListed => false,
             Self::Listed(rejections) => rejections.iter().any(|rejection| {
-                rejection.may_be_at(place) && !matches!(rejection.requests, RejectedRequests::Token(_))
+                rejection.may_be_at(location) && !matches!(rejection.requests, RejectedRequests::Token(_))
             }),
         }
     }
@@ -129,12 +127,12 @@ impl Rejections {
 /// The first rejection of a request.
 pub(super) fn conflict<'a>(
     rejections: &'a [Rejection],
-    place: Option<&CallerIdentity>,
+    location: Option<&Location>,
     token: &Token,
     execution: Option<&PipelineExecution>,
     now: Timestamp,
 ) -> Option<&'a Rejection> {
     let counts = |rejection: &&Rejection| rejection.not_after.is_none_or(|not_after| now < not_after);
     let mut rejections = rejections.iter().filter(counts);
-    rejections.find(|rejection| rejection.may_be_at(place) && rejection.is_about(token, execution))
+    rejections.find(|rejection| rejection.may_be_at(location) && rejection.is_about(token, execution))
 }

@@ -8,11 +8,11 @@ use super::phase::{execution_ids, known_ids};
 use super::step::{Observed, Step};
 use super::subject::record;
 use super::submit::submit;
-use super::target_rules::{may_continue, place_of_request};
+use super::target_rules::{may_continue, request_location};
 use super::timing::{Expiry, HISTORY_LAG, Settings, created_at, expiry};
 use crate::api::time::later;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, SubmissionOutcome, Token};
-use crate::codepipeline::{ApprovalRecord, CallerIdentity, CompletedApproval, Refusal};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, Location, SubmissionOutcome, Token};
+use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
 use jiff::Timestamp;
 
 /// Evaluates the spec.
@@ -26,8 +26,8 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
         Ok(valid) => valid,
         Err(invalid) => return Step::WriteStatus(Outcome::Invalid(invalid)),
     };
-    let place = match may_continue(observed, settings, now) {
-        Ok(place) => place,
+    let location = match may_continue(observed, settings, now) {
+        Ok(location) => location,
         Err(step) => return *step,
     };
     let not_after = valid.not_after;
@@ -38,7 +38,7 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
     }
     let expiry = expiry(decision, not_after, settings, now);
     let step = match valid.binding {
-        Binding::Token(token) => match accepted_before(decision, token, place.as_ref()) {
+        Binding::Token(token) => match accepted_before(decision, token, location.as_ref()) {
             Some(outcome) => Step::WriteStatus(outcome),
             None => by_token(observed, settings, now, expiry, token, last),
         },
@@ -88,8 +88,8 @@ fn by_token(
     let mut ids = known_ids(decision, token);
     let mut execution = None;
     let is_approval = decision.spec.result.status == ApprovalStatus::Approved;
-    let place = place_of_request(observed);
-    let needs_execution = |rejections: &Rejections| rejections.need_execution(place.as_ref());
+    let location = request_location(observed);
+    let needs_execution = |rejections: &Rejections| rejections.need_execution(location.as_ref());
     if is_approval && observed.rejections.is_some_and(needs_execution) {
         // The execution of the request tells whether a rejection means it.
         let Some(pipeline) = observed.pipeline else { return Step::ReadPipeline(expiry.at()) };
@@ -107,18 +107,16 @@ fn by_token(
 }
 
 /// CodePipeline accepted a result for this token before the spec was edited. It accepts no other, so nothing is sent.
-fn accepted_before(decision: &ApprovalDecision, token: &Token, place: Option<&CallerIdentity>) -> Option<Outcome> {
+fn accepted_before(decision: &ApprovalDecision, token: &Token, location: Option<&Location>) -> Option<Outcome> {
     let status = decision.status.as_ref()?;
     let submission = status.submission.as_ref()?;
     let spec = &decision.spec;
-    let is_same_place = match place {
-        Some(CallerIdentity { account_id, region }) => {
-            (&submission.account_id, &submission.region) == (account_id, region)
-        }
+    let is_same_location = match location {
+        Some(location) => *location == submission.location(),
         None => submission.target.is_none() && spec.target_ref.is_none(),
     };
     let is_same = submission.outcome == Some(SubmissionOutcome::Accepted)
-        && is_same_place
+        && is_same_location
         && submission.token == *token
         && (&submission.pipeline_name, &submission.stage_name, &submission.action_name)
             == (&spec.pipeline_name, &spec.stage_name, &spec.action_name);

@@ -54,7 +54,7 @@ pub(super) fn find_request(
         Err(error) => {
             let unknown = || Exception { r#type: "PipelineNotFoundException".to_owned(), message: error.detail() };
             let exception = error.exception().cloned().unwrap_or_else(unknown);
-            Resolution::Missing(Missing::Pipeline { exception, identity: poll.identity.clone() })
+            Resolution::Missing(Missing::Pipeline { exception, location: poll.location.clone() })
         }
     };
     if let (true, Ok(snapshot)) = (resolution.is_beyond_history(), &poll.result)

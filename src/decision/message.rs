@@ -18,7 +18,6 @@ use crate::api::v1alpha1::{
 use crate::codepipeline::{CompletedApproval, Refusal};
 use crate::error_chain::one_line;
 use details::{brief, cut, details, raised};
-use names::place;
 
 /// The message of an outcome. It is worded once, and cut to the limits of where it is shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -321,21 +320,18 @@ fn unconfirmed(
         UnconfirmedCause::RetryFailed(detail) => format!("{unknown}: the next attempt failed ({})", brief(detail)),
         UnconfirmedCause::PipelineNotFound => format!("{unknown}: the pipeline does not exist now"),
         UnconfirmedCause::OtherAccount => {
-            let place = submission.map(|submission| place(&submission.account_id, &submission.region));
+            let location = submission.map(|submission| submission.location().to_string()).unwrap_or_default();
             format!(
-                "{unknown}: it was sent to {}, and the operator now has credentials for another account or region",
-                place.unwrap_or_default()
+                "{unknown}: it was sent to {location}, and the operator now has credentials for another account or region"
             )
         }
         UnconfirmedCause::TargetsUnavailable(why) => format!("{unknown}: {}", target::unavailable(why)),
         UnconfirmedCause::TargetNotFound => {
             format!("{unknown}: it was sent {}, which does not exist now", target::sent(submission))
         }
-        UnconfirmedCause::TargetElsewhere(found) => format!(
-            "{unknown}: it was sent {}, which now has {}",
-            target::sent(submission),
-            place(&found.account_id, &found.region)
-        ),
+        UnconfirmedCause::TargetElsewhere(found) => {
+            format!("{unknown}: it was sent {}, which now has {found}", target::sent(submission))
+        }
         UnconfirmedCause::NoTrace => format!(
             "{unknown}: CodePipeline's history shows no trace of it, and the decision does not allow the operator to send it again now"
         ),

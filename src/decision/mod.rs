@@ -30,8 +30,8 @@ pub use decide::{Decide, decide};
 pub use message::Message;
 pub use outcome::{Caveat, Intent, Outcome, PriorAttempts, Requeue, UnconfirmedCause, Wait};
 pub use phase::{
-    Phase, current_class, current_reason, depends_on_targets, is_edited, pin, reconcile_key, status_is_current,
-    subscription_generation, trim_if_delivered,
+    Phase, current_class, current_reason, depends_on_targets, is_edited, pinned_location, reconcile_key,
+    status_is_current, subscription_generation, trim_if_delivered,
 };
 pub use reconciliation::{Effect, Reconciliation, Stage, WriteResult};
 pub use resolve::{
@@ -42,8 +42,8 @@ pub use status::{Announcement, Attention, Details, MAX_NOTE, Report, result_stil
 pub use step::{Attempt, Observed, Step};
 pub use subject::{query_of, subject, target_of};
 pub use target::{
-    AmbientCredentials, FailureCause, Forbidden, Place, TargetObservation, TargetPlace, TargetProblem,
-    TargetsUnavailable, Unverified, Verification, VerifyFailure, place, place_of,
+    AmbientCredentials, FailureCause, Forbidden, RejectionLocation, TargetObservation, TargetProblem,
+    TargetsUnavailable, Unverified, Verification, VerifyFailure, rejection_location,
 };
 pub use timing::{Expiry, MAX_AWS_TIMEOUT, Settings, expiry};
 pub use urgency::{Urgency, urgency};

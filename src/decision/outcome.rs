@@ -3,10 +3,8 @@
 use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest, RefusedNames};
 use super::target::{TargetProblem, TargetsUnavailable};
 use super::timing::Expiry;
-use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, ReadyClass, Reason, Submission};
-use crate::codepipeline::{
-    CallerIdentity, CompletedApproval, ExecutionEnd, ExecutionIds, PipelineExecution, Refusal, RetryCause,
-};
+use crate::api::v1alpha1::{ApprovalDecision, Exception, InvalidSpec, Location, ReadyClass, Reason, Submission};
+use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionIds, PipelineExecution, Refusal, RetryCause};
 use jiff::Timestamp;
 
 /// What to report about a decision.
@@ -238,7 +236,7 @@ pub enum UnconfirmedCause {
     /// The target of the submission does not exist now.
     TargetNotFound,
     /// The target of the submission now has another account or region, whose history the operator does not read.
-    TargetElsewhere(CallerIdentity),
+    TargetElsewhere(Location),
     /// CodePipeline's history shows no trace of the submission, and the rules do not permit to send it again.
     NoTrace,
     /// CodePipeline's history shows no trace of the submission, and the target does not permit to send it again, for this reason.

@@ -2,10 +2,10 @@
 
 use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, Exception, REQUESTED_AT, ReadyClass, Reason, Submission,
+    ApprovalDecision, ApprovalDecisionStatus, Exception, Location, REQUESTED_AT, ReadyClass, Reason, Submission,
     SubmissionOutcome, Token, Unsupported,
 };
-use crate::codepipeline::{CallerIdentity, ExecutionIds, Query};
+use crate::codepipeline::{ExecutionIds, Query};
 use kube::ResourceExt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -92,10 +92,8 @@ pub fn depends_on_targets(decision: &ApprovalDecision) -> bool {
 
 /// The account and region where the decision found its request. An edit and a new value of the annotation release it.
 #[must_use]
-pub fn pin(decision: &ApprovalDecision) -> Option<CallerIdentity> {
-    let status = decision.status.as_ref().filter(|_| status_is_current(decision))?;
-    let (account_id, region) = (status.account_id.clone()?, status.region.clone()?);
-    Some(CallerIdentity { account_id, region })
+pub fn pinned_location(decision: &ApprovalDecision) -> Option<Location> {
+    decision.status.as_ref().filter(|_| status_is_current(decision))?.location()
 }
 
 /// Drops from a settled decision all that is not needed to recognize it and that it is settled. The operator does not act on it

@@ -15,11 +15,11 @@ use super::status::{Announcement, Details, Report, result_still_unrecorded, stat
 use super::step::{Attempt, Observed, Step};
 use super::subject::{query_of, subject, target_of};
 use super::target::TargetObservation;
-use super::target_rules::{prepared, resolved_in};
+use super::target_rules::{prepared, resolved_location};
 use super::timing::Settings;
-use crate::api::v1alpha1::{ApprovalDecision, Reason};
+use crate::api::v1alpha1::{ApprovalDecision, Location, Reason};
 use crate::backoff;
-use crate::codepipeline::{CallError, CallerIdentity, PipelineObservation, WakeCondition};
+use crate::codepipeline::{CallError, PipelineObservation, WakeCondition};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -204,11 +204,11 @@ impl Reconciliation {
     }
 
     /// Whether there are credentials, and whose.
-    pub fn on_credentials(&mut self, result: Result<CallerIdentity, CallError>) {
+    pub fn on_credentials(&mut self, result: Result<Location, CallError>) {
         if let Stage::Prepare(intent) = &self.stage {
             let intent = intent.clone();
             let prepared = match result {
-                Ok(identity) => prepared(&self.observed(), intent, identity),
+                Ok(location) => prepared(&self.observed(), intent, location),
                 Err(error) => Err(Box::new(Attempt::NotPrepared(intent, error))),
             };
             self.stage = match prepared {
@@ -277,7 +277,7 @@ impl Reconciliation {
     fn details<'a>(&'a self, settings: &'a Settings) -> Details<'a> {
         let poll = self.pipeline.as_ref().map(|pipeline| &pipeline.poll);
         let snapshot = poll.and_then(|poll| poll.result.as_deref().ok());
-        Details { settings, snapshot, place: resolved_in(&self.observed()) }
+        Details { settings, snapshot, location: resolved_location(&self.observed()) }
     }
 
     fn outcome_is_unrecorded(&self, now: Timestamp) -> bool {

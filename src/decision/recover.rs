@@ -9,7 +9,7 @@ use super::phase::execution_ids;
 use super::resolve::refused_names;
 use super::step::{Observed, Step};
 use super::subject::{is_for_spec, record, subject};
-use super::target_rules::{is_at, may_recover};
+use super::target_rules::may_recover;
 use super::timing::{HISTORY_LAG, RECORD_RETRY_LIMIT, Settings, next_history_read};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalDecision, Binding, Exception, Submission, SubmissionOutcome};
@@ -118,7 +118,7 @@ fn find(
 
 /// Whether a poll read another account or region than the submission was sent to.
 fn is_of_other_account(submission: &Submission, pipeline: &PipelineObservation) -> bool {
-    pipeline.poll.identity.as_ref().is_some_and(|identity| !is_at(submission, identity))
+    pipeline.poll.location.as_ref().is_some_and(|location| *location != submission.location())
 }
 
 /// CodePipeline refused a submission because its request is completed or gone: history shows how, and whether an earlier attempt was

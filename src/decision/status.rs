@@ -5,7 +5,7 @@ mod truncate;
 
 use super::message::Message;
 use super::outcome::{Intent, Outcome, PriorAttempts, Requeue, Wait};
-use super::phase::{Phase, execution_ids, pin, ready, requested_at, status_is_current};
+use super::phase::{Phase, execution_ids, pinned_location, ready, requested_at, status_is_current};
 use super::resolve::{ExecutionWait, Missing};
 use super::timing::waiting_since;
 use crate::api::conditions::{Condition, ConditionStatus, MAX_MESSAGE};
@@ -95,18 +95,19 @@ fn with_message(
     let old = decision.status.clone().unwrap_or_default();
     let conditions = conditions(decision, &old.conditions, outcome, message, now);
     let waiting_since = (!decision.spec.suspend).then(|| waiting_since(decision, now));
-    let pinned = pin(decision);
     let mut status = match Phase::of(decision) {
         // A fresh start keeps nothing of what an earlier edit of the decision came to, but the requests that settled it.
-        Phase::Fresh => ApprovalDecisionStatus {
-            submission: old.submission,
-            settled: old.settled,
-            history: old.history,
-            account_id: pinned.as_ref().map(|pinned| pinned.account_id.clone()),
-            region: pinned.map(|pinned| pinned.region),
-            last_handled_requested_at: requested_at(decision),
-            ..ApprovalDecisionStatus::default()
-        },
+        Phase::Fresh => {
+            let mut fresh = ApprovalDecisionStatus {
+                submission: old.submission,
+                settled: old.settled,
+                history: old.history,
+                last_handled_requested_at: requested_at(decision),
+                ..ApprovalDecisionStatus::default()
+            };
+            fresh.set_location(pinned_location(decision));
+            fresh
+        }
         Phase::Retrying(_) | Phase::Refused(..) | Phase::InDoubt(_) | Phase::Unexplained(..) | Phase::Done => old,
     };
     status.observed_generation = decision.metadata.generation;

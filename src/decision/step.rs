@@ -3,7 +3,7 @@
 use super::conflict::Rejections;
 use super::outcome::{Intent, Outcome};
 use super::target::{TargetObservation, TargetProblem};
-use crate::api::v1alpha1::ApprovalDecision;
+use crate::api::v1alpha1::{ApprovalDecision, Location};
 use crate::codepipeline::{CallError, PipelineObservation};
 use jiff::Timestamp;
 
@@ -20,6 +20,13 @@ pub struct Observed<'a> {
     pub pipeline: Option<&'a PipelineObservation>,
     /// The decisions that reject requests of the same action, if this reconcile has listed them.
     pub rejections: Option<&'a Rejections>,
+}
+
+impl<'a> Observed<'a> {
+    /// Where the poll read the pipeline.
+    pub(super) fn polled_location(&self) -> Option<&'a Location> {
+        self.pipeline?.poll.location.as_ref()
+    }
 }
 
 /// How far a reconcile has come with a submission.

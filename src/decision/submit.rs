@@ -4,9 +4,8 @@ use super::conflict::{Rejections, conflict};
 use super::outcome::{Intent, Outcome};
 use super::phase::execution_ids;
 use super::step::{Observed, Step};
-use super::target_rules::place_of_request;
-use crate::api::v1alpha1::{ApprovalStatus, Submission};
-use crate::codepipeline::CallerIdentity;
+use super::target_rules::request_location;
+use crate::api::v1alpha1::ApprovalStatus;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -30,24 +29,18 @@ pub(super) fn conflict_step(
         // The cache wakes the decision once it is complete.
         Some(Rejections::NotListed) => Some(Step::AwaitChange),
         Some(Rejections::Listed(rejections)) => {
-            let place = place_of(observed, &intent.submission);
-            let (token, execution) = (&intent.submission.token, intent.execution.as_ref());
-            let rejection = conflict(rejections, place.as_ref(), token, execution, now)?;
+            let submission = &intent.submission;
+            // Before the intent is recorded, the submission does not say where it is sent.
+            let is_recorded = !submission.account_id.is_empty();
+            let location = if is_recorded { Some(submission.location()) } else { request_location(observed) };
+            let (token, execution) = (&submission.token, intent.execution.as_ref());
+            let rejection = conflict(rejections, location.as_ref(), token, execution, now)?;
             let is_visible = observed.decision.namespace().is_some_and(|namespace| namespace == rejection.namespace);
             // A rejection that is Stalled is not reconciled at its notAfter, so no one would wake this decision then.
             let until = rejection.not_after.map_or(until, |not_after| until.min(not_after));
             let rejection = is_visible.then(|| rejection.name.clone());
-            let ids = execution_ids(&intent.submission);
+            let ids = execution_ids(submission);
             Some(Step::WriteStatus(Outcome::Conflicting { rejection, ids, until }))
         }
     }
-}
-
-/// Where the request is, if this is known: before the intent is recorded, the submission does not say.
-fn place_of(observed: &Observed<'_>, submission: &Submission) -> Option<CallerIdentity> {
-    let Submission { account_id, region, .. } = submission;
-    if account_id.is_empty() {
-        return place_of_request(observed);
-    }
-    Some(CallerIdentity { account_id: account_id.clone(), region: region.clone() })
 }

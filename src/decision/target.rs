@@ -6,66 +6,63 @@ mod observation;
 mod problem;
 mod verification;
 
-use super::phase::pin;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget};
-use crate::codepipeline::CallerIdentity;
+use super::phase::pinned_location;
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalTarget, Location};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
 use admission::{Admission, UnknownAccess, admission};
 
-pub use observation::{AmbientCredentials, Place, TargetObservation, TargetPlace, TargetsUnavailable};
+pub use observation::{AmbientCredentials, RejectionLocation, TargetObservation, TargetsUnavailable};
 pub use problem::{Forbidden, TargetProblem};
 pub use verification::{FailureCause, Unverified, Verification, VerifyFailure};
 
-/// The account and region of a target.
+/// Where the request of a decision that rejects is.
 #[must_use]
-pub fn place_of(target: &ApprovalTarget) -> CallerIdentity {
-    CallerIdentity { account_id: target.spec.account_id.clone(), region: target.spec.region.clone() }
-}
-
-/// Where the request of a decision is, which another decision may reject.
-#[must_use]
-pub fn place(decision: &ApprovalDecision, observation: &TargetObservation) -> Place {
+pub fn rejection_location(decision: &ApprovalDecision, observation: &TargetObservation) -> RejectionLocation {
     // This version cannot tell what such a decision names.
     if decision.spec.unsupported.is_some() {
-        return Place::Unknown;
+        return RejectionLocation::Unknown;
     }
     match observation {
-        TargetObservation::Unavailable(_) => Place::Unknown,
-        TargetObservation::NotFound => place_despite(decision, &TargetProblem::NotFound),
+        TargetObservation::Unavailable(_) => RejectionLocation::Unknown,
+        TargetObservation::NotFound => location_despite(decision, &TargetProblem::NotFound),
         TargetObservation::Found { target, .. } if is_being_deleted(target) => {
-            place_despite(decision, &TargetProblem::BeingDeleted)
+            location_despite(decision, &TargetProblem::BeingDeleted)
         }
         TargetObservation::Own { .. } => match check(decision, observation, None) {
-            Ok(place) => place.map_or(Place::Unknown, Place::from),
-            Err(problem) => place_despite(decision, &problem),
+            Ok(location) => location.map_or(RejectionLocation::Unknown, RejectionLocation::At),
+            Err(problem) => location_despite(decision, &problem),
         },
         TargetObservation::Found { target, namespace_labels, .. } => {
             if admission_of(decision, target, namespace_labels.as_ref()) == Admission::Refused {
-                return Place::NotAdmitted;
+                return RejectionLocation::NotAdmitted;
             }
             match meant(decision, target) {
-                Ok(place) => place.into(),
-                Err(forbidden) => place_despite(decision, &TargetProblem::Forbidden(forbidden)),
+                Ok(location) => RejectionLocation::At(location),
+                Err(forbidden) => location_despite(decision, &TargetProblem::Forbidden(forbidden)),
             }
         }
     }
 }
 
-/// Where the request of a decision is that has a problem with its target.
-fn place_despite(decision: &ApprovalDecision, problem: &TargetProblem) -> Place {
+/// Where the request of a rejection is that has a problem with its target.
+fn location_despite(decision: &ApprovalDecision, problem: &TargetProblem) -> RejectionLocation {
     match problem {
-        TargetProblem::Unavailable(_) | TargetProblem::LabelsUnknown | TargetProblem::OwnUnknown => Place::Unknown,
+        TargetProblem::Unavailable(_) | TargetProblem::LabelsUnknown | TargetProblem::OwnUnknown => {
+            RejectionLocation::Unknown
+        }
         // The decision is about the request that it found there.
-        TargetProblem::Forbidden(Forbidden::Pinned { pinned, .. }) => pinned.clone().into(),
+        TargetProblem::Forbidden(Forbidden::Pinned { pinned, .. }) => RejectionLocation::At(pinned.clone()),
         // A target that is created again, to change its region for example, must not lift a rejection meanwhile.
-        TargetProblem::NotFound | TargetProblem::BeingDeleted => pin(decision).map_or(Place::NotAdmitted, Place::from),
+        TargetProblem::NotFound | TargetProblem::BeingDeleted => {
+            pinned_location(decision).map_or(RejectionLocation::NotAdmitted, RejectionLocation::At)
+        }
         TargetProblem::Forbidden(Forbidden::NotAdmitted | Forbidden::Guarded { .. })
         | TargetProblem::NotVerified(_)
-        | TargetProblem::OtherIdentity { .. }
+        | TargetProblem::OtherLocation { .. }
         | TargetProblem::RequiredByFlag
-        | TargetProblem::RequiredBy(_) => Place::NotAdmitted,
+        | TargetProblem::RequiredBy(_) => RejectionLocation::NotAdmitted,
     }
 }
 
@@ -77,8 +74,8 @@ fn place_despite(decision: &ApprovalDecision, problem: &TargetProblem) -> Place 
 pub fn check(
     decision: &ApprovalDecision,
     observation: &TargetObservation,
-    found: Option<&CallerIdentity>,
-) -> Result<Option<CallerIdentity>, TargetProblem> {
+    found: Option<&Location>,
+) -> Result<Option<Location>, TargetProblem> {
     match observation {
         TargetObservation::Unavailable(why) => Err(TargetProblem::Unavailable(why.clone())),
         TargetObservation::NotFound => Err(TargetProblem::NotFound),
@@ -91,28 +88,27 @@ pub fn check(
                     return Err(TargetProblem::Forbidden(Forbidden::NotAdmitted));
                 }
             }
-            let place = meant(decision, target).map_err(TargetProblem::Forbidden)?;
+            let expected = meant(decision, target).map_err(TargetProblem::Forbidden)?;
             match verification {
                 Verification::Verified => {}
                 Verification::Unverified(why) => return Err(TargetProblem::NotVerified(why.clone())),
             }
-            match found.filter(|found| **found != place) {
-                Some(found) => Err(TargetProblem::OtherIdentity { found: found.clone(), expected: place }),
-                None => Ok(Some(place)),
+            match found.filter(|found| **found != expected) {
+                Some(found) => Err(TargetProblem::OtherLocation { found: found.clone(), expected }),
+                None => Ok(Some(expected)),
             }
         }
         TargetObservation::Own { ambient: AmbientCredentials::Disabled, .. } => Err(TargetProblem::RequiredByFlag),
-        TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity, targets } => {
-            let Some(place) = found.or(identity.as_ref()) else {
+        TargetObservation::Own { ambient: AmbientCredentials::Enabled, location, targets } => {
+            let Some(own) = found.or(location.as_ref()) else {
                 return if targets.is_empty() { Ok(None) } else { Err(TargetProblem::OwnUnknown) };
             };
-            // Always the same one, so that the message does not change.
-            let here = targets.iter().filter(|target| target.is_at(place));
-            if let Some(name) = here.map(|target| &target.name).min() {
+            // Always the first one by name, so that the message does not change.
+            if let Some((name, _)) = targets.iter().find(|(_, target)| *target == own) {
                 return Err(TargetProblem::RequiredBy(name.clone()));
             }
-            stays(decision, place).map_err(TargetProblem::Forbidden)?;
-            Ok(Some(place.clone()))
+            stays(decision, own).map_err(TargetProblem::Forbidden)?;
+            Ok(Some(own.clone()))
         }
     }
 }
@@ -133,23 +129,23 @@ fn admission_of(
 }
 
 /// The account and region of the target, if the decision means them.
-fn meant(decision: &ApprovalDecision, target: &ApprovalTarget) -> Result<CallerIdentity, Forbidden> {
-    let place = place_of(target);
+fn meant(decision: &ApprovalDecision, target: &ApprovalTarget) -> Result<Location, Forbidden> {
+    let location = target.spec.location();
     let guards = decision.spec.target_ref.as_ref();
     let is_other = |guard: Option<&String>, found: &String| guard.is_some_and(|guard| guard != found);
-    if is_other(guards.and_then(|guards| guards.account_id.as_ref()), &place.account_id)
-        || is_other(guards.and_then(|guards| guards.region.as_ref()), &place.region)
+    if is_other(guards.and_then(|guards| guards.account_id.as_ref()), &location.account_id)
+        || is_other(guards.and_then(|guards| guards.region.as_ref()), &location.region)
     {
-        return Err(Forbidden::Guarded { found: place });
+        return Err(Forbidden::Guarded { found: location });
     }
-    stays(decision, &place)?;
-    Ok(place)
+    stays(decision, &location)?;
+    Ok(location)
 }
 
 /// Whether the decision found its request in this account and region, if it found it.
-fn stays(decision: &ApprovalDecision, place: &CallerIdentity) -> Result<(), Forbidden> {
-    match pin(decision).filter(|pinned| pinned != place) {
-        Some(pinned) => Err(Forbidden::Pinned { pinned, found: place.clone() }),
+fn stays(decision: &ApprovalDecision, location: &Location) -> Result<(), Forbidden> {
+    match pinned_location(decision).filter(|pinned| pinned != location) {
+        Some(pinned) => Err(Forbidden::Pinned { pinned, found: location.clone() }),
         None => Ok(()),
     }
 }

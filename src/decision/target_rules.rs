@@ -2,11 +2,11 @@
 
 use super::outcome::{Intent, Outcome, Requeue, UnconfirmedCause};
 use super::step::{Attempt, Observed, Step};
-use super::target::{Forbidden, TargetObservation, TargetProblem, TargetsUnavailable, check, place_of};
+use super::target::{Forbidden, TargetObservation, TargetProblem, TargetsUnavailable, check};
 use super::timing::{HISTORY_LAG, Settings};
 use crate::api::time::later;
-use crate::api::v1alpha1::Submission;
-use crate::codepipeline::{CallError, CallerIdentity, RetryCause};
+use crate::api::v1alpha1::{Location, Submission};
+use crate::codepipeline::{CallError, RetryCause};
 use jiff::Timestamp;
 
 /// The account and region in which the decision may continue, if they are known; otherwise what to do first.
@@ -14,10 +14,9 @@ pub(super) fn may_continue(
     observed: &Observed<'_>,
     settings: &Settings,
     now: Timestamp,
-) -> Result<Option<CallerIdentity>, Box<Step>> {
+) -> Result<Option<Location>, Box<Step>> {
     let Some(target) = observed.target else { return Err(Box::new(Step::FindTarget)) };
-    let found = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.as_ref());
-    check(observed.decision, target, found)
+    check(observed.decision, target, observed.polled_location())
         .map_err(|problem| Box::new(Step::WriteStatus(outcome(problem, target, settings, now))))
 }
 
@@ -35,7 +34,7 @@ pub(super) fn outcome(
             let recheck_at = later(now, HISTORY_LAG);
             Requeue::OnPipelineChange { recheck_at: Some(recheck_at), until: later(recheck_at, HISTORY_LAG) }
         }
-        TargetProblem::OwnUnknown | TargetProblem::OtherIdentity { .. } => {
+        TargetProblem::OwnUnknown | TargetProblem::OtherLocation { .. } => {
             Requeue::At(later(now, settings.poll_interval))
         }
         TargetProblem::Unavailable(_)
@@ -50,14 +49,23 @@ pub(super) fn outcome(
     Outcome::TargetProblem { problem, requeue }
 }
 
-/// Where the request of a decision is that may use its target, if this is known.
-pub(super) fn place_of_request(observed: &Observed<'_>) -> Option<CallerIdentity> {
-    let found = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone());
+/// Where the operator looks for the request of a decision that may use its target: the target says so, or a poll that was read.
+pub(super) fn resolved_location(observed: &Observed<'_>) -> Option<Location> {
     match observed.target {
-        Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
-        Some(TargetObservation::Own { identity, .. }) => found.or_else(|| identity.clone()),
-        Some(TargetObservation::Unavailable(_) | TargetObservation::NotFound) | None => None,
+        Some(TargetObservation::Found { target, .. }) => Some(target.spec.location()),
+        Some(TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound)
+        | None => observed.polled_location().cloned(),
     }
+}
+
+/// Where the request of a decision is that may use its target, also if nothing was read yet: then the operator's own credentials say so.
+pub(super) fn request_location(observed: &Observed<'_>) -> Option<Location> {
+    let own = match observed.target {
+        Some(TargetObservation::Own { location, .. }) => location.clone(),
+        Some(TargetObservation::Unavailable(_) | TargetObservation::NotFound | TargetObservation::Found { .. })
+        | None => None,
+    };
+    resolved_location(observed).or(own)
 }
 
 /// Whether the history of a submission can be read: its target still is where the submission was sent. Whether the target admits the
@@ -72,23 +80,9 @@ pub(super) fn may_recover(submission: &Submission, target: &TargetObservation) -
         // The polls say who the operator is.
         TargetObservation::Own { .. } => Ok(()),
         TargetObservation::Found { target, .. } => {
-            let place = place_of(target);
-            if is_at(submission, &place) { Ok(()) } else { Err(UnconfirmedCause::TargetElsewhere(place)) }
+            let location = target.spec.location();
+            if location == submission.location() { Ok(()) } else { Err(UnconfirmedCause::TargetElsewhere(location)) }
         }
-    }
-}
-
-/// Whether a submission was sent to this account and region.
-pub(super) fn is_at(submission: &Submission, place: &CallerIdentity) -> bool {
-    (&submission.account_id, &submission.region) == (&place.account_id, &place.region)
-}
-
-/// Where the operator looks for the request of a decision that may use its target: the target says so, or a poll that was read.
-pub(super) fn resolved_in(observed: &Observed<'_>) -> Option<CallerIdentity> {
-    match observed.target {
-        Some(TargetObservation::Found { target, .. }) => Some(place_of(target)),
-        Some(TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound)
-        | None => observed.pipeline.and_then(|pipeline| pipeline.poll.identity.clone()),
     }
 }
 
@@ -96,28 +90,20 @@ pub(super) fn resolved_in(observed: &Observed<'_>) -> Option<CallerIdentity> {
 ///
 /// # Errors
 /// The attempt that ends here, if the result must not be sent there.
-pub(super) fn prepared(
-    observed: &Observed<'_>,
-    intent: Intent,
-    identity: CallerIdentity,
-) -> Result<Intent, Box<Attempt>> {
+pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, found: Location) -> Result<Intent, Box<Attempt>> {
     let allowed = match observed.target {
-        Some(target) => check(observed.decision, target, Some(&identity)).map(drop),
+        Some(target) => check(observed.decision, target, Some(&found)).map(drop),
         // The target is observed before credentials are prepared.
         None => Err(TargetProblem::Unavailable(TargetsUnavailable::NotListed)),
     };
     if let Err(problem) = allowed {
         return Err(Box::new(Attempt::NotAllowed(intent, problem)));
     }
-    let read = observed.pipeline.and_then(|pipeline| pipeline.poll.identity.as_ref());
-    if let Some(read) = read.filter(|read| **read != identity) {
-        let place =
-            |CallerIdentity { account_id, region }: &CallerIdentity| format!("account {account_id}, region {region}");
-        let detail =
-            format!("the pipeline was read in {}, and the credentials are for {}", place(read), place(&identity));
+    if let Some(read) = observed.polled_location().filter(|read| **read != found) {
+        let detail = format!("the pipeline was read in {read}, and the credentials are for {found}");
         let error = CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception: None, detail };
         return Err(Box::new(Attempt::NotPrepared(intent, error)));
     }
-    let CallerIdentity { account_id, region } = identity;
+    let Location { account_id, region } = found;
     Ok(Intent { submission: Submission { account_id, region, ..intent.submission }, ..intent })
 }

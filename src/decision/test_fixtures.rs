@@ -25,7 +25,7 @@ pub const SETTINGS: Settings = Settings {
 };
 
 /// A reconcile that read no snapshot.
-pub const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, place: None };
+pub const DETAILS: Details<'_> = Details { settings: &SETTINGS, snapshot: None, location: None };
 
 pub const WEEK: i64 = 7 * 24 * 3600;
 

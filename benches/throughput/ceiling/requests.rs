@@ -118,7 +118,7 @@ fn event_write(decision: &ApprovalDecision, outcome: &Outcome, now: Timestamp) -
         waiting_limit: SignedDuration::ZERO,
         poll_interval: SignedDuration::ZERO,
     };
-    let details = Details { settings: &settings, snapshot: None, place: None };
+    let details = Details { settings: &settings, snapshot: None, location: None };
     let announcement = Report::new(decision, outcome, details, None, now).announcement.unwrap();
     let namespace = decision.namespace().unwrap();
     let object = decision.object_ref(&());

@@ -1,10 +1,10 @@
 //! Builders of decisions and errors.
 
 use approval_operator::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, REQUESTED_AT, Reason, Token,
-    UserTime,
+    ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, Exception, Location, REQUESTED_AT, Reason,
+    Token, UserTime,
 };
-use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
+use approval_operator::codepipeline::{CallError, RetryCause};
 use approval_operator::decision::{AmbientCredentials, Settings, TargetObservation};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -49,14 +49,14 @@ pub fn fresh() -> ApprovalDecision {
 }
 
 /// The account and the region of the operator.
-pub fn identity() -> CallerIdentity {
-    CallerIdentity { account_id: "123456789012".to_owned(), region: "us-east-1".to_owned() }
+pub fn location() -> Location {
+    Location { account_id: "123456789012".to_owned(), region: "us-east-1".to_owned() }
 }
 
 /// What a reconcile observes where no target exists.
 pub fn own_identity() -> TargetObservation {
     let ambient = AmbientCredentials::Enabled;
-    TargetObservation::Own { ambient, identity: Some(identity()), targets: Arc::default() }
+    TargetObservation::Own { ambient, location: Some(location()), targets: Arc::default() }
 }
 
 /// Changes to a decision.

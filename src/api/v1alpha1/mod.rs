@@ -4,6 +4,7 @@ mod approval_decision;
 mod approval_result;
 mod approval_target;
 mod binding;
+mod location;
 mod reason;
 mod submission;
 mod target_reason;
@@ -22,6 +23,7 @@ pub use approval_target::{
     NamespaceSelector, Namespaces,
 };
 pub use binding::{Binding, ExecutionBinding, PipelineExecutionId, SourceRevision, Token};
+pub use location::Location;
 pub use reason::{ReadyClass, Reason};
 pub use submission::{SettledRequest, Submission, SubmissionOutcome};
 pub use target_reason::TargetReason;

@@ -1,10 +1,9 @@
 //! The poll schedule of one pipeline, without I/O, tasks or clocks: who subscribes, when the next poll is due, and whom a poll wakes.
 //! The poller and the simulation drive this code.
 
-use crate::api::v1alpha1::Reason;
+use crate::api::v1alpha1::{Location, Reason};
 use crate::backoff::FAILED_POLL;
 use crate::codepipeline::error::{CallError, Refusal};
-use crate::codepipeline::identity::CallerIdentity;
 use crate::codepipeline::query::Query;
 use crate::codepipeline::snapshot::PipelineSnapshot;
 use jiff::Timestamp;
@@ -31,7 +30,7 @@ pub struct Poll {
     /// When it started. It may miss what CodePipeline did after that.
     pub started_at: Timestamp,
     /// The account and region that it read.
-    pub identity: Option<CallerIdentity>,
+    pub location: Option<Location>,
     /// What it found.
     pub result: Result<Arc<PipelineSnapshot>, CallError>,
     /// When the first of the consecutive failures started, if this poll failed.
@@ -41,14 +40,8 @@ pub struct Poll {
 impl Poll {
     /// A poll that has just completed.
     #[must_use]
-    pub fn new(started_at: Timestamp, result: Result<PipelineSnapshot, CallError>) -> Self {
-        Self { started_at, identity: None, result: result.map(Arc::new), failing_since: None }
-    }
-
-    /// The account and region that it read.
-    #[must_use]
-    pub fn read_as(self, identity: Option<CallerIdentity>) -> Self {
-        Self { identity, ..self }
+    pub fn new(started_at: Timestamp, location: Option<Location>, result: Result<PipelineSnapshot, CallError>) -> Self {
+        Self { started_at, location, result: result.map(Arc::new), failing_since: None }
     }
 
     /// Why the poll failed, if it did. A missing pipeline is a finding, not a failure.
@@ -67,7 +60,7 @@ impl Poll {
     /// Whether a subscriber that knows the other poll learns nothing new from this one.
     fn is_equivalent(&self, other: &Self) -> bool {
         let class = |error: &CallError| error.reason().unwrap_or(Reason::ServiceUnavailable);
-        if self.identity != other.identity {
+        if self.location != other.location {
             return false;
         }
         match (&self.result, &other.result) {
@@ -186,10 +179,9 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
 
     /// Forgets the newest poll if it read another account or region than this one, which the operator has now, and returns whether it did.
     /// The next poll is due at once.
-    pub fn forget_elsewhere(&mut self, identity: Option<&CallerIdentity>) -> bool {
+    pub fn forget_elsewhere(&mut self, here: Option<&Location>) -> bool {
         let is_elsewhere = |newest: &NewestPoll| {
-            let read_as = newest.poll.identity.as_ref();
-            identity.zip(read_as).is_some_and(|(identity, read_as)| identity != read_as)
+            here.zip(newest.poll.location.as_ref()).is_some_and(|(here, location)| here != location)
         };
         self.newest.take_if(|newest| is_elsewhere(newest)).is_some()
     }

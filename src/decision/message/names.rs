@@ -2,7 +2,6 @@
 
 use super::details::{capitalized, raised};
 use crate::api::v1alpha1::ApprovalDecisionSpec;
-use crate::codepipeline::CallerIdentity;
 use crate::decision::resolve::{Candidates, Missing};
 
 /// The most names that are shown.
@@ -14,11 +13,6 @@ pub fn list(names: &[String]) -> String {
     names.iter().take(MAX_NAMES).map(String::as_str).chain(more).collect::<Vec<_>>().join(", ")
 }
 
-/// An AWS account and region.
-pub fn place(account_id: &str, region: &str) -> String {
-    format!("account {account_id}, region {region}")
-}
-
 /// The pipeline does not exist, or has no such approval, which may change.
 pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     format!("{}; the operator continues when that changes", capitalized(lacking(spec, missing)))
@@ -28,14 +22,11 @@ pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
 pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
     match missing {
-        Missing::Pipeline { exception, identity: None } => raised(exception),
-        Missing::Pipeline { exception, identity: Some(CallerIdentity { account_id, region }) } => {
-            let place = place(account_id, region);
-            match &spec.target_ref {
-                Some(target) => format!("{}; ApprovalTarget {:?} has {place}", raised(exception), target.name),
-                None => format!("{}; the operator reads {place}", raised(exception)),
-            }
-        }
+        Missing::Pipeline { exception, location: None } => raised(exception),
+        Missing::Pipeline { exception, location: Some(location) } => match &spec.target_ref {
+            Some(target) => format!("{}; ApprovalTarget {:?} has {location}", raised(exception), target.name),
+            None => format!("{}; the operator reads {location}", raised(exception)),
+        },
         Missing::Stage { stages } => {
             let stages = if stages.is_empty() { String::new() } else { format!("; its stages are {}", list(stages)) };
             format!("pipeline {pipeline_name} has no stage {stage_name:?}{stages}")

@@ -2,9 +2,7 @@
 //! its namespace must not learn anything from it.
 
 use super::details::{brief, capitalized};
-use super::names::place;
 use crate::api::v1alpha1::{ApprovalDecision, Submission};
-use crate::codepipeline::CallerIdentity;
 use crate::decision::target::{Forbidden, TargetProblem, TargetsUnavailable, Unverified, VerifyFailure};
 use kube::ResourceExt;
 
@@ -15,7 +13,6 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
         || "The operator's own identity".to_owned(),
         |target| format!("ApprovalTarget {:?} (spec.targetRef.name)", target.name),
     );
-    let at = |identity: &CallerIdentity| place(&identity.account_id, &identity.region);
     match problem {
         TargetProblem::Unavailable(TargetsUnavailable::Disabled) => {
             "spec.targetRef is set, and this operator runs with --approval-targets=false".to_owned()
@@ -35,13 +32,11 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
             let account = guard("accountId", guards.and_then(|guards| guards.account_id.as_ref()));
             let region = guard("region", guards.and_then(|guards| guards.region.as_ref()));
             let guards = account.into_iter().chain(region).collect::<Vec<_>>().join(" and ");
-            format!("{target} has {}, and spec.targetRef asks for {guards}", at(found))
+            format!("{target} has {found}, and spec.targetRef asks for {guards}")
         }
         TargetProblem::Forbidden(Forbidden::Pinned { pinned, found }) => format!(
-            "The operator found the request of this decision in {} (status.accountId, status.region), and {} now has {}",
-            at(pinned),
-            if spec.target_ref.is_some() { target.as_str() } else { "the operator" },
-            at(found)
+            "The operator found the request of this decision in {pinned} (status.accountId, status.region), and {} now has {found}",
+            if spec.target_ref.is_some() { target.as_str() } else { "the operator" }
         ),
         TargetProblem::LabelsUnknown => format!(
             "{target} selects namespaces by labels, and the operator cannot read those of namespace {}",
@@ -53,8 +48,8 @@ pub fn what_happened(decision: &ApprovalDecision, problem: &TargetProblem) -> St
         TargetProblem::NotVerified(Unverified::Pending) => {
             format!("{target} is not ready: the operator has not verified it with STS yet")
         }
-        TargetProblem::OtherIdentity { found, expected } => {
-            format!("{target} has {}, and the operator found itself in {}", at(expected), at(found))
+        TargetProblem::OtherLocation { found, expected } => {
+            format!("{target} has {expected}, and the operator found itself in {found}")
         }
         TargetProblem::OwnUnknown => {
             "The operator's own AWS account and region, which may be those of an ApprovalTarget, are not known yet"
@@ -85,7 +80,7 @@ pub fn remedy(problem: &TargetProblem) -> &'static str {
         TargetProblem::OwnUnknown => {
             "Set spec.targetRef.name to an ApprovalTarget, or wait: the operator continues automatically."
         }
-        TargetProblem::NotVerified(Unverified::Pending) | TargetProblem::OtherIdentity { .. } => {
+        TargetProblem::NotVerified(Unverified::Pending) | TargetProblem::OtherLocation { .. } => {
             "Wait: the operator continues automatically."
         }
         TargetProblem::BeingDeleted => "Set spec.targetRef.name to another ApprovalTarget, or create it again.",
@@ -123,7 +118,8 @@ pub const fn unavailable_remedy(why: &TargetsUnavailable) -> &'static str {
 
 /// Where a submission was sent.
 pub fn sent(submission: Option<&Submission>) -> String {
-    let Some(Submission { target, account_id, region, .. }) = submission else { return String::new() };
-    let through = target.as_ref().map(|name| format!(" through ApprovalTarget {name:?}")).unwrap_or_default();
-    format!("to {}{through}", place(account_id, region))
+    let Some(submission) = submission else { return String::new() };
+    let through =
+        submission.target.as_ref().map(|name| format!(" through ApprovalTarget {name:?}")).unwrap_or_default();
+    format!("to {}{through}", submission.location())
 }

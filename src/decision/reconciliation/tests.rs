@@ -6,9 +6,9 @@ use crate::api::v1alpha1::{ApprovalDecisionStatus, ApprovalStatus::Approved, App
 use crate::codepipeline::{ExecutionSelector, Refusal, RetryCause};
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::status::status;
-use crate::decision::target::Place;
+use crate::decision::target::RejectionLocation;
 use crate::decision::test_fixtures::pipeline::*;
-use crate::decision::test_fixtures::targets::own;
+use crate::decision::test_fixtures::targets::{here, own};
 use crate::decision::test_fixtures::*;
 
 mod edits;
@@ -67,7 +67,7 @@ impl Driver {
             Effect::Send { submission, send_deadline } => {
                 let recorded = self.reconciliation.decision().status.as_ref();
                 assert_eq!(Some(&*submission), recorded.and_then(|status| status.submission.as_ref()));
-                assert_eq!((submission.account_id.as_str(), submission.region.as_str()), ("111122223333", "eu-west-1"));
+                assert_eq!(submission.location(), here());
                 format!("send before {} s", since_creation(send_deadline))
             }
             Effect::WriteStatus(status) => {
@@ -109,8 +109,7 @@ impl Driver {
     }
 
     fn credentials(&mut self) {
-        let (account_id, region) = ("111122223333".to_owned(), "eu-west-1".to_owned());
-        self.reconciliation.on_credentials(Ok(CallerIdentity { account_id, region }));
+        self.reconciliation.on_credentials(Ok(here()));
     }
 
     fn response(&mut self, response: Result<Option<Timestamp>, CallError>) {
@@ -277,7 +276,7 @@ fn a_rejection_of_the_same_request_goes_first() {
             name,
             requests: RejectedRequests::Token(token()),
             not_after: None,
-            place: Place::Unknown,
+            location: RejectionLocation::Unknown,
         }
     };
     let held = ["announce ConflictingDecision", READ_REQUEST];

@@ -1,9 +1,9 @@
 //! What the executions that a decision names come to: their one request, a response, or what the decision waits for.
 
-use crate::api::v1alpha1::{Exception, Token};
+use crate::api::v1alpha1::{Exception, Location, Token};
 use crate::codepipeline::{
-    CallerIdentity, CompletedApproval, DisabledTransition, ExecutionEnd, ExecutionIds, ExecutionRevision,
-    PipelineExecution, SimilarRevision, UnknownExecution,
+    CompletedApproval, DisabledTransition, ExecutionEnd, ExecutionIds, ExecutionRevision, PipelineExecution,
+    SimilarRevision, UnknownExecution,
 };
 use jiff::Timestamp;
 
@@ -209,7 +209,7 @@ pub enum Missing {
         /// What CodePipeline says.
         exception: Exception,
         /// The account and region without it.
-        identity: Option<CallerIdentity>,
+        location: Option<Location>,
     },
     /// A stage of this name.
     Stage {

@@ -3,10 +3,10 @@
 
 use super::truncate::{set_ids, truncated};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, Binding, ObservedSourceRevision, ReadyClass, Submission,
+    ApprovalDecision, ApprovalDecisionStatus, Binding, Location, ObservedSourceRevision, ReadyClass,
 };
-use crate::codepipeline::{ApprovalRecord, CallerIdentity, ExecutionIds, PipelineSnapshot};
-use crate::decision::outcome::{Intent, Outcome, Wait};
+use crate::codepipeline::{ApprovalRecord, ExecutionIds, PipelineSnapshot};
+use crate::decision::outcome::{Outcome, Wait};
 use crate::decision::phase::{known_ids, status_is_current};
 use crate::decision::subject::record;
 use crate::decision::timing::{Settings, expiry};
@@ -23,7 +23,7 @@ pub struct Details<'a> {
     /// The snapshot that the outcome follows from, if it needed one.
     pub snapshot: Option<&'a PipelineSnapshot>,
     /// The account and region that it is from, or those of the target.
-    pub place: Option<CallerIdentity>,
+    pub location: Option<Location>,
 }
 
 impl Details<'_> {
@@ -41,9 +41,9 @@ impl Details<'_> {
             set_ids(&mut status, &self.ids(decision, outcome));
         }
         if status.account_id.is_none()
-            && let Some(CallerIdentity { account_id, region }) = self.found_in(outcome)
+            && let Some(location) = self.location_to_pin(outcome)
         {
-            (status.account_id, status.region) = (Some(account_id), Some(region));
+            status.set_location(Some(location));
         }
         status.source_revisions = self.source_revisions(&status, decision);
         status.expires_at = self.expires_at(decision, outcome, now);
@@ -51,11 +51,9 @@ impl Details<'_> {
     }
 
     /// Where the operator looks for the request from now on.
-    fn found_in(&self, outcome: &Outcome) -> Option<CallerIdentity> {
+    fn location_to_pin(&self, outcome: &Outcome) -> Option<Location> {
         match outcome {
-            Outcome::Submitting(Intent { submission: Submission { account_id, region, .. }, .. }) => {
-                Some(CallerIdentity { account_id: account_id.clone(), region: region.clone() })
-            }
+            Outcome::Submitting(intent) => Some(intent.submission.location()),
             // The decision may not look there, or the outcome is about a submission, which says where it was sent.
             Outcome::TargetProblem { .. } | Outcome::Invalid(_) | Outcome::Unconfirmed { .. } => None,
             Outcome::Delivered { .. }
@@ -70,7 +68,7 @@ impl Details<'_> {
             | Outcome::Waiting { .. }
             | Outcome::Conflicting { .. }
             | Outcome::Unreadable { .. }
-            | Outcome::Retrying { .. } => self.place.clone(),
+            | Outcome::Retrying { .. } => self.location.clone(),
         }
     }
 

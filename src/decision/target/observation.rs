@@ -1,8 +1,7 @@
 //! What the driver observes of the target of a decision.
 
 use super::verification::Verification;
-use crate::api::v1alpha1::ApprovalTarget;
-use crate::codepipeline::CallerIdentity;
+use crate::api::v1alpha1::{ApprovalTarget, Location};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,9 +15,9 @@ pub enum TargetObservation {
         /// Whether decisions may do so.
         ambient: AmbientCredentials,
         /// The operator's own account and region, if known.
-        identity: Option<CallerIdentity>,
-        /// Where all targets are.
-        targets: Arc<[TargetPlace]>,
+        location: Option<Location>,
+        /// Where all targets are, by name.
+        targets: Arc<BTreeMap<String, Location>>,
     },
     /// There is no target of this name.
     NotFound,
@@ -55,42 +54,13 @@ pub enum AmbientCredentials {
     Disabled,
 }
 
-/// Where a target is.
+/// Where the request of a decision that rejects is.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct TargetPlace {
-    /// The name of the target.
-    pub name: String,
-    /// `accountId`
-    pub account_id: String,
-    /// `region`
-    pub region: String,
-}
-
-/// Where the request of a decision is.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Place {
+pub enum RejectionLocation {
     /// In this account and region.
-    At {
-        /// The account ID.
-        account_id: String,
-        /// The region.
-        region: String,
-    },
+    At(Location),
     /// This cannot be told. It may be anywhere.
     Unknown,
     /// Nowhere: the decision may not use its target.
     NotAdmitted,
-}
-
-impl TargetPlace {
-    /// Whether it is in this account and region.
-    pub fn is_at(&self, place: &CallerIdentity) -> bool {
-        (&self.account_id, &self.region) == (&place.account_id, &place.region)
-    }
-}
-
-impl From<CallerIdentity> for Place {
-    fn from(CallerIdentity { account_id, region }: CallerIdentity) -> Self {
-        Self::At { account_id, region }
-    }
 }

@@ -2,8 +2,7 @@
 
 use super::observation::TargetsUnavailable;
 use super::verification::Unverified;
-use crate::api::v1alpha1::Reason;
-use crate::codepipeline::CallerIdentity;
+use crate::api::v1alpha1::{Location, Reason};
 
 /// Why a decision may not use its target now.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -21,11 +20,11 @@ pub enum TargetProblem {
     /// STS has not confirmed that the operator can access the account.
     NotVerified(Unverified),
     /// The operator found itself in another account or region than the one of the target.
-    OtherIdentity {
+    OtherLocation {
         /// Where it was.
-        found: CallerIdentity,
+        found: Location,
         /// Where the target is.
-        expected: CallerIdentity,
+        expected: Location,
     },
     /// The operator does not know its own account and region yet, which may be those of a target.
     OwnUnknown,
@@ -43,14 +42,14 @@ pub enum Forbidden {
     /// `spec.targetRef` says another account or region than the one of the target.
     Guarded {
         /// Where the target is.
-        found: CallerIdentity,
+        found: Location,
     },
     /// The decision found its request in another account or region, and was not edited since.
     Pinned {
         /// Where it found the request.
-        pinned: CallerIdentity,
+        pinned: Location,
         /// Where the target is now, or the operator.
-        found: CallerIdentity,
+        found: Location,
     },
 }
 
@@ -62,7 +61,7 @@ impl TargetProblem {
             Self::Unavailable(_)
             | Self::LabelsUnknown
             | Self::NotVerified(_)
-            | Self::OtherIdentity { .. }
+            | Self::OtherLocation { .. }
             | Self::OwnUnknown => Reason::TargetNotReady,
             Self::NotFound | Self::BeingDeleted => Reason::TargetNotFound,
             Self::Forbidden(_) => Reason::TargetForbidden,

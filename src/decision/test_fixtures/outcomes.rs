@@ -153,7 +153,7 @@ pub fn outcomes() -> Vec<Outcome> {
         expired(Expiry::NotAfter(at(60)), Some(Caveat::PipelineUnreadable(detail()))),
         suspended(),
         Outcome::Suspended { not_after: Some(at(60)) },
-        missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
+        missing(Missing::Pipeline { exception: exception("PipelineNotFound"), location: None }),
         missing(Missing::Stage { stages: several() }),
         missing(Missing::Action { candidates: Candidates::default(), stages: several() }),
         missing(Missing::NotAnApproval { category: "Build".to_owned(), candidates: Candidates::default() }),

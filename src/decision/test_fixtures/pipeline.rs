@@ -2,12 +2,12 @@
 //! actions Prepare and Approve. It shows what its fields say, whether or not that is consistent, because CodePipeline's views lag.
 
 use super::{at, exception, ids, token};
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Token};
+use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Location, Token};
 use crate::codepipeline::{
-    ActionCompletion, ActionExecution, ActionProgress, ActionState, CallError, CallerIdentity, CompletedApproval,
-    CompletionStatus, DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionRevision, ExecutionStatus,
-    ExecutionType, LatestExecution, Page, PipelineExecution, PipelineObservation, PipelineReader, PipelineSnapshot,
-    PipelineState, Poll, Query, Refusal, RetryCause, StageExecution, StageState, read_snapshot,
+    ActionCompletion, ActionExecution, ActionProgress, ActionState, CallError, CompletedApproval, CompletionStatus,
+    DisabledTransition, ExecutionEnd, ExecutionMode, ExecutionRevision, ExecutionStatus, ExecutionType,
+    LatestExecution, Page, PipelineExecution, PipelineObservation, PipelineReader, PipelineSnapshot, PipelineState,
+    Poll, Query, Refusal, RetryCause, StageExecution, StageState, read_snapshot,
 };
 use crate::decision::subject::query_of;
 use futures::FutureExt;
@@ -43,8 +43,8 @@ pub struct TestPipeline {
     pub unreadable: Vec<&'static str>,
     /// History has more pages than the operator reads.
     pub has_endless_history: bool,
-    /// As whom a poll reads.
-    pub identity: Option<CallerIdentity>,
+    /// Where a poll reads.
+    pub location: Option<Location>,
 }
 
 impl PipelineReader for TestPipeline {
@@ -185,7 +185,7 @@ impl TestPipeline {
         let (_, query) = query_of(decision).expect("a decision that names a request");
         let snapshot = read_snapshot(self, at(seconds), [query].into(), None);
         let result = snapshot.now_or_never().expect("a result at once");
-        let mut poll = Poll::new(at(seconds), result).read_as(self.identity.clone());
+        let mut poll = Poll::new(at(seconds), self.location.clone(), result);
         poll.failing_since = poll.failure().map(|_| at(seconds));
         PipelineObservation { subscribed_at: at(-1000), poll: Arc::new(poll) }
     }

@@ -1,19 +1,18 @@
 //! Targets, and what a reconcile observes of them.
 
 use super::*;
-use crate::api::v1alpha1::{Access, ApprovalTarget, ApprovalTargetSpec, Namespaces, TargetRef};
-use crate::codepipeline::CallerIdentity;
-use crate::decision::target::{AmbientCredentials, TargetObservation, TargetPlace, Verification};
+use crate::api::v1alpha1::{Access, ApprovalTarget, ApprovalTargetSpec, Location, Namespaces, TargetRef};
+use crate::decision::target::{AmbientCredentials, TargetObservation, Verification};
 use std::sync::Arc;
 
 /// The account and region of the submissions of the tests.
-pub fn here() -> CallerIdentity {
-    CallerIdentity { account_id: "111122223333".to_owned(), region: "eu-west-1".to_owned() }
+pub fn here() -> Location {
+    Location { account_id: "111122223333".to_owned(), region: "eu-west-1".to_owned() }
 }
 
 /// Another account.
-pub fn elsewhere() -> CallerIdentity {
-    CallerIdentity { account_id: "444455556666".to_owned(), ..here() }
+pub fn elsewhere() -> Location {
+    Location { account_id: "444455556666".to_owned(), ..here() }
 }
 
 /// The operator's own identity, where no target exists.
@@ -22,18 +21,13 @@ pub fn own() -> TargetObservation {
 }
 
 /// The operator's own identity, beside targets in these accounts and regions.
-pub fn own_as(identity: Option<CallerIdentity>, targets: &[CallerIdentity]) -> TargetObservation {
-    let targets = targets.iter().enumerate().map(|(number, place)| TargetPlace {
-        name: format!("target-{number}"),
-        account_id: place.account_id.clone(),
-        region: place.region.clone(),
-    });
-    TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity, targets: targets.collect() }
+pub fn own_as(location: Option<Location>, targets: &[Location]) -> TargetObservation {
+    let targets = targets.iter().enumerate().map(|(number, target)| (format!("target-{number}"), target.clone()));
+    TargetObservation::Own { ambient: AmbientCredentials::Enabled, location, targets: Arc::new(targets.collect()) }
 }
 
 /// A target with a role in this account and region. It admits namespace `team` to pipeline `shop`.
-pub fn target(place: CallerIdentity) -> ApprovalTarget {
-    let CallerIdentity { account_id, region } = place;
+pub fn target(Location { account_id, region }: Location) -> ApprovalTarget {
     let access = Access {
         namespaces: Namespaces { names: vec!["team".to_owned()], selector: None },
         pipelines: vec!["shop".to_owned()],

@@ -29,7 +29,7 @@ impl Replicas {
             Fault::Unreachable | Fault::ResponseLost => return None,
         };
         let codepipeline = result.is_ok().then_some(codepipeline);
-        let mut poll = Poll::new(started_at, result).read_as(Some(place.identity()));
+        let mut poll = Poll::new(started_at, Some(place.location()), result);
         if poll.failure().is_some() {
             let since = subscription.newest.as_ref().and_then(|newest| newest.poll.failing_since);
             poll.failing_since = since.or(Some(started_at));

@@ -135,7 +135,7 @@ impl Performer<'_> {
                     Fault::None => {
                         let place = self.state.target.place();
                         let no_target = || fixtures::not_applied(RetryCause::CredentialsUnavailable);
-                        place.map(Place::identity).ok_or_else(no_target)
+                        place.map(Place::location).ok_or_else(no_target)
                     }
                     Fault::NotApplied => Err(fixtures::not_applied(RetryCause::CredentialsUnavailable)),
                     Fault::Unreachable | Fault::ResponseLost => return None,
@@ -254,7 +254,7 @@ impl Performer<'_> {
             Fault::NotApplied => return None,
         }
         if self.model.subject.defect == Some(Defect::PlaceIsNotWritten) {
-            (status.account_id, status.region) = (None, None);
+            status.set_location(None);
         }
         for condition in &mut status.conditions {
             condition.last_transition_time = TRANSITION_TIME;

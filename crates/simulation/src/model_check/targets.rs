@@ -7,11 +7,11 @@ use super::state::{State, Version, Violation};
 use super::{Replicas, World};
 use crate::fixtures::{self, Given};
 use approval_operator::api::v1alpha1::{
-    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Namespaces, Reason, Submission,
-    TargetRef,
+    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Location, Namespaces, Reason,
+    Submission, TargetRef,
 };
-use approval_operator::codepipeline::{CallerIdentity, SessionName};
-use approval_operator::decision::phase::pin;
+use approval_operator::codepipeline::SessionName;
+use approval_operator::decision::phase::pinned_location;
 use approval_operator::decision::{Phase, TargetObservation, Verification, current_reason};
 use std::sync::Arc;
 
@@ -55,11 +55,11 @@ pub enum TargetChange {
 }
 
 impl Place {
-    pub fn identity(self) -> CallerIdentity {
-        let own = fixtures::identity();
+    pub fn location(self) -> Location {
+        let own = fixtures::location();
         match self {
             Self::Here => own,
-            Self::Elsewhere => CallerIdentity { account_id: OTHER_ACCOUNT.to_owned(), ..own },
+            Self::Elsewhere => Location { account_id: OTHER_ACCOUNT.to_owned(), ..own },
         }
     }
 
@@ -75,7 +75,7 @@ impl Place {
 
     /// Where a decision found its request, according to its status.
     fn of_pin(decision: &ApprovalDecision) -> Option<Self> {
-        pin(decision).map(|pinned| Self::of_account(&pinned.account_id))
+        pinned_location(decision).map(|pinned| Self::of_account(&pinned.account_id))
     }
 }
 
@@ -83,7 +83,7 @@ impl Target {
     pub const HERE: Self = Self { place: Place::Here, admits: true, has_role: true };
 
     fn object(self) -> ApprovalTarget {
-        let CallerIdentity { account_id, region } = self.place.identity();
+        let Location { account_id, region } = self.place.location();
         let spec = ApprovalTargetSpec {
             role_arn: self.has_role.then(|| format!("arn:aws:iam::{account_id}:role/approver")),
             account_id,

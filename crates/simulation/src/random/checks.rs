@@ -115,7 +115,9 @@ impl World {
                     && not_after.is_none_or(|not_after| now < not_after)
                     && !is_settled
                     && state.rejects(spec, request)
-                    && self.place_of_rejection(rejection).is_some_and(|place| place.account_id == submission.account_id)
+                    && self
+                        .location_of_rejection(rejection)
+                        .is_some_and(|location| location.account_id == submission.account_id)
             })
             .map(|(other, rejection)| (other, uid(rejection), rejection.metadata.generation))
             .collect()

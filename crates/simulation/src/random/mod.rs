@@ -27,8 +27,7 @@ mod users;
 mod watch;
 
 use crate::fixtures;
-use approval_operator::api::v1alpha1::{ApprovalDecision, ReadyClass, Reason};
-use approval_operator::codepipeline::CallerIdentity;
+use approval_operator::api::v1alpha1::{ApprovalDecision, Location, ReadyClass, Reason};
 use approval_operator::decision::{Decide, current_class, current_reason, decide};
 use aws::Aws;
 use jiff::{SignedDuration, Timestamp};
@@ -200,10 +199,10 @@ impl World {
         }
     }
 
-    fn identity(&self) -> CallerIdentity {
+    fn own_location(&self) -> Location {
         match self.account {
-            CurrentAccount::First | CurrentAccount::FirstAgain => fixtures::identity(),
-            CurrentAccount::Other => CallerIdentity { account_id: "210987654321".to_owned(), ..fixtures::identity() },
+            CurrentAccount::First | CurrentAccount::FirstAgain => fixtures::location(),
+            CurrentAccount::Other => Location { account_id: "210987654321".to_owned(), ..fixtures::location() },
         }
     }
 

@@ -7,8 +7,8 @@ use super::targets::ObservedTarget;
 use super::watch::Watch;
 use super::{Checked, Fault, Replica, World, reader, uid};
 use crate::fixtures::{self, SETTINGS};
-use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Submission};
-use approval_operator::codepipeline::{CallError, CallerIdentity, RetryCause};
+use approval_operator::api::v1alpha1::{ApprovalDecision, ApprovalDecisionStatus, Location, Submission};
+use approval_operator::codepipeline::{CallError, RetryCause};
 use approval_operator::decision::{Effect, Intent, Reconciliation, Requeue, Stage, WriteResult};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,8 +189,8 @@ impl World {
                 }
                 Effect::ListRejections => {
                     let index = self.operator(replica).watch.rejections.clone();
-                    let place = |rejecting: &ApprovalDecision| self.observed_place(rejecting);
-                    reconciliation.on_rejections(index.rejections_for(reconciliation.decision(), place));
+                    let location = |rejecting: &ApprovalDecision| self.observed_location(rejecting);
+                    reconciliation.on_rejections(index.rejections_for(reconciliation.decision(), location));
                     // A process can be stopped between any two effects. This one only reads the memory.
                     continue;
                 }
@@ -205,7 +205,7 @@ impl World {
                     let Stage::RecordIntent(Intent { submission, prior, .. }) = reconciliation.stage().clone() else {
                         return Err("an intent was recorded at another stage".to_owned());
                     };
-                    self.check_place(reconcile, &submission)?;
+                    self.check_location(reconcile, &submission)?;
                     let reconciliation = &mut reconcile.reconciliation;
                     let attempts = submission.attempts;
                     self.note(format_args!(
@@ -219,7 +219,7 @@ impl World {
                 }
                 Effect::Send { submission, .. } => {
                     self.check_send(number, reconciliation, now)?;
-                    self.check_place(reconcile, &submission)?;
+                    self.check_location(reconcile, &submission)?;
                     let response = self.send(replica, number, reconcile, &submission, fault);
                     if !matches!(response, Err(CallError::NotApplied { .. })) {
                         let sent = self.clock(replica);
@@ -249,12 +249,12 @@ impl World {
         replica: Replica,
         target: Option<&str>,
         fault: Fault,
-    ) -> Result<CallerIdentity, CallError> {
+    ) -> Result<Location, CallError> {
         if matches!(fault, Fault::NotApplied) {
             self.note(format_args!("{replica:?} finds no credentials"));
             return Err(fixtures::not_applied(RetryCause::CredentialsUnavailable));
         }
-        self.reads_as(target).ok_or_else(|| fixtures::not_applied(RetryCause::CredentialsUnavailable))
+        self.location_of(target).ok_or_else(|| fixtures::not_applied(RetryCause::CredentialsUnavailable))
     }
 
     fn send(
@@ -279,8 +279,7 @@ impl World {
             rejected_by: rejected_by.map(|(number, ..)| *number),
         };
         self.note(format_args!("{replica:?} sends the result of {} ({fault:?})", request.uid));
-        let place = self.reads_as(submission.target.as_deref());
-        if place.is_none_or(|place| place != fixtures::identity()) {
+        if self.location_of(submission.target.as_deref()) != Some(fixtures::location()) {
             self.note("the other account has no such pipeline");
             return Err(reader::no_pipeline());
         }

@@ -79,12 +79,12 @@ impl World {
     ) -> Option<PipelineObservation> {
         let generation = subscription_generation(decision, &query);
         let now = moment(self.clock(replica));
-        let identity = self.reads_as(pipeline.0.as_deref());
+        let location = self.location_of(pipeline.0.as_deref());
         let pipelines = &mut self.operator(replica).polls.pipelines;
         let others = pipelines.iter_mut().filter(|(key, _)| **key != pipeline);
         others.for_each(|(_, polled)| polled.schedule.unsubscribe(&number));
         let polled = pipelines.entry(pipeline).or_default();
-        polled.schedule.forget_elsewhere(identity.as_ref());
+        polled.schedule.forget_elsewhere(location.as_ref());
         polled.schedule.subscribe(number, generation, query, condition, now)
     }
 
@@ -108,16 +108,16 @@ impl World {
         let (queries, previous) = polled.schedule.start_poll();
         self.note(format_args!("{replica:?} starts a poll of {pipeline}"));
         let unreadable = plan.unreadable.and_then(|number| self.aws().execution(number)).map(|id| id.to_string());
-        let identity = self.reads_as(target.as_deref());
-        let exists = pipeline == PIPELINE && identity == Some(fixtures::identity());
+        let location = self.location_of(target.as_deref());
+        let exists = pipeline == PIPELINE && location == Some(fixtures::location());
         let mut calls = Calls::new(&self.aws, self.scenario.page_size, plan.clone());
         (calls.exists, calls.unreadable, calls.shown) = (exists, unreadable, self.subject.shown);
         let result = read_snapshot(&calls, started.wall, queries, previous.as_deref()).now_or_never();
         let Some(result) = result else { return };
         let denied = || fixtures::not_applied(RetryCause::CredentialsUnavailable);
-        let result = if identity.is_some() { result } else { Err(denied()) };
+        let result = if location.is_some() { result } else { Err(denied()) };
         self.note(format_args!("{replica:?} has read {}", describe(&result)));
-        let poll = Poll::new(started.wall, result).read_as(identity);
+        let poll = Poll::new(started.wall, location, result);
         if let Some(polled) = self.operator(replica).polls.pipelines.get_mut(key) {
             polled.completed = Some((started.elapsed, poll));
         }

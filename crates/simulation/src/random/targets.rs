@@ -1,18 +1,17 @@
 //! Targets: where they are, whom they admit, and whether the operator can access them. Administrators change them at any time. There are two
-//! places: the account of the pipeline, and another one, which has no pipelines.
+//! locations: the account of the pipeline, and another one, which has no pipelines.
 
 use super::operator::InProgress;
 use super::{Checked, CurrentAccount, Replica, World};
 use crate::fixtures;
 use approval_operator::api::v1alpha1::{
-    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, NamespaceSelector, Namespaces,
-    Reason, Submission,
+    Access, ApprovalDecision, ApprovalStatus, ApprovalTarget, ApprovalTargetSpec, Location, NamespaceSelector,
+    Namespaces, Reason, Submission,
 };
-use approval_operator::codepipeline::CallerIdentity;
-use approval_operator::decision::phase::pin;
+use approval_operator::decision::phase::pinned_location;
 use approval_operator::decision::{
-    AmbientCredentials, FailureCause, Phase, Place, TargetObservation, TargetPlace, Unverified, Verification,
-    VerifyFailure, place,
+    AmbientCredentials, FailureCause, Phase, RejectionLocation, TargetObservation, Unverified, Verification,
+    VerifyFailure, rejection_location,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ pub type Targets = BTreeMap<&'static str, Target>;
 pub struct ObservedTarget {
     /// Whether the rules let the decision use it.
     may_use: bool,
-    place: Option<CallerIdentity>,
+    location: Option<Location>,
 }
 
 pub fn name_of(number: usize) -> &'static str {
@@ -71,8 +70,8 @@ fn labels() -> BTreeMap<String, String> {
     BTreeMap::from([("team".to_owned(), "payments".to_owned())])
 }
 
-fn elsewhere() -> CallerIdentity {
-    CallerIdentity { account_id: "210987654321".to_owned(), ..fixtures::identity() }
+fn elsewhere() -> Location {
+    Location { account_id: "210987654321".to_owned(), ..fixtures::location() }
 }
 
 impl Target {
@@ -80,12 +79,12 @@ impl Target {
         Self { is_here, admitted: Admitted::ByName, is_verified: true, has_role: true }
     }
 
-    fn place(self) -> CallerIdentity {
-        if self.is_here { fixtures::identity() } else { elsewhere() }
+    fn location(self) -> Location {
+        if self.is_here { fixtures::location() } else { elsewhere() }
     }
 
     fn object(self, name: &str) -> ApprovalTarget {
-        let CallerIdentity { account_id, region } = self.place();
+        let Location { account_id, region } = self.location();
         let namespaces = match self.admitted {
             Admitted::No => None,
             Admitted::ByName => Some(Namespaces { names: vec!["team".to_owned()], selector: None }),
@@ -109,10 +108,6 @@ impl Target {
         };
         ApprovalTarget::new(name, spec)
     }
-}
-
-fn is_at(submission: &Submission, place: &CallerIdentity) -> bool {
-    (&submission.account_id, &submission.region) == (&place.account_id, &place.region)
 }
 
 fn name(decision: &ApprovalDecision) -> Option<&str> {
@@ -164,14 +159,13 @@ impl World {
     /// What a reconcile observes of a target, and whether it may use it.
     pub(super) fn observe(&self, target: Option<&str>) -> (TargetObservation, ObservedTarget) {
         let Some(name) = target else {
-            let targets: Arc<[TargetPlace]> =
-                self.targets.iter().map(|(name, target)| target_place(name, *target)).collect();
-            let (identity, ambient) = (self.identity(), AmbientCredentials::Enabled);
-            let observed = ObservedTarget { may_use: self.is_own_allowed(), place: Some(identity.clone()) };
-            return (TargetObservation::Own { ambient, identity: Some(identity), targets }, observed);
+            let targets = self.targets.iter().map(|(name, target)| ((*name).to_owned(), target.location()));
+            let (location, ambient) = (Some(self.own_location()), AmbientCredentials::Enabled);
+            let observed = ObservedTarget { may_use: self.is_own_allowed(), location: location.clone() };
+            return (TargetObservation::Own { ambient, location, targets: Arc::new(targets.collect()) }, observed);
         };
         let Some(target) = self.targets.get(name) else {
-            return (TargetObservation::NotFound, ObservedTarget { may_use: false, place: None });
+            return (TargetObservation::NotFound, ObservedTarget { may_use: false, location: None });
         };
         let verification = if target.is_verified {
             Verification::Verified
@@ -190,36 +184,36 @@ impl World {
             Admitted::ByLabels => !self.are_labels_hidden,
         };
         let may_use = is_admitted && target.is_verified;
-        (observation, ObservedTarget { may_use, place: Some(target.place()) })
+        (observation, ObservedTarget { may_use, location: Some(target.location()) })
     }
 
     fn is_own_allowed(&self) -> bool {
-        self.targets.values().all(|target| target.place() != self.identity())
+        self.targets.values().all(|target| target.location() != self.own_location())
     }
 
     /// The account and region of a target, or the operator's own; none if nothing can be read there.
-    pub(super) fn reads_as(&self, target: Option<&str>) -> Option<CallerIdentity> {
+    pub(super) fn location_of(&self, target: Option<&str>) -> Option<Location> {
         match target {
-            None => Some(self.identity()),
-            Some(name) => self.targets.get(name).filter(|target| target.is_verified).map(|target| target.place()),
+            None => Some(self.own_location()),
+            Some(name) => self.targets.get(name).filter(|target| target.is_verified).map(|target| target.location()),
         }
     }
 
     /// Where the request of a decision is that rejects, as the product sees it.
-    pub(super) fn observed_place(&self, decision: &ApprovalDecision) -> Place {
-        place(decision, &self.observe(name(decision)).0)
+    pub(super) fn observed_location(&self, decision: &ApprovalDecision) -> RejectionLocation {
+        rejection_location(decision, &self.observe(name(decision)).0)
     }
 
     /// Where the request of a rejection is; none if its target does not admit it. One that may be admitted counts.
-    pub(super) fn place_of_rejection(&self, decision: &ApprovalDecision) -> Option<CallerIdentity> {
+    pub(super) fn location_of_rejection(&self, decision: &ApprovalDecision) -> Option<Location> {
         let found = match name(decision) {
-            None => self.is_own_allowed().then(|| self.identity()),
+            None => self.is_own_allowed().then(|| self.own_location()),
             Some(name) => match self.targets.get(name) {
-                None => return pin(decision),
-                Some(target) => (target.admitted != Admitted::No).then(|| target.place()),
+                None => return pinned_location(decision),
+                Some(target) => (target.admitted != Admitted::No).then(|| target.location()),
             },
         };
-        found.map(|found| pin(decision).unwrap_or(found))
+        found.map(|found| pinned_location(decision).unwrap_or(found))
     }
 
     /// A poll may read only where the decision may go; recovery, only where the submission was sent.
@@ -227,8 +221,8 @@ impl World {
         let observed = reconcile.target.as_ref().ok_or("a pipeline was read before its target was looked for")?;
         match Phase::of(reconcile.reconciliation.decision()) {
             Phase::InDoubt(submission) | Phase::Unexplained(submission, _) => {
-                let is_other = |place: &CallerIdentity| !is_at(submission, place);
-                if submission.target.is_some() && observed.place.as_ref().is_none_or(is_other) {
+                let is_other = |location: &Location| *location != submission.location();
+                if submission.target.is_some() && observed.location.as_ref().is_none_or(is_other) {
                     return Err("recovery read another account".to_owned());
                 }
             }
@@ -241,17 +235,17 @@ impl World {
     }
 
     /// A result goes only where the target admits it, and where the decision found its request.
-    pub(super) fn check_place(&self, reconcile: &InProgress, submission: &Submission) -> Checked {
+    pub(super) fn check_location(&self, reconcile: &InProgress, submission: &Submission) -> Checked {
         let observed = reconcile.target.as_ref().ok_or("a result was prepared before its target was looked for")?;
         if !observed.may_use {
             return Err("a result was prepared although the target does not admit it".to_owned());
         }
-        let is_other = |place: &CallerIdentity| !is_at(submission, place);
+        let is_other = |location: &Location| *location != submission.location();
         // The credentials of the operator itself may be others a moment later.
-        if submission.target.is_some() && observed.place.as_ref().is_none_or(is_other) {
+        if submission.target.is_some() && observed.location.as_ref().is_none_or(is_other) {
             return Err("a result was prepared for another account than the target's".to_owned());
         }
-        if pin(reconcile.reconciliation.decision()).as_ref().is_some_and(is_other) {
+        if pinned_location(reconcile.reconciliation.decision()).as_ref().is_some_and(is_other) {
             return Err("a waiting decision was moved to another account".to_owned());
         }
         Ok(())
@@ -259,17 +253,17 @@ impl World {
 
     /// The target reason that a decision must have in the end.
     pub(super) fn target_reason(&self, decision: &ApprovalDecision) -> Option<Reason> {
-        let is_moved = |place: CallerIdentity| pin(decision).is_some_and(|pinned| pinned != place);
+        let is_moved = |location: Location| pinned_location(decision).is_some_and(|pinned| pinned != location);
         match name(decision) {
             None if !self.is_own_allowed() => Some(Reason::TargetRequired),
-            None => is_moved(self.identity()).then_some(Reason::TargetForbidden),
+            None => is_moved(self.own_location()).then_some(Reason::TargetForbidden),
             Some(name) => match self.targets.get(name) {
                 None => Some(Reason::TargetNotFound),
                 Some(target) if target.admitted == Admitted::No => Some(Reason::TargetForbidden),
                 Some(target) if target.admitted == Admitted::ByLabels && self.are_labels_hidden => {
                     Some(Reason::TargetNotReady)
                 }
-                Some(target) if is_moved(target.place()) => Some(Reason::TargetForbidden),
+                Some(target) if is_moved(target.location()) => Some(Reason::TargetForbidden),
                 Some(target) => (!target.is_verified).then_some(Reason::TargetNotReady),
             },
         }
@@ -277,13 +271,13 @@ impl World {
 
     /// Whether the history of a submission can be read.
     pub(super) fn is_recoverable(&self, submission: &Submission) -> bool {
-        let place = self.reads_as(submission.target.as_deref());
-        place.is_some_and(|place| is_at(submission, &place) && place == fixtures::identity())
+        let here = fixtures::location();
+        submission.location() == here && self.location_of(submission.target.as_deref()) == Some(here)
     }
 
     /// Whether a decision goes where the pipeline is.
     pub(super) fn is_here(&self, decision: &ApprovalDecision) -> bool {
-        self.reads_as(name(decision)).is_none_or(|place| place == fixtures::identity())
+        self.location_of(name(decision)).is_none_or(|location| location == fixtures::location())
     }
 
     /// Whether decisions may have gone elsewhere.
@@ -298,9 +292,4 @@ impl World {
             None => uid.to_owned(),
         }
     }
-}
-
-fn target_place(name: &str, target: Target) -> TargetPlace {
-    let CallerIdentity { account_id, region } = target.place();
-    TargetPlace { name: name.to_owned(), account_id, region }
 }

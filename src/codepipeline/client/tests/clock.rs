@@ -121,11 +121,11 @@ async fn a_signature_that_aws_refuses_is_blamed_on_a_wrong_clock() {
 async fn the_client_knows_the_account_and_the_region() {
     let endpoint = Endpoint::start().await;
     let client = endpoint.client(TIMEOUT).await;
-    let expected = CallerIdentity { account_id: "123456789012".to_owned(), region: "eu-west-1".to_owned() };
-    assert_eq!(client.identity(), Some(expected.clone()));
-    assert_eq!(client.open_session(&session_name()).await.unwrap().identity(), &expected);
+    let expected = Location { account_id: "123456789012".to_owned(), region: "eu-west-1".to_owned() };
+    assert_eq!(client.location(), Some(expected.clone()));
+    assert_eq!(client.open_session(&session_name()).await.unwrap().location(), &expected);
     let unloaded = new_client(endpoint.settings(credentials(), TIMEOUT), Destination::Ambient);
-    assert_eq!(unloaded.identity(), None);
+    assert_eq!(unloaded.location(), None);
 }
 
 #[tokio::test]

@@ -44,8 +44,8 @@ impl Moto {
         let settings =
             ClientSettings { timeout: Duration::from_secs(30), credentials_dir: None, sts_region: None, chain };
         let role = AssumedRole { arn: role.to_owned(), external_id: Some("shared secret".to_owned()) };
-        let (account_id, region) = (account_id.to_owned(), "us-east-2".to_owned());
-        let destination = Destination::Target(TargetDestination { account_id, region, role: Some(role) });
+        let location = Location { account_id: account_id.to_owned(), region: "us-east-2".to_owned() };
+        let destination = Destination::Target(TargetDestination { location, role: Some(role) });
         Client::new(settings, destination, RateLimiter::new(1.0), CallMetrics::default())
     }
 }
@@ -63,13 +63,13 @@ async fn the_sts_of_moto_gives_sessions_that_belong_to_the_role() {
     let role = format!("arn:aws:iam::{ACCOUNT}:role/Approver");
     let client = moto.client(ACCOUNT, &role);
     let verified = client.verify().await.unwrap();
-    assert_eq!(verified.identity.account_id, ACCOUNT);
+    assert_eq!(verified.location.account_id, ACCOUNT);
     let arn = verified.caller_arn.unwrap();
     assert_eq!(arn, format!("arn:aws:sts::{ACCOUNT}:assumed-role/Approver/approval-operator"));
     assert_eq!(SessionName::of_arn(&arn), Some("approval-operator"));
     // The longest name that a session can have.
     let name = SessionName::of(&"n".repeat(63), &"d".repeat(253), "uid");
-    assert_eq!(client.open_session(&name).await.unwrap().identity(), &verified.identity);
+    assert_eq!(client.open_session(&name).await.unwrap().location(), &verified.location);
     let error = moto.client("123456789012", &role).verify().await.unwrap_err();
     assert!(matches!(error, VerifyError::WrongAccount(_)), "{error:?}");
 }

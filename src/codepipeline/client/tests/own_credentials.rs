@@ -86,7 +86,7 @@ async fn refreshed_credentials_of_another_account_are_not_used_under_the_former_
     for destination in [Destination::Ambient, target(ACCOUNT, None)] {
         let (endpoint, own, client) = loaded(destination.clone()).await;
         age(&client, backoff::AWS_CONFIG).await;
-        let mut changes = client.identity_changes();
+        let mut changes = client.location_changes();
         let session = client.open_session(&session_name()).await.unwrap();
         put(&client, &session).await.unwrap();
         own.rotate(&format!("SECOND@{OTHER}"));
@@ -95,21 +95,21 @@ async fn refreshed_credentials_of_another_account_are_not_used_under_the_former_
             let accounts = format!("now belong to the account {OTHER}, and the expected account is {ACCOUNT}");
             assert!(refused.detail().ends_with(&accounts), "{refused:?}");
         }
-        assert_eq!((session.identity().account_id.as_str(), signers(&endpoint)), (ACCOUNT, vec!["FIRST".to_owned()]));
+        assert_eq!((session.location().account_id.as_str(), signers(&endpoint)), (ACCOUNT, vec!["FIRST".to_owned()]));
 
         // The next call loads another client.
         let next = client.open_session(&session_name()).await;
         assert!(changes.has_changed().unwrap());
-        let identity = changes.borrow_and_update().clone();
-        assert_eq!(identity, client.identity());
+        let location = changes.borrow_and_update().clone();
+        assert_eq!(location, client.location());
         match destination {
             Destination::Ambient => {
-                assert_eq!(identity.unwrap().account_id, OTHER);
+                assert_eq!(location.unwrap().account_id, OTHER);
                 put(&client, &next.unwrap()).await.unwrap();
                 assert_eq!(signers(&endpoint), ["FIRST".to_owned(), format!("SECOND@{OTHER}")]);
             }
             Destination::Target(_) => {
-                assert_eq!((identity, endpoint.requests()), (None, 1));
+                assert_eq!((location, endpoint.requests()), (None, 1));
                 assert_eq!(next.unwrap_err().cause(), RetryCause::CredentialsUnavailable);
             }
         }

@@ -58,7 +58,7 @@ async fn a_client_stays_in_use_until_another_one_is_loaded() {
     let failed = Err(VerifyError::Unreachable("STS cannot be reached".to_owned()));
     client.replace(claimed, failed).await.unwrap_err();
     assert_eq!(loaded_at(&client).await, Some(claimed));
-    assert!(client.identity().is_some());
+    assert!(client.location().is_some());
     let other = endpoint.client_with(Credentials::new("OTHER", "secret", None, None, "a test"), TIMEOUT).await;
     let loaded = other.sdk_client().await.unwrap();
     let loaded_later = loaded.loaded_at;

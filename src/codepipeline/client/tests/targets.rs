@@ -14,8 +14,8 @@ use std::sync::Arc;
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/Approver";
 
 pub(super) fn target(account_id: &str, role: Option<AssumedRole>) -> Destination {
-    let region = "us-east-2".to_owned();
-    Destination::Target(TargetDestination { account_id: account_id.to_owned(), region, role })
+    let location = Location { account_id: account_id.to_owned(), region: "us-east-2".to_owned() };
+    Destination::Target(TargetDestination { location, role })
 }
 
 fn with_role() -> Destination {
@@ -50,10 +50,10 @@ async fn a_result_is_submitted_in_a_session_with_the_name_of_its_decision() {
     let endpoint = endpoint().await;
     let client = client(&endpoint, with_role());
     let verified = client.verify().await.unwrap();
-    let expected = CallerIdentity { account_id: ACCOUNT.to_owned(), region: "us-east-2".to_owned() };
-    assert_eq!((&verified.identity, client.identity().as_ref()), (&expected, Some(&expected)));
+    let expected = Location { account_id: ACCOUNT.to_owned(), region: "us-east-2".to_owned() };
+    assert_eq!((&verified.location, client.location().as_ref()), (&expected, Some(&expected)));
     let session = client.open_session(&session_name()).await.unwrap();
-    assert_eq!(session.identity(), &expected);
+    assert_eq!(session.location(), &expected);
     client.put_approval_result(&session, &submission(), Timestamp::MAX).await.result.unwrap();
     read(&client).await.unwrap();
 
@@ -102,7 +102,7 @@ async fn nothing_is_called_in_the_account_of_another_target() {
         );
         let errors = [read(&client).await.unwrap_err(), client.open_session(&session_name()).await.unwrap_err()];
         assert!(errors.iter().all(|error| error.cause() == RetryCause::CredentialsUnavailable), "{errors:?}");
-        assert_eq!((endpoint.requests(), client.identity()), (0, None));
+        assert_eq!((endpoint.requests(), client.location()), (0, None));
     }
     // A refresh returns a session of another account.
     endpoint.sts().set_sessions(ACCOUNT, SignedDuration::from_secs(20));
@@ -166,7 +166,7 @@ async fn a_role_that_may_no_longer_be_assumed_is_not_used_and_an_sts_that_fails_
     age(&client, backoff::AWS_CONFIG).await;
     assert!(matches!(client.verify().await, Err(VerifyError::AssumeRoleDenied(_))));
     assert_eq!(read(&client).await.unwrap_err().cause(), RetryCause::AccessDenied);
-    assert_eq!((client.identity(), endpoint.requests()), (None, 1));
+    assert_eq!((client.location(), endpoint.requests()), (None, 1));
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ fn read(schedule: &Schedule, seconds: u64, stage: &'static str) -> Poll {
     let (queries, previous) = schedule.start_poll();
     let stage = Stage(stage);
     let snapshot = read_snapshot(&stage, wall(seconds), queries, previous.as_deref());
-    Poll::new(wall(seconds), snapshot.now_or_never().expect("a result at once"))
+    Poll::new(wall(seconds), None, snapshot.now_or_never().expect("a result at once"))
 }
 
 /// A poll that starts then and finds this stage. Returns whom it wakes.
@@ -99,7 +99,7 @@ fn poll(schedule: &mut Schedule, seconds: u64, stage: &'static str) -> Vec<&'sta
 }
 
 fn fail(schedule: &mut Schedule, seconds: u64, error: CallError) -> Vec<&'static str> {
-    schedule.publish(elapsed(seconds), INTERVAL, Poll::new(wall(seconds), Err(error)))
+    schedule.publish(elapsed(seconds), INTERVAL, Poll::new(wall(seconds), None, Err(error)))
 }
 
 /// A result is submitted to the action of [`query`].
@@ -387,11 +387,11 @@ fn a_subscription_ends() {
 
 #[test]
 fn a_poll_of_another_account_is_forgotten_also_if_it_failed() {
-    let identity = |account: &str| CallerIdentity { account_id: account.to_owned(), region: "eu-west-1".to_owned() };
-    let (here, elsewhere) = (identity("111122223333"), identity("444455556666"));
+    let location = |account: &str| Location { account_id: account.to_owned(), region: "eu-west-1".to_owned() };
+    let (here, elsewhere) = (location("111122223333"), location("444455556666"));
     let mut schedule = Schedule::default();
-    for poll in [read(&schedule, 0, "Build"), Poll::new(wall(0), Err(pipeline_not_found()))] {
-        schedule.publish(elapsed(0), INTERVAL, poll.read_as(Some(elsewhere.clone())));
+    for poll in [read(&schedule, 0, "Build"), Poll::new(wall(0), None, Err(pipeline_not_found()))] {
+        schedule.publish(elapsed(0), INTERVAL, Poll { location: Some(elsewhere.clone()), ..poll });
         assert!(!schedule.forget_elsewhere(None), "it is not known where the operator is");
         assert!(!schedule.forget_elsewhere(Some(&elsewhere)));
         assert!(schedule.forget_elsewhere(Some(&here)));

@@ -4,7 +4,7 @@ use super::*;
 use crate::api::v1alpha1::PipelineExecutionId;
 use crate::codepipeline::PipelineExecution;
 use crate::decision::conflict::{RejectedRequests, Rejection};
-use crate::decision::target::Place;
+use crate::decision::target::RejectionLocation;
 
 fn rejection(requests: RejectedRequests) -> Rejection {
     Rejection {
@@ -12,7 +12,7 @@ fn rejection(requests: RejectedRequests) -> Rejection {
         name: "stop".to_owned(),
         requests,
         not_after: None,
-        place: Place::Unknown,
+        location: RejectionLocation::Unknown,
     }
 }
 

@@ -114,7 +114,7 @@ fn what_may_still_appear_is_not_final() {
         let status = crate::decision::status::status(&ended.decision, &outcome, at(70));
         ended.decision.with(|decision| decision.status = Some(status))
     };
-    let not_there = || Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None };
+    let not_there = || Missing::Pipeline { exception: exception("PipelineNotFound"), location: None };
     rows! {
         "a pipeline that does not exist": given(named(), 70).polled(&missing_pipeline()) => missing(not_there());
         "a stage that does not exist": given(elsewhere(), 70).polled(&over(RUNNING))

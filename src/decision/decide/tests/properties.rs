@@ -86,8 +86,8 @@ proptest! {
         let (pipeline, rejections) = (pipeline.as_ref().map(|(pipeline, _)| pipeline), rejections.as_ref());
         let observed = Observed { decision: &decision, attempt: &attempt, target: Some(&target), pipeline: poll.as_ref(), rejections };
         let phase = Phase::of(&decision);
-        let read_as = poll.as_ref().and_then(|observation| observation.poll.identity.as_ref());
-        let may_use = check(&decision, &target, read_as).is_ok();
+        let polled = poll.as_ref().and_then(|observation| observation.poll.location.as_ref());
+        let may_use = check(&decision, &target, polled).is_ok();
         let is_recovery = matches!(phase, Phase::InDoubt(_) | Phase::Unexplained(..));
         match decide(&observed, &settings, now) {
             Step::AwaitChange => {
@@ -186,7 +186,7 @@ proptest! {
         let is_refused = matches!(Phase::of(&decision), Phase::Unexplained(..));
         prop_assert!(is_refused || ignore_forged_times(&submission, at(now)).deadline <= poll.started_at);
         prop_assert!(is_refused || poll.result.is_ok());
-        let account = poll.identity.as_ref().map(|identity| &identity.account_id);
+        let account = poll.location.as_ref().map(|location| &location.account_id);
         prop_assert!(is_refused || account.is_none_or(|account| *account == submission.account_id));
         if written.outcome == Some(SubmissionOutcome::Accepted) {
             prop_assert!(results(Some(&pipeline)).contains(&submission.result.status));

@@ -1,7 +1,7 @@
 //! A submission whose outcome is unknown.
 
 use super::*;
-use crate::codepipeline::CallerIdentity;
+use crate::decision::test_fixtures::targets::{elsewhere, here};
 use crate::decision::timing::next_history_read;
 
 fn crashed() -> ApprovalDecision {
@@ -122,11 +122,7 @@ fn a_request_that_was_not_answered_is_answered_again_with_the_same_token() {
 #[test]
 fn doubt_remains_where_no_history_can_settle_it() {
     let in_doubt = || fresh().in_doubt();
-    let identity = |account: &str| {
-        let (account_id, region) = (account.to_owned(), "eu-west-1".to_owned());
-        Some(CallerIdentity { account_id, region })
-    };
-    let read_as = |account| TestPipeline { identity: identity(account), ..pending_request() };
+    let read_in = |location| TestPipeline { location: Some(location), ..pending_request() };
     let no_trace =
         |decision: &ApprovalDecision| still_unconfirmed(UnconfirmedCause::NoTrace, decision, unknown_ids(), 85);
     let (limited, suspended) = (in_doubt().not_after(at(25)), in_doubt().suspended());
@@ -138,9 +134,9 @@ fn doubt_remains_where_no_history_can_settle_it() {
             given(in_doubt(), 85).polled(&missing_pipeline())
             => still_unconfirmed(UnconfirmedCause::PipelineNotFound, &in_doubt(), unknown_ids(), 85);
         "the operator has credentials for another account":
-            at_deadline(in_doubt(), &read_as("444455556666"))
+            at_deadline(in_doubt(), &read_in(elsewhere()))
             => unconfirmed(UnconfirmedCause::OtherAccount, unknown_ids(), 40);
-        "… or for the same": at_deadline(in_doubt(), &read_as("111122223333")) => next_after_doubt(2, 0, 25);
+        "… or for the same": at_deadline(in_doubt(), &read_in(here())) => next_after_doubt(2, 0, 25);
         "a limit passed, and there is no trace of the submission":
             given(limited.clone(), 85).polled(&pipeline()) => no_trace(&limited);
         "the decision is suspended, and there is no trace of the submission":

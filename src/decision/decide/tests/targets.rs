@@ -1,16 +1,16 @@
 //! The rules of the target: whether a decision may use it, before anything is read or sent, and what recovery may read.
 
 use super::*;
-use crate::api::v1alpha1::{ApprovalTarget, NamespaceSelector, Namespaces, TargetRef};
-use crate::codepipeline::CallerIdentity;
+use crate::api::v1alpha1::{ApprovalTarget, Location, NamespaceSelector, Namespaces, TargetRef};
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::outcome::Requeue;
 use crate::decision::target::{
-    AmbientCredentials, FailureCause, Forbidden, Place, TargetPlace, TargetProblem, TargetsUnavailable, Unverified,
-    Verification, VerifyFailure, place,
+    AmbientCredentials, FailureCause, Forbidden, RejectionLocation, TargetProblem, TargetsUnavailable, Unverified,
+    Verification, VerifyFailure, rejection_location,
 };
 use crate::decision::test_fixtures::targets::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A decision that names the target.
@@ -24,10 +24,8 @@ fn guarded(account: Option<&str>, region: Option<&str>) -> ApprovalDecision {
 }
 
 /// The decision found its request there.
-fn pinned(decision: ApprovalDecision, place: CallerIdentity) -> ApprovalDecision {
-    decision.with_reason(Reason::Waiting).with_status(|status| {
-        (status.account_id, status.region) = (Some(place.account_id), Some(place.region));
-    })
+fn pinned(decision: ApprovalDecision, location: Location) -> ApprovalDecision {
+    decision.with_reason(Reason::Waiting).with_status(|status| status.set_location(Some(location)))
 }
 
 /// The submission went through the target, in a session of the decision.
@@ -44,20 +42,20 @@ fn beside(target: TargetObservation, case: Case) -> Case {
     Case { target: Some(target), ..case }
 }
 
-fn read_as(place: CallerIdentity, pipeline: TestPipeline) -> TestPipeline {
-    TestPipeline { identity: Some(place), ..pipeline }
+fn read_in(location: Location, pipeline: TestPipeline) -> TestPipeline {
+    TestPipeline { location: Some(location), ..pipeline }
 }
 
-fn admitting_nothing(place: CallerIdentity) -> ApprovalTarget {
-    let mut target = target(place);
+fn admitting_nothing(location: Location) -> ApprovalTarget {
+    let mut target = target(location);
     target.spec.access.clear();
     target
 }
 
 /// The labels of the namespace, on which this depends, cannot be read.
-fn admitting_by_labels(place: CallerIdentity) -> ApprovalTarget {
+fn admitting_by_labels(location: Location) -> ApprovalTarget {
     let match_labels = [("team".to_owned(), "payments".to_owned())].into();
-    let mut target = target(place);
+    let mut target = target(location);
     target.spec.access[0].namespaces = Namespaces {
         names: Vec::new(),
         selector: Some(NamespaceSelector { match_labels, match_expressions: Vec::new() }),
@@ -65,14 +63,14 @@ fn admitting_by_labels(place: CallerIdentity) -> ApprovalTarget {
     target
 }
 
-fn being_deleted(place: CallerIdentity) -> ApprovalTarget {
-    let mut target = target(place);
+fn being_deleted(location: Location) -> ApprovalTarget {
+    let mut target = target(location);
     target.metadata.deletion_timestamp = Some(Time(at(1)));
     target
 }
 
-fn unknown_to_this_version(place: CallerIdentity) -> ApprovalTarget {
-    let mut target = target(place);
+fn unknown_to_this_version(location: Location) -> ApprovalTarget {
+    let mut target = target(location);
     target.spec.unsupported = Some("spec.access[0].stages".to_owned());
     target
 }
@@ -89,7 +87,7 @@ fn forbidden(forbidden: Forbidden) -> Step {
     problem(TargetProblem::Forbidden(forbidden))
 }
 
-fn moved(pinned: CallerIdentity, found: CallerIdentity) -> Step {
+fn moved(pinned: Location, found: Location) -> Step {
     forbidden(Forbidden::Pinned { pinned, found })
 }
 
@@ -173,8 +171,8 @@ fn a_target_that_was_created_again_elsewhere_does_not_move_a_decision() {
         "so does the annotation": beside(moved_target(), given(found_here().annotated("now"), 5)) => through(first_attempt(5));
         "one that never was admitted is not pinned": beside(moved_target(), given(through_target().with_reason(Reason::TargetForbidden), 5)) => through(first_attempt(5));
         "a poll of another account than the target's is not used":
-            beside(found(target(here())), given(through_target(), 5).polled(&read_as(elsewhere(), pipeline())))
-            => problem_until(TargetProblem::OtherIdentity { found: elsewhere(), expected: here() }, Requeue::At(at(20)));
+            beside(found(target(here())), given(through_target(), 5).polled(&read_in(elsewhere(), pipeline())))
+            => problem_until(TargetProblem::OtherLocation { found: elsewhere(), expected: here() }, Requeue::At(at(20)));
     }
 }
 
@@ -182,16 +180,16 @@ fn a_target_that_was_created_again_elsewhere_does_not_move_a_decision() {
 fn a_decision_without_a_target_may_use_the_own_identity_only_where_no_target_is() {
     let required = || problem(TargetProblem::RequiredBy("target-0".to_owned()));
     let disabled =
-        TargetObservation::Own { ambient: AmbientCredentials::Disabled, identity: None, targets: Arc::default() };
-    let own_at = |place: CallerIdentity| own_as(Some(place), &[here()]);
-    let poll_of = |place| read_as(place, pipeline());
-    let other_place = |pinned: CallerIdentity, found: CallerIdentity| {
+        TargetObservation::Own { ambient: AmbientCredentials::Disabled, location: None, targets: Arc::default() };
+    let own_at = |location: Location| own_as(Some(location), &[here()]);
+    let poll_of = |location| read_in(location, pipeline());
+    let other_location = |pinned: Location, found: Location| {
         let requeue = Requeue::OnPipelineChange { recheck_at: Some(at(65)), until: at(125) };
         problem_until(TargetProblem::Forbidden(Forbidden::Pinned { pinned, found }), requeue)
     };
     rows! {
         "no target exists, and nothing is known": beside(own(), given(fresh(), 5)) => first_attempt(5);
-        "a target is at the same place": beside(own_at(here()), given(fresh(), 5)) => required();
+        "a target has the same account and region": beside(own_at(here()), given(fresh(), 5)) => required();
         "a target is elsewhere": beside(own_at(elsewhere()), given(fresh(), 5)) => first_attempt(5);
         "it is not known whether one is":
             beside(own_as(None, &[here()]), given(fresh(), 5)) => problem_until(TargetProblem::OwnUnknown, Requeue::At(at(20)));
@@ -202,8 +200,8 @@ fn a_decision_without_a_target_may_use_the_own_identity_only_where_no_target_is(
         "what settled it is not touched":
             beside(own_at(here()), given(fresh().with_reason(Reason::AlreadyDecided), 5)) => Step::AwaitChange;
         "the operator has other credentials than before":
-            beside(own(), given(pinned(by_id("E1"), here()), 5).polled(&poll_of(elsewhere()))) => other_place(here(), elsewhere());
-        "… and a token needs no poll for that": beside(own_as(Some(elsewhere()), &[]), given(pinned(fresh(), here()), 5)) => other_place(here(), elsewhere());
+            beside(own(), given(pinned(by_id("E1"), here()), 5).polled(&poll_of(elsewhere()))) => other_location(here(), elsewhere());
+        "… and a token needs no poll for that": beside(own_as(Some(elsewhere()), &[]), given(pinned(fresh(), here()), 5)) => other_location(here(), elsewhere());
     }
 }
 
@@ -239,13 +237,13 @@ fn the_rules_hold_again_before_the_request_leaves() {
 fn a_submission_in_doubt_is_recovered_through_its_own_target_alone() {
     let in_doubt = || sent_through_target(fresh().in_doubt());
     let approved = || {
-        read_as(here(), completed_request(&CompletedApproval { by: Some(ours()), ..completed_approval(Approved, 9) }))
+        read_in(here(), completed_request(&CompletedApproval { by: Some(ours()), ..completed_approval(Approved, 9) }))
     };
     let completed = |target| beside(target, given(in_doubt(), 25).polled(&approved()));
     let at_30 = |cause| unconfirmed(cause, unknown_ids(), 40);
     let denied_now = || unverified(admitting_nothing(here()), denied());
     let record = CompletedApproval { by: Some(ours()), ..completed_approval(Approved, 9) };
-    let no_trace = |target| beside(target, given(in_doubt(), 85).polled(&read_as(here(), pipeline())));
+    let no_trace = |target| beside(target, given(in_doubt(), 85).polled(&read_in(here(), pipeline())));
     let Step::WriteStatus(Outcome::Unconfirmed { cause, .. }) = no_trace(denied_now()).step() else {
         panic!("it is not Unconfirmed")
     };
@@ -260,7 +258,7 @@ fn a_submission_in_doubt_is_recovered_through_its_own_target_alone() {
             beside(TargetObservation::NotFound, given(in_doubt().edited().with(|decision| decision.spec.target_ref = None), 25))
             => at_30(UnconfirmedCause::TargetNotFound);
         "it is pending: sending again is not exempt":
-            beside(denied_now(), given(in_doubt(), 25).polled(&read_as(here(), pending_request())))
+            beside(denied_now(), given(in_doubt(), 25).polled(&read_in(here(), pending_request())))
             => forbidden(Forbidden::NotAdmitted);
     }
 }
@@ -280,7 +278,7 @@ fn the_session_name_tells_our_result_from_the_same_words_of_someone_else_in_the_
     let in_doubt = || sent_through_target(fresh().in_doubt());
     let by = |by: &str| CompletedApproval { by: Some(by.to_owned()), ..completed_approval(Approved, 9) };
     let completed = |record: &CompletedApproval| {
-        beside(ready(), given(in_doubt(), 25).polled(&read_as(here(), completed_request(record))))
+        beside(ready(), given(in_doubt(), 25).polled(&read_in(here(), completed_request(record))))
     };
     let twin = "arn:aws:sts::111122223333:assumed-role/approver/team.release.uid-2";
     let reads = "arn:aws:sts::111122223333:assumed-role/approver/approval-operator";
@@ -303,18 +301,18 @@ fn the_session_name_tells_our_result_from_the_same_words_of_someone_else_in_the_
         "a user": completed(&by(ADA)) => already_decided(by(ADA), None);
         "who responded was not read: the words and the time decide": completed(&nobody) => delivered_by(nobody.clone());
         "the request had no session: the words and the time decide":
-            beside(ready(), given(no_session, 25).polled(&read_as(here(), completed_request(&by(ADA))))) => delivered_by(by(ADA));
+            beside(ready(), given(no_session, 25).polled(&read_in(here(), completed_request(&by(ADA))))) => delivered_by(by(ADA));
     }
 }
 
 #[test]
-fn an_accepted_submission_of_another_place_does_not_settle_the_same_token() {
+fn an_accepted_submission_of_another_location_does_not_settle_the_same_token() {
     let delivered = || sent_through_target(fresh().with_reason(Reason::Delivered).submitted(1, 0, 25)).edited();
     let Step::RecordIntent(second) = through(first_attempt(5)) else { panic!("it is an intent") };
     let second = Submission { attempts: 1, ..second.submission };
     rows! {
-        "the same place": beside(found(target(here())), given(delivered(), 5)) => write(Outcome::Delivered { approved_at: None, record: None });
-        "another place":
+        "the same account and region": beside(found(target(here())), given(delivered(), 5)) => write(Outcome::Delivered { approved_at: None, record: None });
+        "another account":
             beside(found(target(elsewhere())), given(delivered(), 5))
             => Step::RecordIntent(Intent { submission: second.clone(), ..intent(1, 5, 30, NotApplied) });
     }
@@ -322,60 +320,59 @@ fn an_accepted_submission_of_another_place_does_not_settle_the_same_token() {
 
 #[test]
 fn a_rejection_counts_where_it_may_be_about_the_same_account_and_region() {
-    let rejection = |place: Place| Rejection {
+    let rejection = |location: RejectionLocation| Rejection {
         namespace: "team".to_owned(),
         name: "stop".to_owned(),
         requests: RejectedRequests::Token(token()),
         not_after: None,
-        place,
+        location,
     };
-    let is_held = |target: TargetObservation, place: Place| {
-        let rejections = Some(Rejections::Listed(vec![rejection(place)]));
+    let is_held = |target: TargetObservation, location: RejectionLocation| {
+        let rejections = Some(Rejections::Listed(vec![rejection(location)]));
         let decision = if matches!(target, TargetObservation::Own { .. }) { fresh() } else { through_target() };
         let case = Case { rejections, ..beside(target, given(decision, 5)) };
         matches!(case.step(), Step::WriteStatus(Outcome::Conflicting { .. }))
     };
     let ready = || found(target(here()));
-    assert!(is_held(ready(), here().into()), "another target at the same place");
-    assert!(is_held(ready(), Place::Unknown));
-    assert!(!is_held(ready(), elsewhere().into()));
-    assert!(!is_held(ready(), Place::NotAdmitted));
-    assert!(is_held(own(), elsewhere().into()), "the own place is not known");
-    assert!(!is_held(own_as(Some(here()), &[]), elsewhere().into()));
-    assert_eq!(rejection(Place::Unknown).at(Place::NotAdmitted), None);
+    assert!(is_held(ready(), RejectionLocation::At(here())), "another target in the same account and region");
+    assert!(is_held(ready(), RejectionLocation::Unknown));
+    assert!(!is_held(ready(), RejectionLocation::At(elsewhere())));
+    assert!(!is_held(ready(), RejectionLocation::NotAdmitted));
+    assert!(is_held(own(), RejectionLocation::At(elsewhere())), "the operator's own location is not known");
+    assert!(!is_held(own_as(Some(here()), &[]), RejectionLocation::At(elsewhere())));
+    assert_eq!(rejection(RejectionLocation::Unknown).at(RejectionLocation::NotAdmitted), None);
 }
 
 #[test]
-fn the_place_of_a_rejection_follows_from_its_target() {
-    let at_here = || Place::from(here());
+fn the_location_of_a_rejection_follows_from_its_target() {
+    let at_here = || RejectionLocation::At(here());
     let unknown_field =
         fresh().with(|decision| decision.spec.unsupported = Some(Unsupported::SpecField("x".to_owned())));
     let disabled =
-        TargetObservation::Own { ambient: AmbientCredentials::Disabled, identity: None, targets: Arc::default() };
-    let beside_target: Arc<[TargetPlace]> =
-        [TargetPlace { name: "prod".to_owned(), account_id: here().account_id, region: here().region }].into();
-    let own = |identity, targets| TargetObservation::Own { ambient: AmbientCredentials::Enabled, identity, targets };
+        TargetObservation::Own { ambient: AmbientCredentials::Disabled, location: None, targets: Arc::default() };
+    let beside_target = Arc::new(BTreeMap::from([("prod".to_owned(), here())]));
+    let own = |location, targets| TargetObservation::Own { ambient: AmbientCredentials::Enabled, location, targets };
     for (decision, target, expected) in [
         (through_target(), found(target(here())), at_here()),
         (through_target(), unverified(target(here()), denied()), at_here()),
-        (through_target(), found(admitting_nothing(here())), Place::NotAdmitted),
+        (through_target(), found(admitting_nothing(here())), RejectionLocation::NotAdmitted),
         (through_target(), found(admitting_by_labels(here())), at_here()),
-        (guarded(Some("999999999999"), None), found(admitting_by_labels(here())), Place::NotAdmitted),
+        (guarded(Some("999999999999"), None), found(admitting_by_labels(here())), RejectionLocation::NotAdmitted),
         (through_target(), found(unknown_to_this_version(here())), at_here()),
-        (through_target(), TargetObservation::NotFound, Place::NotAdmitted),
+        (through_target(), TargetObservation::NotFound, RejectionLocation::NotAdmitted),
         (pinned(through_target(), here()), TargetObservation::NotFound, at_here()),
-        (through_target(), found(being_deleted(here())), Place::NotAdmitted),
+        (through_target(), found(being_deleted(here())), RejectionLocation::NotAdmitted),
         (pinned(through_target(), here()), found(being_deleted(here())), at_here()),
-        (through_target(), TargetObservation::Unavailable(TargetsUnavailable::WatchBroken), Place::Unknown),
-        (guarded(Some("999999999999"), None), found(target(here())), Place::NotAdmitted),
+        (through_target(), TargetObservation::Unavailable(TargetsUnavailable::WatchBroken), RejectionLocation::Unknown),
+        (guarded(Some("999999999999"), None), found(target(here())), RejectionLocation::NotAdmitted),
         (pinned(through_target(), here()), found(target(elsewhere())), at_here()),
-        (unknown_field, found(admitting_nothing(here())), Place::Unknown),
+        (unknown_field, found(admitting_nothing(here())), RejectionLocation::Unknown),
         (fresh(), own(Some(here()), Arc::default()), at_here()),
-        (fresh(), own(None, Arc::default()), Place::Unknown),
-        (fresh(), own(None, beside_target.clone()), Place::Unknown),
-        (fresh(), own(Some(here()), beside_target), Place::NotAdmitted),
-        (fresh(), disabled, Place::NotAdmitted),
+        (fresh(), own(None, Arc::default()), RejectionLocation::Unknown),
+        (fresh(), own(None, beside_target.clone()), RejectionLocation::Unknown),
+        (fresh(), own(Some(here()), beside_target), RejectionLocation::NotAdmitted),
+        (fresh(), disabled, RejectionLocation::NotAdmitted),
     ] {
-        assert_eq!(place(&decision, &target), expected, "{decision:?} {target:?}");
+        assert_eq!(rejection_location(&decision, &target), expected, "{decision:?} {target:?}");
     }
 }

@@ -5,6 +5,7 @@ use super::*;
 use crate::codepipeline::SimilarRevision;
 use crate::decision::resolve::{Candidates, RefusedNames, RevisionHint};
 use crate::decision::test_fixtures::pipeline::source;
+use crate::decision::test_fixtures::targets::here;
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
@@ -21,18 +22,12 @@ fn a_pipeline_stage_or_approval_that_does_not_exist() {
         "Correct spec.pipelineName or spec.targetRef, or the operator's AWS account and region.",
         [
             (
-                missing(Missing::Pipeline { exception: exception("PipelineNotFound"), identity: None }),
+                missing(Missing::Pipeline { exception: exception("PipelineNotFound"), location: None }),
                 "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator continues when that \
                  changes",
             ),
             (
-                missing(Missing::Pipeline {
-                    exception: exception("PipelineNotFound"),
-                    identity: Some(crate::codepipeline::CallerIdentity {
-                        account_id: "111122223333".into(),
-                        region: "eu-west-1".into(),
-                    }),
-                }),
+                missing(Missing::Pipeline { exception: exception("PipelineNotFound"), location: Some(here()) }),
                 "CodePipeline raised PipelineNotFoundException: message of CodePipeline; the operator reads account \
                  111122223333, region eu-west-1; the operator continues when that changes",
             ),

@@ -164,7 +164,7 @@ fn an_approval_by_token_reads_the_pipeline_if_a_rejection_may_mean_its_request()
             name,
             requests: RejectedRequests::PipelineExecution(id),
             not_after: None,
-            place: Place::Unknown,
+            location: RejectionLocation::Unknown,
         }
     };
     let mut driver = reconcile(fresh(), 5);

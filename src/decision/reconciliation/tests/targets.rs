@@ -36,18 +36,13 @@ impl Driver {
         self.reconciliation.on_target(observation);
     }
 
-    fn pin(&self) -> Option<(String, String)> {
-        let status = self.status.as_deref()?;
-        Some((status.account_id.clone()?, status.region.clone()?))
+    fn pinned(&self) -> Option<Location> {
+        self.status.as_deref()?.location()
     }
 
-    fn credentials_of(&mut self, identity: CallerIdentity) {
-        self.reconciliation.on_credentials(Ok(identity));
+    fn credentials_of(&mut self, found: Location) {
+        self.reconciliation.on_credentials(Ok(found));
     }
-}
-
-fn pinned(place: CallerIdentity) -> Option<(String, String)> {
-    Some((place.account_id, place.region))
 }
 
 #[test]
@@ -62,7 +57,7 @@ fn a_target_is_looked_for_first_and_again_once_the_intent_is_recorded() {
     assert_eq!(driver.next_at(prod), "write");
     let submission = driver.status.clone().and_then(|status| status.submission).expect("a submission");
     assert_eq!(submission.session_name.as_deref(), Some("team.release.4a49acf8a6"));
-    assert_eq!(driver.pin(), pinned(here()));
+    assert_eq!(driver.pinned(), Some(here()));
     driver.written();
     driver.found(prod, found(target(here())));
     assert_eq!(driver.next_at(prod), "list rejections");
@@ -78,7 +73,7 @@ fn nothing_is_read_for_a_decision_that_its_target_does_not_admit() {
         let mut driver = reconcile(through_target(decision), 0);
         driver.target = found(closed.clone());
         assert_eq!(driver.next(), "write TargetForbidden");
-        assert_eq!(driver.pin(), None);
+        assert_eq!(driver.pinned(), None);
         driver.written();
         assert_eq!(driver.rest(), ["announce TargetForbidden", "finish"]);
         // It is evaluated again, and writes nothing while nothing changes.
@@ -95,13 +90,13 @@ fn a_waiting_decision_is_pinned_by_its_first_status_and_stays_where_it_is() {
     assert_eq!(driver.next_at(Some("prod")), "read");
     driver.polled(&pipeline().execution("E1", RUNNING));
     assert_eq!(driver.next(), "write Waiting");
-    assert_eq!(driver.pin(), pinned(here()));
+    assert_eq!(driver.pinned(), Some(here()));
     driver.written();
     let waiting = driver.reconciliation.decision().clone();
     let mut moved = reconcile(waiting.clone(), 60);
     moved.target = found(target(elsewhere()));
     assert_eq!(moved.next(), "write TargetForbidden");
-    assert_eq!(moved.pin(), pinned(here()), "it is not forgotten");
+    assert_eq!(moved.pinned(), Some(here()), "it is not forgotten");
     moved.written();
     assert_eq!(moved.rest(), ["announce TargetForbidden", "finish"]);
     let mut restarted = reconcile(moved.reconciliation.decision().clone().annotated("now"), 120);
@@ -109,17 +104,17 @@ fn a_waiting_decision_is_pinned_by_its_first_status_and_stays_where_it_is() {
     assert!(restarted.next().starts_with("read"));
     restarted.polled(&pipeline().execution("E1", RUNNING));
     assert_eq!(restarted.next(), "write Waiting");
-    assert_eq!(restarted.pin(), pinned(elsewhere()));
+    assert_eq!(restarted.pinned(), Some(elsewhere()));
 }
 
 #[test]
 fn credentials_that_turn_out_to_be_for_another_account_record_no_intent() {
-    let ready = |decision: ApprovalDecision, target: TargetObservation, identity: CallerIdentity| {
+    let ready = |decision: ApprovalDecision, target: TargetObservation, found: Location| {
         let mut driver = reconcile(decision, 0);
         driver.target = target;
         driver.rejections(Vec::new());
         assert_eq!(driver.next(), "ensure credentials");
-        driver.credentials_of(identity);
+        driver.credentials_of(found);
         let next = driver.next();
         (next, driver.status.map(|status| status.conditions[0].message.clone()).unwrap_or_default())
     };
@@ -128,7 +123,7 @@ fn credentials_that_turn_out_to_be_for_another_account_record_no_intent() {
     let (next, message) = ready(through_target(fresh()), found(target(here())), elsewhere());
     assert_eq!(next, "write TargetNotReady", "{message}");
     let pinned = fresh().with_reason(Reason::Waiting).with_status(|status| {
-        (status.account_id, status.region) = (Some(here().account_id), Some(here().region));
+        status.set_location(Some(here()));
     });
     let (next, message) = ready(pinned, own(), elsewhere());
     assert_eq!(next, "write TargetForbidden", "{message}");
@@ -140,7 +135,7 @@ fn credentials_that_turn_out_to_be_for_another_account_record_no_intent() {
 fn a_request_that_was_found_in_another_account_than_the_credentials_have_is_retried() {
     let mut driver = reconcile(by_revision("main"), 0);
     assert!(driver.next().starts_with("read"));
-    let request = TestPipeline { identity: Some(elsewhere()), ..pending() };
+    let request = TestPipeline { location: Some(elsewhere()), ..pending() };
     let poll: PipelineObservation = request.poll_at(0, driver.reconciliation.decision());
     driver.reconciliation.on_snapshot(Some(poll));
     driver.rejections(Vec::new());
@@ -210,7 +205,7 @@ fn where_no_target_exists_nothing_is_read_or_written_for_it() {
     let suspended = fresh().suspended();
     let mut driver = reconcile(suspended, 0);
     assert_eq!(driver.next(), "write Suspended");
-    assert_eq!(driver.pin(), None);
+    assert_eq!(driver.pinned(), None);
     driver.written();
     let mut again = reconcile(driver.reconciliation.decision().clone(), 60);
     again.target = own_as(Some(here()), &[]);

@@ -19,7 +19,7 @@ fn reported(
     outcome: &Outcome,
     snapshot: Option<&PipelineSnapshot>,
 ) -> ApprovalDecisionStatus {
-    let details = Details { settings: &SETTINGS, snapshot, place: None };
+    let details = Details { settings: &SETTINGS, snapshot, location: None };
     Report::new(decision, outcome, details, None, at(5)).status
 }
 

@@ -5,7 +5,7 @@ use crate::model_check::properties::{ATTRIBUTION, PLACE};
 use crate::model_check::targets::{Place, Target, TargetChange, TargetState, full_access};
 use crate::model_check::users::OtherResult;
 use crate::model_check::worlds::targets::{TWO_CLUSTERS, WAITS_HERE};
-use approval_operator::api::v1alpha1::{ApprovalStatus, ApprovalTarget};
+use approval_operator::api::v1alpha1::{ApprovalStatus, ApprovalTarget, Location};
 use approval_operator::decision::TargetObservation;
 
 const MOVED: World = World {
@@ -58,7 +58,7 @@ fn a_mutant_that_follows_its_target_to_another_account_is_caught() {
     fn mutant(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
         let release = |decision: &mut ApprovalDecision| {
             if let Some(status) = &mut decision.status {
-                (status.account_id, status.region) = (None, None);
+                status.set_location(None);
             }
         };
         decide(&Observed { decision: &observed.decision.clone().with(release), ..observed.clone() }, settings, now)
@@ -72,14 +72,12 @@ fn a_mutant_that_follows_its_target_to_another_account_is_caught() {
 fn a_mutant_that_reads_history_where_the_target_is_now_is_caught() {
     assert_breaks(&[PLACE], &MOVED, |observed, settings, now| {
         let here = observed.target.and_then(|target| match target {
-            TargetObservation::Found { target, .. } => {
-                Some((target.spec.account_id.clone(), target.spec.region.clone()))
-            }
+            TargetObservation::Found { target, .. } => Some(target.spec.location()),
             TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
         });
         let move_along = |submission: &mut Submission| {
-            if let Some(here) = here {
-                (submission.account_id, submission.region) = here;
+            if let Some(Location { account_id, region }) = here {
+                (submission.account_id, submission.region) = (account_id, region);
             }
         };
         decide_in_doubt(move_along, observed, settings, now)

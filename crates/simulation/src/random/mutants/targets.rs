@@ -95,7 +95,7 @@ fn a_mutant_that_forgets_where_the_request_was_moves_a_waiting_decision() {
     fn mutant(observed: &Observed<'_>, settings: &Settings, now: Timestamp) -> Step {
         let forget = |decision: &mut ApprovalDecision| {
             if let Some(status) = &mut decision.status {
-                (status.account_id, status.region) = (None, None);
+                status.set_location(None);
             }
         };
         decide_for(forget, observed, settings, now)

@@ -2,17 +2,16 @@
 
 use crate::api::conditions::{Condition, ConditionStatus};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception, PipelineExecutionId, Reason,
-    SourceRevision, Submission, SubmissionOutcome, Token, Unsupported, UserTime,
+    ApprovalDecision, ApprovalDecisionStatus, ApprovalResult, ApprovalStatus, Exception, Location, PipelineExecutionId,
+    Reason, SourceRevision, Submission, SubmissionOutcome, Token, Unsupported, UserTime,
 };
 use crate::codepipeline::{
-    ActionCompletion, ActionProgress, CallError, CallerIdentity, CompletionStatus, ExecutionStatus, ExecutionType,
-    Refusal, RetryCause,
+    ActionCompletion, ActionProgress, CallError, CompletionStatus, ExecutionStatus, ExecutionType, Refusal, RetryCause,
 };
 use crate::decision::conflict::{RejectedRequests, Rejection, Rejections};
 use crate::decision::outcome::{Intent, PriorAttempts};
 use crate::decision::step::Attempt;
-use crate::decision::target::{Place, TargetObservation, TargetsUnavailable, Unverified, Verification};
+use crate::decision::target::{RejectionLocation, TargetObservation, TargetsUnavailable, Unverified, Verification};
 use crate::decision::test_fixtures::pipeline::{FAILED, RUNNING, STOPPING, SUCCEEDED, TestPipeline};
 use crate::decision::test_fixtures::targets::{self, elsewhere, found_as, here, own_as};
 use crate::decision::test_fixtures::{
@@ -31,9 +30,12 @@ fn result() -> impl Strategy<Value = ApprovalStatus> {
     prop_oneof![3 => Just(ApprovalStatus::Approved), 1 => Just(ApprovalStatus::Rejected)]
 }
 
+fn locations() -> impl Strategy<Value = Option<Location>> {
+    select(vec![None, Some(here()), Some(elsewhere())])
+}
+
 /// What is observed of the target.
 pub fn target() -> impl Strategy<Value = TargetObservation> {
-    let places = || select(vec![None, Some(here()), Some(elsewhere())]);
     let pending = Verification::Unverified(Unverified::Pending);
     let verification = select(vec![Verification::Verified, Verification::Verified, pending]);
     let found = (any::<bool>(), any::<bool>(), verification).prop_map(|(is_here, admits, verification)| {
@@ -42,7 +44,7 @@ pub fn target() -> impl Strategy<Value = TargetObservation> {
         found_as(target, verification)
     });
     prop_oneof![
-        3 => (places(), places()).prop_map(|(identity, target)| own_as(identity, target.as_slice())),
+        3 => (locations(), locations()).prop_map(|(own, target)| own_as(own, target.as_slice())),
         4 => found,
         1 => Just(TargetObservation::NotFound),
         1 => Just(TargetObservation::Unavailable(TargetsUnavailable::WatchBroken)),
@@ -223,10 +225,9 @@ pub fn pipeline() -> BoxedStrategy<TestPipeline> {
         1 => Just((Some(refusal(Refusal::PipelineNotFound)), None)),
         1 => Just((None, Some(indeterminate()))),
     ];
-    let account = select(vec![None, Some("111122223333"), Some("444455556666")]);
     let views = (executions, requests, latest, errors);
-    (views, any::<bool>(), any::<bool>(), account)
-        .prop_map(|((executions, requests, latest, errors), is_parallel, has_endless_history, account)| {
+    (views, any::<bool>(), any::<bool>(), locations())
+        .prop_map(|((executions, requests, latest, errors), is_parallel, has_endless_history, location)| {
             let mut pipeline = TestPipeline::default();
             for ((status, is_rollback, revision), id) in executions.into_iter().zip(EXECUTIONS) {
                 pipeline = with_execution(pipeline, id, status, is_rollback, revision);
@@ -241,10 +242,8 @@ pub fn pipeline() -> BoxedStrategy<TestPipeline> {
             if is_parallel {
                 pipeline = pipeline.parallel();
             }
-            let identity = account
-                .map(|account| CallerIdentity { account_id: account.to_owned(), region: "eu-west-1".to_owned() });
             let (state_error, history_error) = errors;
-            TestPipeline { state_error, history_error, has_endless_history, identity, ..pipeline }
+            TestPipeline { state_error, history_error, has_endless_history, location, ..pipeline }
         })
         .boxed()
 }
@@ -277,7 +276,7 @@ pub fn rejections() -> BoxedStrategy<Option<Rejections>> {
                 name: "stop".to_owned(),
                 requests,
                 not_after,
-                place: Place::Unknown,
+                location: RejectionLocation::Unknown,
             }
         });
     prop_oneof![
