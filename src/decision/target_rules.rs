@@ -58,14 +58,13 @@ pub(super) fn resolved_location(observed: &Observed<'_>) -> Option<Location> {
     }
 }
 
-/// Where the request of a decision is that may use its target, also if nothing was read yet: then the operator's own credentials say so.
+/// Where the request of a decision that may use its target is, also before a poll was read: then the operator's own credentials say so.
 pub(super) fn request_location(observed: &Observed<'_>) -> Option<Location> {
-    let own = match observed.target {
-        Some(TargetObservation::Own { location, .. }) => location.clone(),
+    match observed.target {
+        Some(TargetObservation::Own { location: own, .. }) => observed.polled_location().or(own.as_ref()).cloned(),
         Some(TargetObservation::Unavailable(_) | TargetObservation::NotFound | TargetObservation::Found { .. })
-        | None => None,
-    };
-    resolved_location(observed).or(own)
+        | None => resolved_location(observed),
+    }
 }
 
 /// Whether the history of a submission can be read: its target still is where the submission was sent. Whether the target admits the
