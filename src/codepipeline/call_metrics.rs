@@ -10,9 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The outcomes of a call that are not a reason of a decision.
@@ -65,8 +64,6 @@ pub struct CallMetrics {
     target: TargetLabel,
     /// Whether the series of this target are exported.
     series: SharedSeries,
-    /// The series of each `ApprovalTarget` that exists.
-    targets: Arc<Mutex<HashMap<Arc<str>, SharedSeries>>>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabels, Histogram>,
     clock_skew_seconds: Family<TargetLabel, Gauge<f64, AtomicU64>>,
@@ -83,7 +80,6 @@ impl Default for CallMetrics {
         let metrics = Self {
             target: TargetLabel::default(),
             series: SharedSeries::default(),
-            targets: Arc::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(call_seconds as fn() -> Histogram),
             clock_skew_seconds: Family::default(),
@@ -94,33 +90,27 @@ impl Default for CallMetrics {
 }
 
 impl CallMetrics {
-    /// The metrics of an `ApprovalTarget`, which are exported together with these. One that was deleted and created again has new ones.
+    /// The metrics of a new `ApprovalTarget`, which are exported together with these.
     #[must_use]
     pub fn for_target(&self, name: &str) -> Self {
-        let name: Arc<str> = name.into();
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let series = targets.entry(name.clone()).or_default().clone();
-        let metrics = Self { target: TargetLabel(Some(name)), series, ..self.clone() };
+        let metrics = Self { target: TargetLabel(Some(name.into())), series: SharedSeries::default(), ..self.clone() };
         metrics.create_series();
         metrics
     }
 
-    /// Removes the series of an `ApprovalTarget` that was deleted. Its metrics record nothing after that.
-    pub fn remove_target(&self, name: &str) {
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(removed) = targets.remove(name) else { return };
-        let mut series = removed.write().unwrap_or_else(PoisonError::into_inner);
+    /// Removes the series, because the `ApprovalTarget` was deleted. Neither these metrics nor their clones record anything after that.
+    pub fn remove(&self) {
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
         *series = Series::Removed;
-        let metrics = Self { target: TargetLabel(Some(name.into())), ..self.clone() };
         // Some outcomes have a series only after the first call that had them.
         let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
-        for labels in metrics.request_labels(&[OK, INDETERMINATE].into_iter().chain(reasons).collect::<Vec<_>>()) {
-            metrics.requests.remove(&labels);
+        for labels in self.request_labels(&[OK, INDETERMINATE].into_iter().chain(reasons).collect::<Vec<_>>()) {
+            self.requests.remove(&labels);
         }
-        for labels in metrics.operation_labels() {
-            metrics.request_seconds.remove(&labels);
+        for labels in self.operation_labels() {
+            self.request_seconds.remove(&labels);
         }
-        metrics.clock_skew_seconds.remove(&metrics.target);
+        self.clock_skew_seconds.remove(&self.target);
     }
 
     /// The name of the `ApprovalTarget`; none for the operator's own account and region.
@@ -293,7 +283,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing: {text}");
         }
-        metrics.remove_target("production");
+        target.remove();
         assert_eq!(sorted(&encoded(&metrics)), sorted(&before));
     }
 
@@ -301,19 +291,17 @@ mod tests {
     fn a_call_that_ends_after_its_target_was_deleted_is_not_counted() {
         let metrics = CallMetrics::default();
         let before = encoded(&metrics);
-        // The second one replaces the first one when the target moves.
-        let in_flight = [metrics.for_target("production"), metrics.for_target("production")];
-        let end_calls = || {
-            for target in &in_flight {
-                target.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
-                target.set_clock_skew(SignedDuration::from_secs(2));
-            }
+        let deleted = metrics.for_target("production");
+        let in_flight = deleted.clone();
+        let end_call = || {
+            in_flight.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
+            in_flight.set_clock_skew(SignedDuration::from_secs(2));
         };
-        metrics.remove_target("production");
-        end_calls();
+        deleted.remove();
+        end_call();
         assert_eq!(sorted(&encoded(&metrics)), sorted(&before));
         let created_again = metrics.for_target("production");
-        end_calls();
+        end_call();
         created_again.record(Operation::PutApprovalResult, None, Duration::from_millis(3));
         let text = encoded(&metrics);
         for line in [

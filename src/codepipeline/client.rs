@@ -120,6 +120,12 @@ impl Client {
         }
     }
 
+    /// What counts and times its calls.
+    #[must_use]
+    pub fn metrics(&self) -> &CallMetrics {
+        &self.shared.metrics
+    }
+
     /// The account of the credentials, and the region; none before credentials are loaded, and after that failed. It does not wait.
     #[must_use]
     pub fn location(&self) -> Option<Location> {

@@ -45,14 +45,17 @@ impl ConnectionSettings {
         self.connect(Destination::Ambient, self.calls.clone(), Arc::default())
     }
 
-    /// A connection to a target, which notifies when the counts of its poller change.
+    /// A connection to a target, which notifies when the counts of its poller change. A target that has moved keeps the metrics of
+    /// its former connection, so that a call in flight there records nothing after the target is deleted.
     pub(super) fn connect_target(
         &self,
         name: &str,
         destination: Destination,
+        former: Option<&Connection>,
         counts_changed: Arc<Notify>,
     ) -> Connection {
-        self.connect(destination, self.calls.for_target(name), counts_changed)
+        let kept = former.map(|former| former.client.metrics().clone());
+        self.connect(destination, kept.unwrap_or_else(|| self.calls.for_target(name)), counts_changed)
     }
 
     fn connect(&self, destination: Destination, calls: CallMetrics, counts_changed: Arc<Notify>) -> Connection {

@@ -144,8 +144,9 @@ impl Targets {
             self.verify(&name);
             return Affected::All;
         }
-        let connection =
-            self.shared.settings.connect_target(&name, destination.clone(), self.shared.counts_changed.clone());
+        let Shared { settings, counts_changed, .. } = &*self.shared;
+        let former = state.targets.get(&name).map(|known| &known.connection);
+        let connection = settings.connect_target(&name, destination.clone(), former, counts_changed.clone());
         let verification = Verification::Unverified(Unverified::Pending);
         let known = KnownTarget {
             target,
@@ -169,8 +170,8 @@ impl Targets {
         let mut state = self.lock();
         let Some(removed) = state.targets.remove(name) else { return Affected::None };
         state.list_locations();
-        // Under the lock, so that these are not the metrics of a target that was created again.
-        self.shared.settings.calls.remove_target(name);
+        // Under the lock, so that a target that is created again creates its series after that.
+        removed.connection.client.metrics().remove();
         drop(state);
         removed.connection.poller.retain(|_| false);
         Affected::All

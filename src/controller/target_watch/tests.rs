@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::v1alpha1::{ApprovalDecision, Reason};
-use crate::codepipeline::{CallMetrics, ClientSettings};
+use crate::codepipeline::{CallMetrics, ClientSettings, Operation};
 use crate::controller::{ConnectionSettings, NamespaceWatch, Readiness};
 use crate::decision::test_fixtures::targets::{elsewhere, here, target};
 use crate::decision::test_fixtures::{DecisionExt, fresh};
@@ -10,6 +10,8 @@ use axum::http::{Request, Response};
 use kube::client::Body;
 use kube::core::Status;
 use kube::runtime::reflector::Store;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -98,6 +100,11 @@ impl Watched {
         assert_eq!(self.handle(Err(watcher::Error::NoResourceVersion)), [""; 0]);
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(self.handler.context.targets.readiness(), Readiness::WatchBroken);
+    }
+
+    /// The metrics of the calls to the target.
+    fn calls(&self) -> CallMetrics {
+        self.handler.context.targets.connection(Some("prod")).unwrap().client.metrics().clone()
     }
 
     fn observe(&self) -> TargetObservation {
@@ -194,4 +201,22 @@ async fn a_target_that_a_later_list_shows_first_is_verified_once_the_list_is_com
     watched.due();
     watched.handle(Ok(Event::InitDone));
     assert_eq!(watched.due(), ["prod"]);
+}
+
+#[tokio::test]
+async fn a_call_from_before_a_target_moved_is_not_counted_after_the_target_was_deleted() {
+    let mut watched = Watched::new();
+    watched.list(&[target(here())]);
+    let in_flight = watched.calls();
+    watched.list(&[target(elsewhere())]);
+    let series = || {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        in_flight.register(&mut registry);
+        encode(&mut text, &registry).unwrap();
+        text.matches(r#"target="prod""#).count()
+    };
+    assert_ne!(series(), 0);
+    watched.list(&[]);
+    in_flight.record(Operation::PutApprovalResult, None, Duration::ZERO);
+    assert_eq!(series(), 0);
 }
