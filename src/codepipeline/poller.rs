@@ -10,7 +10,6 @@ use super::error::CallError;
 use super::query::Query;
 use super::reader::AwsPipelineReader;
 use super::snapshot::read_snapshot;
-use crate::api::v1alpha1::Location;
 use jiff::Timestamp;
 use schedule::{Moment, PipelineObservation, Poll, PollSchedule, WakeCondition};
 use slow_polls::{SlowPoll, SlowPolls};
@@ -53,8 +52,6 @@ struct PolledPipeline<K> {
     schedule: PollSchedule<K>,
     /// Notified when the next poll may be due sooner.
     rescheduled: Arc<Notify>,
-    /// The account and region that the last poll read.
-    location: Option<Location>,
 }
 
 /// A subscriber, and how to wake it.
@@ -169,11 +166,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         let started = self.now();
         let location = self.shared.client.location();
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
-            Some(polled) if !polled.schedule.is_empty() => {
-                let (queries, previous) = polled.schedule.start_poll();
-                // A pipeline of the same name in another account or region has another history.
-                (queries, previous.filter(|_| polled.location == location))
-            }
+            Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(location.as_ref()),
             Some(_) | None => return,
         };
         let reader = AwsPipelineReader::new(&self.shared.client, pipeline);
@@ -189,12 +182,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             let detail = || "the operator's AWS account or region changed during the poll".to_owned();
             if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }
         });
-        let poll = Poll::new(started.wall, location_after.clone(), result);
+        let poll = Poll::new(started.wall, location_after, result);
         let interval = self.shared.interval;
         let mut pipelines = self.pipelines();
         let woken = pipelines.change(pipeline, |polled| {
             let interval = if polled.schedule.is_first_poll() { initial_jitter(pipeline, interval) } else { interval };
-            polled.location = location_after;
             polled.schedule.publish(started.elapsed, interval, poll)
         });
         for key in woken.into_iter().flatten() {
@@ -258,7 +250,7 @@ impl<K: Clone + Eq + Hash> Pipelines<K> {
 
 impl<K> PolledPipeline<K> {
     fn new() -> Self {
-        Self { schedule: PollSchedule::default(), rescheduled: Arc::default(), location: None }
+        Self { schedule: PollSchedule::default(), rescheduled: Arc::default() }
     }
 }
 

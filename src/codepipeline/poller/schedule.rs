@@ -112,8 +112,8 @@ impl WakeCondition {
 pub struct PollSchedule<K> {
     subscriptions: HashMap<K, Subscription>,
     newest: Option<NewestPoll>,
-    /// The snapshot of the newest poll that succeeded.
-    snapshot: Option<Arc<PipelineSnapshot>>,
+    /// The newest poll that did not fail. The next one builds on its snapshot.
+    succeeded: Option<Arc<Poll>>,
     /// Consecutive polls that failed.
     failures: u32,
 }
@@ -151,7 +151,7 @@ impl NewestPoll {
 
 impl<K> Default for PollSchedule<K> {
     fn default() -> Self {
-        Self { subscriptions: HashMap::new(), newest: None, snapshot: None, failures: 0 }
+        Self { subscriptions: HashMap::new(), newest: None, succeeded: None, failures: 0 }
     }
 }
 
@@ -207,11 +207,13 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
         self.subscriptions.is_empty()
     }
 
-    /// What the next poll has to cover, and the snapshot that it builds on.
+    /// What the next poll, which starts in this account and region, has to cover, and the snapshot that it builds on. A pipeline of the
+    /// same name in another account or region has another history.
     #[must_use]
-    pub fn start_poll(&self) -> (HashSet<Query>, Option<Arc<PipelineSnapshot>>) {
+    pub fn start_poll(&self, here: Option<&Location>) -> (HashSet<Query>, Option<Arc<PipelineSnapshot>>) {
         let queries = self.subscriptions.values().map(|subscription| subscription.query.clone()).collect();
-        (queries, self.snapshot.clone())
+        let previous = self.succeeded.as_ref().filter(|poll| poll.location.as_ref() == here);
+        (queries, previous.and_then(|poll| poll.result.clone().ok()))
     }
 
     /// When the next poll is due, by the monotonic clock. Zero is at once.
@@ -244,7 +246,8 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
     /// How many requests were pending at the last poll that succeeded.
     #[must_use]
     pub fn pending_requests(&self) -> u32 {
-        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.pending_requests())
+        let snapshot = self.succeeded.as_ref().and_then(|poll| poll.result.as_ref().ok());
+        snapshot.map_or(0, |snapshot| snapshot.pending_requests())
     }
 
     /// Whether this is the first poll, after which all pipelines would be polled together.
@@ -261,9 +264,12 @@ impl<K: Clone + Eq + Hash> PollSchedule<K> {
             poll.failing_since = since.or(Some(poll.started_at));
         } else {
             self.failures = 0;
-            self.snapshot = poll.result.as_ref().ok().cloned();
         }
-        let newest = self.newest.insert(NewestPoll { poll: Arc::new(poll), started, interval });
+        let poll = Arc::new(poll);
+        if self.failures == 0 {
+            self.succeeded = Some(poll.clone());
+        }
+        let newest = self.newest.insert(NewestPoll { poll, started, interval });
         let mut woken = Vec::new();
         for (key, subscription) in &mut self.subscriptions {
             if !newest.is_for(subscription) {

@@ -104,11 +104,11 @@ impl World {
     fn poll_pipeline(&mut self, replica: Replica, key: &Key, plan: &PollPlan) {
         let (target, pipeline) = key;
         let started = moment(self.clock(replica));
+        let location = self.location_of(target.as_deref());
         let Some(polled) = self.operator(replica).polls.pipelines.get(key) else { return };
-        let (queries, previous) = polled.schedule.start_poll();
+        let (queries, previous) = polled.schedule.start_poll(location.as_ref());
         self.note(format_args!("{replica:?} starts a poll of {pipeline}"));
         let unreadable = plan.unreadable.and_then(|number| self.aws().execution(number)).map(|id| id.to_string());
-        let location = self.location_of(target.as_deref());
         let exists = pipeline == PIPELINE && location == Some(fixtures::location());
         let mut calls = Calls::new(&self.aws, self.scenario.page_size, plan.clone());
         (calls.exists, calls.unreadable, calls.shown) = (exists, unreadable, self.subject.shown);

@@ -1,5 +1,7 @@
 //! When the next poll is due, and whom a poll wakes. Times are in seconds since the start of the schedule.
 
+mod locations;
+
 use super::*;
 use crate::api::v1alpha1::{Exception, SourceRevision};
 use crate::codepipeline::{
@@ -86,7 +88,7 @@ fn subscribe(
 
 /// Reads a snapshot of what the schedule wants now.
 fn read(schedule: &Schedule, seconds: u64, stage: &'static str) -> Poll {
-    let (queries, previous) = schedule.start_poll();
+    let (queries, previous) = schedule.start_poll(None);
     let stage = Stage(stage);
     let snapshot = read_snapshot(&stage, wall(seconds), queries, previous.as_deref());
     Poll::new(wall(seconds), None, snapshot.now_or_never().expect("a result at once"))
@@ -171,7 +173,7 @@ fn another_generation_is_a_new_subscription() {
     let mut again = |seconds| schedule.subscribe("ada", 2, query("other"), WakeCondition::Any, moment(seconds));
     assert!(again(9).is_none());
     assert_eq!(schedule.next_poll_at(), elapsed(1));
-    assert_eq!(schedule.start_poll().0, [query("other")].into());
+    assert_eq!(schedule.start_poll(None).0, [query("other")].into());
     poll(&mut schedule, 10, "A");
     let new = schedule.subscribe("ada", 2, query("other"), WakeCondition::Any, moment(11)).expect("the newest poll");
     assert_eq!(new.subscribed_at, wall(9), "the new generation subscribed then");
@@ -287,7 +289,7 @@ fn a_missing_pipeline_is_a_finding_and_not_a_failure() {
     assert_eq!(schedule.next_poll_at(), elapsed(30));
     let newest = subscribe(&mut schedule, "ada", 15, WakeCondition::Any).expect("a poll").poll;
     assert!(newest.failure().is_none() && newest.failing_since.is_none());
-    assert!(schedule.start_poll().1.is_none(), "the next poll does not build on what a deleted pipeline had");
+    assert!(schedule.start_poll(None).1.is_none(), "the next poll does not build on what a deleted pipeline had");
     invalidate(&mut schedule, 20);
     subscribe(&mut schedule, "ada", 20, newer_than(&newest, None));
     assert_eq!(fail(&mut schedule, 19, pipeline_not_found()), [""; 0], "an invalidation makes it out of date");
@@ -368,7 +370,7 @@ fn a_poll_covers_every_query_and_builds_on_the_last_one_that_succeeded() {
     let (mut schedule, known) = waiting(None);
     subscribe(&mut schedule, "bob", 1, WakeCondition::Any);
     fail(&mut schedule, 15, unreachable());
-    let (queries, previous) = schedule.start_poll();
+    let (queries, previous) = schedule.start_poll(None);
     assert_eq!(queries, [query("ada"), query("bob")].into());
     assert_eq!(previous.as_ref(), known.result.as_ref().ok());
 }
@@ -383,18 +385,4 @@ fn a_subscription_ends() {
     assert!(schedule.is_empty());
     assert_eq!(schedule.next_poll_at(), elapsed(15));
     assert_eq!(poll(&mut schedule, 15, "B"), [""; 0]);
-}
-
-#[test]
-fn a_poll_of_another_account_is_forgotten_also_if_it_failed() {
-    let location = |account: &str| Location { account_id: account.to_owned(), region: "eu-west-1".to_owned() };
-    let (here, elsewhere) = (location("111122223333"), location("444455556666"));
-    let mut schedule = Schedule::default();
-    for poll in [read(&schedule, 0, "Build"), Poll::new(wall(0), None, Err(pipeline_not_found()))] {
-        schedule.publish(elapsed(0), INTERVAL, Poll { location: Some(elsewhere.clone()), ..poll });
-        assert!(!schedule.forget_elsewhere(None), "it is not known where the operator is");
-        assert!(!schedule.forget_elsewhere(Some(&elsewhere)));
-        assert!(schedule.forget_elsewhere(Some(&here)));
-        assert_eq!(schedule.next_poll_at(), Duration::ZERO);
-    }
 }
