@@ -89,7 +89,7 @@ pub(super) fn may_recover(submission: &Submission, target: &TargetObservation) -
 ///
 /// # Errors
 /// The attempt that ends here, if the result must not be sent there.
-pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, found: Location) -> Result<Intent, Box<Attempt>> {
+pub(super) fn prepared(observed: &Observed<'_>, mut intent: Intent, found: Location) -> Result<Intent, Box<Attempt>> {
     let allowed = match observed.target {
         Some(target) => check(observed.decision, target, Some(&found)).map(drop),
         // The target is observed before credentials are prepared.
@@ -103,6 +103,6 @@ pub(super) fn prepared(observed: &Observed<'_>, intent: Intent, found: Location)
         let error = CallError::NotApplied { cause: RetryCause::CredentialsUnavailable, exception: None, detail };
         return Err(Box::new(Attempt::NotPrepared(intent, error)));
     }
-    let Location { account_id, region } = found;
-    Ok(Intent { submission: Submission { account_id, region, ..intent.submission }, ..intent })
+    intent.submission.set_location(found);
+    Ok(intent)
 }

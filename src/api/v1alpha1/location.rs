@@ -1,10 +1,10 @@
-//! Where pipelines are: an AWS account and region. Targets, submissions and statuses have them as two fields each, and this is the one
-//! type for both, so that they are compared together and cannot be swapped.
+//! Where pipelines are: an AWS account and region. Targets, submissions and statuses have them as two fields; everything else has them
+//! as one value, so that they are compared together and cannot be swapped. The conversions are here.
 
 use super::approval_decision::ApprovalDecisionStatus;
 use super::approval_target::ApprovalTargetSpec;
 use super::submission::Submission;
-use std::fmt::{Display, Formatter, Result};
+use std::fmt::{self, Display, Formatter};
 
 /// An AWS account and region.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -16,7 +16,7 @@ pub struct Location {
 }
 
 impl Display for Location {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { account_id, region } = self;
         write!(f, "account {account_id}, region {region}")
     }
@@ -36,6 +36,11 @@ impl Submission {
     pub fn location(&self) -> Location {
         Location { account_id: self.account_id.clone(), region: self.region.clone() }
     }
+
+    /// Says where the request is sent.
+    pub fn set_location(&mut self, Location { account_id, region }: Location) {
+        (self.account_id, self.region) = (account_id, region);
+    }
 }
 
 impl ApprovalDecisionStatus {
@@ -45,7 +50,7 @@ impl ApprovalDecisionStatus {
         Some(Location { account_id: self.account_id.clone()?, region: self.region.clone()? })
     }
 
-    /// Sets or removes it.
+    /// Says where the request was first resolved, or forgets it.
     pub fn set_location(&mut self, location: Option<Location>) {
         (self.account_id, self.region) = location.map(|Location { account_id, region }| (account_id, region)).unzip();
     }

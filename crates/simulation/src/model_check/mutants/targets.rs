@@ -5,7 +5,7 @@ use crate::model_check::properties::{ATTRIBUTION, PLACE};
 use crate::model_check::targets::{Place, Target, TargetChange, TargetState, full_access};
 use crate::model_check::users::OtherResult;
 use crate::model_check::worlds::targets::{TWO_CLUSTERS, WAITS_HERE};
-use approval_operator::api::v1alpha1::{ApprovalStatus, ApprovalTarget, Location};
+use approval_operator::api::v1alpha1::{ApprovalStatus, ApprovalTarget};
 use approval_operator::decision::TargetObservation;
 
 const MOVED: World = World {
@@ -76,8 +76,8 @@ fn a_mutant_that_reads_history_where_the_target_is_now_is_caught() {
             TargetObservation::Unavailable(_) | TargetObservation::Own { .. } | TargetObservation::NotFound => None,
         });
         let move_along = |submission: &mut Submission| {
-            if let Some(Location { account_id, region }) = here {
-                (submission.account_id, submission.region) = (account_id, region);
+            if let Some(here) = here {
+                submission.set_location(here);
             }
         };
         decide_in_doubt(move_along, observed, settings, now)
