@@ -174,8 +174,7 @@ async fn the_operator_does_not_send_the_token_of_a_forged_submission() {
 async fn the_api_server_explains_each_refusal() {
     let env = TestEnv::new().await;
     let control_plane = &Cluster::shared().control_plane;
-    let one_binding =
-        "spec must have exactly one of token, pipelineExecutionId and sourceRevisions: it names the approval request";
+    let one_binding = "spec: Invalid value: spec must have exactly one of token, pipelineExecutionId and sourceRevisions: it names the";
     let mut two = with_only_binding("sourceRevisions", binding("sourceRevisions"));
     two["spec"]["pipelineExecutionId"] = binding("pipelineExecutionId");
     let mut three = two.clone();

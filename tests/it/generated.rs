@@ -284,7 +284,7 @@ fn fields(page: &mut String, path: &str, schema: &JSONSchemaProps) {
         limits.extend(field.pattern.as_ref().map(|pattern| format!("`{pattern}`")));
         limits.extend(field.x_kubernetes_validations.iter().flatten().filter_map(|rule| rule.message.clone()));
         let kind = field.format.clone().or_else(|| field.type_.clone()).unwrap();
-        let description = field.description.clone().unwrap_or_default().replace('\n', " ");
+        let description = field.description.clone().unwrap_or_default();
         writeln!(page, "| `{path}` | {kind} | {} | {description} |", limits.join("; ")).unwrap();
         fields(page, &path, schema);
     }

@@ -36,7 +36,8 @@ pub const REQUESTED_AT: &str = "codepipeline.approvals.dev/requestedAt";
         "[has(self.spec.token), has(self.spec.pipelineExecutionId), has(self.spec.sourceRevisions)].filter(x, x).size() == 1"
     )
     .message("spec must have exactly one of token, pipelineExecutionId and sourceRevisions: it names the approval request \
-              that the decision is for"),
+              that the decision is for")
+    .field_path(".spec"),
     validation = Rule::new("size(self.metadata.name) <= 230")
         .message("metadata.name must be no longer than 230 characters: the names of its Events start with it"),
     printcolumn(name = "Pipeline", type_ = "string", json_path = ".spec.pipelineName"),

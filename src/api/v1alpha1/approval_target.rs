@@ -24,10 +24,14 @@ use std::collections::BTreeMap;
     doc = "An ApprovalTarget is an AWS account and region with pipelines. It says which identity the operator uses there, and \
            which namespaces may decide on which pipelines. Cluster administrators write it; an ApprovalDecision names it in \
            spec.targetRef.",
-    validation = Rule::new("!has(self.spec.roleArn) || self.spec.roleArn.split(':')[4] == self.spec.accountId")
-        .message("spec.roleArn must be a role of the account spec.accountId"),
+    validation = Rule::new(
+        "!has(self.spec.roleArn) || self.spec.roleArn.contains(':iam::' + self.spec.accountId + ':role/')"
+    )
+    .message("spec.roleArn must be a role of the account spec.accountId, such as arn:aws:iam::111122223333:role/approvals")
+    .field_path(".spec.roleArn"),
     validation = Rule::new("!has(self.spec.externalId) || has(self.spec.roleArn)")
-        .message("spec.externalId is for spec.roleArn, which is not set"),
+        .message("spec.externalId is for spec.roleArn, which is not set")
+        .field_path(".spec.externalId"),
     validation = Rule::new("size(self.metadata.name) <= 63")
         .message("metadata.name must be no longer than 63 characters: it is a label of metrics"),
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId"),
@@ -47,16 +51,16 @@ use std::collections::BTreeMap;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalTargetSpec {
-    /// The AWS account of the pipelines. STS must confirm it before anything else happens. It cannot be changed.
+    /// The AWS account of the pipelines: 12 digits, in quotes. STS must confirm it before anything else happens. It cannot be changed.
     #[schemars(regex(pattern = "^[0-9]{12}$"), length(equal = 12))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("accountId cannot be changed: create another ApprovalTarget"))]
     pub account_id: String,
-    /// The AWS region of the pipelines, such as eu-west-1. It cannot be changed.
+    /// The AWS region of the pipelines, such as eu-west-1. STS does not confirm it. It cannot be changed.
     #[schemars(regex(pattern = "^[a-z]{2,}(-[a-z]+)+-[0-9]+$"), length(max = 32))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another ApprovalTarget"))]
     pub region: String,
-    /// The role that the operator assumes, in this account. Without it, the operator uses its own identity, which must be in this
-    /// account.
+    /// The ARN of the role that the operator assumes, such as arn:aws:iam::111122223333:role/approvals. It must be in this account.
+    /// Without it, the operator uses its own identity, which must be in this account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = "^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$"))]
     pub role_arn: Option<String>,

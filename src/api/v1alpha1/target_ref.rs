@@ -11,7 +11,7 @@ pub struct TargetRef {
     /// The name of the ApprovalTarget.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub name: String,
-    /// The AWS account that the target must have.
+    /// The AWS account that the target must have: 12 digits, in quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     pub account_id: Option<String>,

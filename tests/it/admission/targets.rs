@@ -78,7 +78,8 @@ fn the_api_server_refuses_invalid_targets_and_explains_each_refusal() {
     const EMPTY: &str = "an empty selector would match every namespace: set matchLabels or matchExpressions";
     const ONE_OF: &str = "namespaces must have exactly one of names and selector";
     const OPERATOR: &str = "operator In needs values, and Exists has none";
-    const OTHER_ACCOUNT: &str = "spec.roleArn must be a role of the account spec.accountId";
+    const OTHER_ACCOUNT: &str =
+        "spec.roleArn: Invalid value: spec.roleArn must be a role of the account spec.accountId, such as arn:aws:iam::";
     const ROLE: &str = "spec.roleArn in body should match";
     const PIPELINE: &str = "spec.access[0].pipelines[0] in body should match";
     let entry = target("")["spec"]["access"][0].clone();
@@ -104,11 +105,12 @@ fn the_api_server_refuses_invalid_targets_and_explains_each_refusal() {
         (with("/roleArn", json!("arn:aws:iam::111122223333:role/")), ROLE),
         (with("/roleArn", json!("arn:aws:iam::111122223333:role/*")), ROLE),
         (with("/roleArn", json!("operator")), ROLE),
+        (with("/roleArn", json!("operator")), OTHER_ACCOUNT),
         (with("/roleArn", json!("")), ROLE),
         (with("/externalId", json!("a")), "spec.externalId in body should be at least 2 chars long"),
         (with("/externalId", json!("with space")), "spec.externalId in body should match"),
         (with("/externalId", json!("a".repeat(1225))), "spec.externalId: Too long"),
-        (without("roleArn"), "spec.externalId is for spec.roleArn, which is not set"),
+        (without("roleArn"), "spec.externalId: Invalid value: spec.externalId is for spec.roleArn, which is not set"),
         (long_name, "metadata.name must be no longer than 63 characters: it is a label of metrics"),
         // Who may use it.
         (without("access"), "spec.access: Required value"),
