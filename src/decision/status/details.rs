@@ -2,6 +2,7 @@
 //! costs no call, because it comes from a poll that was read anyway. The account and the region are the exception: they pin the decision.
 
 use super::truncate::{set_ids, truncated};
+use crate::api::time::to_second;
 use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionStatus, Binding, Location, ObservedSourceRevision, ReadyClass,
 };
@@ -137,7 +138,8 @@ impl Details<'_> {
             | (_, ReadyClass::Settled | ReadyClass::Stalled | ReadyClass::InFlight | ReadyClass::Pending) => None,
             (_, ReadyClass::Suspended) => not_after,
             (_, ReadyClass::Retrying | ReadyClass::Waiting) => {
-                Some(expiry(decision, not_after, self.settings, now).at())
+                // A column shows it, and an edit or a restart counts from an instant with nanoseconds.
+                Some(to_second(expiry(decision, not_after, self.settings, now).at()))
             }
         }
     }

@@ -124,6 +124,8 @@ fn a_decision_shows_when_it_expires_while_a_limit_passes() {
     }
     let edited = reported(&fresh().with_reason(Reason::Waiting).edited(), &in_progress(), None);
     assert_eq!(edited.expires_at, Some(at(WEEK + 5)), "the limit counts from the edit");
+    let with_fraction = limited().not_after("2026-07-01T12:01:00.123456789Z");
+    assert_eq!(reported(&with_fraction, &in_progress(), None).expires_at, Some(at(60)), "a column shows it");
 }
 
 /// Someone may write anything into a status, and other versions of the operator may know more.
