@@ -184,7 +184,7 @@ pub(super) fn check_account(account: &str, target: &TargetDestination) -> Result
         None => "the operator's own credentials belong".to_owned(),
     };
     let expected = &target.location.account_id;
-    Err(VerifyError::WrongAccount(format!("{whose} to the account {account}, and the target's account is {expected}")))
+    Err(VerifyError::WrongAccount(format!("{whose} to account {account}, not to account {expected}")))
 }
 
 fn is_account_id(text: &str) -> bool {

@@ -146,7 +146,7 @@ mod tests {
                 Err(failure(FailureCause::Unsupported, "unknown field spec.shape")),
                 ConditionStatus::False,
                 TargetReason::ValidationFailed,
-                "Unknown field spec.shape. Upgrade the operator, or remove the field.".to_owned(),
+                "Unknown field spec.shape. Upgrade the operator, or remove this from the ApprovalTarget.".to_owned(),
             ),
         ] {
             // It was Ready with the ARN before.

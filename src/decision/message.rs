@@ -225,13 +225,13 @@ fn already_completed(record: &CompletedApproval) -> String {
 fn invalid(invalid: &InvalidSpec) -> String {
     match invalid {
         InvalidSpec::Binding => {
-            "spec must have exactly one of token, pipelineExecutionId and sourceRevisions".to_owned()
+            "spec does not have exactly one of token, pipelineExecutionId and sourceRevisions".to_owned()
         }
         InvalidSpec::NotATime { field, found } => {
-            format!("spec.{field} is {found:?}, which is not a time: use RFC 3339, such as 2026-01-31T17:00:00Z")
+            format!("spec.{field} is {found:?}, which is not a time")
         }
         InvalidSpec::FutureTime(found) => {
-            format!("spec.ignoreResponsesBefore is {found}, which is in the future: it must be a time in the past")
+            format!("spec.ignoreResponsesBefore is {found}, which is in the future")
         }
         InvalidSpec::Unsupported(unsupported) => {
             let what = match unsupported {
@@ -239,7 +239,7 @@ fn invalid(invalid: &InvalidSpec) -> String {
                 Unsupported::SpecValue(error) => format!("spec has a value ({error})"),
                 Unsupported::Status(error) => format!("status has a value ({error})"),
             };
-            format!("{what} that this version of the operator does not know: upgrade the operator, or remove it")
+            format!("{what} that this version of the operator does not know")
         }
     }
 }
@@ -304,6 +304,15 @@ fn unconfirmed(
             "It has been unknown{since} whether CodePipeline accepted {result}; the last attempt was refused ({})",
             exception.r#type
         ),
+        // This is also reported before history is read.
+        Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused))
+            if *cause == UnconfirmedCause::NotInHistory =>
+        {
+            let refused = raised(exception);
+            return format!(
+                "{refused}; the operator has not found the outcome of the request in CodePipeline's history yet"
+            );
+        }
         Some((exception, PriorAttempts::NotApplied | PriorAttempts::Refused)) => {
             let is_name = *cause == UnconfirmedCause::NamesNotRead;
             let what = if is_name { "which names the pipeline has" } else { "how the request was completed" };

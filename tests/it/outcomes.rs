@@ -99,7 +99,7 @@ async fn a_refusal_is_final_and_keeps_the_exception_of_codepipeline() {
         ("token", spec("web", &other), Reason::InvalidApprovalToken, "InvalidApprovalTokenException", ""),
         ("pipeline", spec("none", &open), Reason::PipelineNotFound, "PipelineNotFoundException", ""),
         ("stage", no_stage, Reason::StageNotFound, "StageNotFoundException", "; its stages are Source, Prod. "),
-        ("action", no_action, Reason::ActionNotFound, "ActionNotFoundException", "; the approvals are Approve. "),
+        ("action", no_action, Reason::ActionNotFound, "ActionNotFoundException", "; the approval is Approve. "),
         ("build", no_approval, Reason::ActionNotFound, "ActionNotFoundException", "its category is Build; "),
         (
             "corrected",

@@ -120,8 +120,8 @@ pub enum Reason {
     /// CodePipeline throttles requests. Nothing was applied, and the operator retries.
     #[strum(message = "No action needed; if this continues, request a higher CodePipeline quota for the account.")]
     Throttled,
-    /// The operator's AWS identity is not allowed to submit the result, or to read the pipeline. Nothing was applied, and the
-    /// operator retries.
+    /// The operator's AWS identity is not allowed to submit the result, or to read the pipeline; or the trust policy of the target's
+    /// role refuses the session of the decision. Nothing was applied, and the operator retries.
     #[strum(message = "Allow it in the IAM policy of the operator's role; the operator retries automatically.")]
     AccessDenied,
     /// The operator has no AWS region or no valid credentials. Nothing was applied, and the operator retries.
@@ -132,8 +132,10 @@ pub enum Reason {
     CredentialsUnavailable,
     /// CodePipeline cannot be reached, or refused for a reason that the decision did not cause. Nothing was applied, and the
     /// operator retries.
-    #[strum(message = "Check the network between the operator and CodePipeline, and that the operator's CA bundle \
-                       (SSL_CERT_FILE) contains the issuer of the certificate; the operator retries automatically.")]
+    #[strum(
+        message = "Check the AWS region, the network between the operator and CodePipeline, and that the operator's CA bundle \
+                       (SSL_CERT_FILE) contains the issuer of the certificate; the operator retries automatically."
+    )]
     ServiceUnavailable,
     /// The operator's clock, which deadlines and `spec.notAfter` depend on, differs from AWS's by more than 10 s. Nothing was applied,
     /// and the operator retries.

@@ -11,13 +11,13 @@ pub enum TargetReason {
     Verified,
     /// The credentials belong to another account than `spec.accountId`. Nothing is read or sent there.
     #[strum(
-        message = "Set spec.roleArn to a role in this account, or create another ApprovalTarget with the right accountId."
+        message = "Set spec.roleArn of the ApprovalTarget to a role in its account, or create another one with the right accountId."
     )]
     WrongAccount,
     /// STS does not allow the operator to assume `spec.roleArn`.
     #[strum(
-        message = "Allow sts:AssumeRole for the role in the IAM policy of the operator's role, and trust the operator's role in the \
-                       trust policy of this role, with the external ID if one is set."
+        message = "Correct spec.roleArn or spec.externalId of the ApprovalTarget, or allow sts:AssumeRole in both the IAM policy of the \
+                   operator's role and the trust policy of this role."
     )]
     AssumeRoleDenied,
     /// The operator has no valid AWS credentials with which it could access the account.
@@ -32,7 +32,7 @@ pub enum TargetReason {
     #[strum(message = "Synchronize the clock of the operator's node (NTP); the operator retries automatically.")]
     ClockSkew,
     /// The object has a field or a value that this version of the operator does not know. Such a target admits nothing.
-    #[strum(message = "Upgrade the operator, or remove the field.")]
+    #[strum(message = "Upgrade the operator, or remove this from the ApprovalTarget.")]
     ValidationFailed,
 }
 

@@ -122,9 +122,13 @@ pub fn waiting_for(spec: &ApprovalDecisionSpec, wait: &ExecutionWait) -> String 
         ExecutionWait::Stopping { execution } => {
             format!("Execution {execution} is being stopped, so the operator does not approve it")
         }
-        ExecutionWait::UnknownExecution => format!(
-            "CodePipeline does not know this execution of pipeline {pipeline} yet; it may be too new to be visible"
-        ),
+        ExecutionWait::UnknownExecution => {
+            let execution = spec.pipeline_execution_id.as_ref().map(|id| format!("execution {id}"));
+            format!(
+                "CodePipeline does not know {} of pipeline {pipeline} yet; it may be too new to be visible",
+                execution.as_deref().unwrap_or("this execution")
+            )
+        }
         ExecutionWait::Execution { execution, position } => match position {
             ExecutionPosition::InStage { stage, status } => {
                 format!("Execution {execution} is in stage {stage} ({status})")

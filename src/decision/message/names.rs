@@ -55,12 +55,19 @@ pub fn found(spec: &ApprovalDecisionSpec) -> String {
 
 /// The actions that a decision may mean.
 fn candidates(Candidates { approvals, others }: &Candidates) -> String {
-    match (approvals.as_slice(), others.as_slice()) {
-        ([], []) => "no other action can be an approval".to_owned(),
-        (approvals, []) => format!("the approvals are {}", list(approvals)),
-        ([], others) => format!("these actions may be approvals: {}", list(others)),
-        (approvals, others) => {
-            format!("the approvals are {}, and these actions may be approvals: {}", list(approvals), list(others))
-        }
+    let approvals = match approvals.as_slice() {
+        [] => None,
+        [approval] => Some(format!("the approval is {approval}")),
+        several => Some(format!("the approvals are {}", list(several))),
+    };
+    let others = match others.as_slice() {
+        [] => None,
+        [other] => Some(format!("action {other} may be an approval")),
+        several => Some(format!("these actions may be approvals: {}", list(several))),
+    };
+    match (approvals, others) {
+        (None, None) => "no other action can be an approval".to_owned(),
+        (Some(actions), None) | (None, Some(actions)) => actions,
+        (Some(approvals), Some(others)) => format!("{approvals}, and {others}"),
     }
 }

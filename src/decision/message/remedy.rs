@@ -1,7 +1,7 @@
 //! What to do about an outcome: the remedy of its reason, or a better one where more is known than the reason.
 
 use super::target;
-use crate::api::v1alpha1::{ApprovalDecision, Binding};
+use crate::api::v1alpha1::{ApprovalDecision, Binding, InvalidSpec};
 use crate::codepipeline::{ExecutionEnd, Refusal, RetryCause};
 use crate::decision::outcome::{Outcome, UnconfirmedCause, Wait};
 use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, Missing, RefusedNames, RevisionHint};
@@ -45,6 +45,7 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         Outcome::AmbiguousRevision(Ambiguity::SeveralRequests(_)) => {
             "Name one of the executions with spec.pipelineExecutionId."
         }
+        Outcome::Invalid(invalid) => self::invalid(invalid),
         Outcome::Waiting { wait: Wait::Execution(wait), .. } => waiting(wait).unwrap_or(outcome.reason().remedy()),
         Outcome::Unconfirmed { cause: UnconfirmedCause::OtherAccount, .. } => {
             "Give the operator credentials for that account and region: it settles this once it can read the history there."
@@ -67,6 +68,11 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
             "Correct spec.pipelineName or spec.targetRef."
         }
         Outcome::PipelineExecutionNotFound(_) if has_target => "Correct spec.pipelineExecutionId or spec.targetRef.",
+        // STS, not CodePipeline: the target itself is verified, with another session name.
+        Outcome::Retrying { cause: RetryCause::AccessDenied, exception: None, .. } if has_target => {
+            "Allow the session name NAMESPACE.* (sts:RoleSessionName) in the trust policy of this role; the operator \
+             retries automatically."
+        }
         Outcome::Retrying { cause: RetryCause::AccessDenied, .. }
         | Outcome::Unreadable { cause: RetryCause::AccessDenied, .. }
             if has_target =>
@@ -88,7 +94,6 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         | Outcome::Missing { .. }
         | Outcome::PipelineExecutionNotFound(_)
         | Outcome::AmbiguousRevision(Ambiguity::NotCovered { .. })
-        | Outcome::Invalid(_)
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }
         | Outcome::Conflicting { .. }
@@ -96,6 +101,16 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         | Outcome::Submitting(_)
         | Outcome::Unconfirmed { .. }
         | Outcome::Retrying { .. } => outcome.reason().remedy(),
+    }
+}
+
+/// What to do about a spec that the operator cannot act on.
+const fn invalid(invalid: &InvalidSpec) -> &'static str {
+    match invalid {
+        InvalidSpec::Binding => "Set exactly one of them.",
+        InvalidSpec::NotATime { .. } => "Use RFC 3339, such as 2026-01-31T17:00:00Z.",
+        InvalidSpec::FutureTime(_) => "Set it to a time in the past.",
+        InvalidSpec::Unsupported(_) => "Upgrade the operator, or remove it.",
     }
 }
 

@@ -176,42 +176,40 @@ fn an_edit_of_the_result_that_came_too_late() {
 
 #[test]
 fn a_decision_that_is_not_valid() {
-    let unsupported = |unsupported| Outcome::Invalid(InvalidSpec::Unsupported(unsupported));
-    check(
-        Reason::ValidationFailed,
-        "Correct the field that the message names.",
-        [
-            (
-                Outcome::Invalid(InvalidSpec::Binding),
-                "spec must have exactly one of token, pipelineExecutionId and sourceRevisions",
-            ),
-            (
-                Outcome::Invalid(InvalidSpec::NotATime { field: "notAfter", found: "2026-02-30T00:00:00Z".to_owned() }),
-                "spec.notAfter is \"2026-02-30T00:00:00Z\", which is not a time: use RFC 3339, such as \
-                 2026-01-31T17:00:00Z",
-            ),
-            (
-                Outcome::Invalid(InvalidSpec::FutureTime(at(60))),
-                "spec.ignoreResponsesBefore is 2026-07-01T12:01:00Z, which is in the future: it must be a time in the \
-                 past",
-            ),
-            (
-                unsupported(Unsupported::SpecField("targetRef".to_owned())),
-                "spec.targetRef is a field that this version of the operator does not know: upgrade the operator, or \
-                 remove it",
-            ),
-            (
-                unsupported(Unsupported::SpecValue("unknown variant `Postponed`".to_owned())),
-                "spec has a value (unknown variant `Postponed`) that this version of the operator does not know: \
-                 upgrade the operator, or remove it",
-            ),
-            (
-                unsupported(Unsupported::Status("unknown variant `Perhaps`".to_owned())),
-                "status has a value (unknown variant `Perhaps`) that this version of the operator does not know: \
-                 upgrade the operator, or remove it",
-            ),
-        ],
-    );
+    for (invalid, remedy, what_happened) in [
+        (
+            InvalidSpec::Binding,
+            "Set exactly one of them.",
+            "spec does not have exactly one of token, pipelineExecutionId and sourceRevisions",
+        ),
+        (
+            InvalidSpec::NotATime { field: "notAfter", found: "2026-02-30T00:00:00Z".to_owned() },
+            "Use RFC 3339, such as 2026-01-31T17:00:00Z.",
+            "spec.notAfter is \"2026-02-30T00:00:00Z\", which is not a time",
+        ),
+        (
+            InvalidSpec::FutureTime(at(60)),
+            "Set it to a time in the past.",
+            "spec.ignoreResponsesBefore is 2026-07-01T12:01:00Z, which is in the future",
+        ),
+        (
+            InvalidSpec::Unsupported(Unsupported::SpecField("targetRef".to_owned())),
+            "Upgrade the operator, or remove it.",
+            "spec.targetRef is a field that this version of the operator does not know",
+        ),
+        (
+            InvalidSpec::Unsupported(Unsupported::SpecValue("unknown variant `Postponed`".to_owned())),
+            "Upgrade the operator, or remove it.",
+            "spec has a value (unknown variant `Postponed`) that this version of the operator does not know",
+        ),
+        (
+            InvalidSpec::Unsupported(Unsupported::Status("unknown variant `Perhaps`".to_owned())),
+            "Upgrade the operator, or remove it.",
+            "status has a value (unknown variant `Perhaps`) that this version of the operator does not know",
+        ),
+    ] {
+        check(Reason::ValidationFailed, remedy, [(Outcome::Invalid(invalid), what_happened)]);
+    }
 }
 
 #[test]
@@ -329,8 +327,8 @@ fn a_submission_whose_outcome_is_unknown() {
         [
             (
                 refused(PriorAttempts::NotApplied),
-                "CodePipeline raised ApprovalAlreadyCompletedException: message of CodePipeline; the operator reads \
-                 how the request was completed: CodePipeline's history does not show it yet",
+                "CodePipeline raised ApprovalAlreadyCompletedException: message of CodePipeline; the operator has not \
+                 found the outcome of the request in CodePipeline's history yet",
             ),
             (
                 refused(PriorAttempts::InDoubt),
@@ -359,7 +357,7 @@ fn a_retry() {
         ),
         (
             RetryCause::ServiceUnavailable,
-            "Check the network between the operator and CodePipeline, and that the operator's CA bundle \
+            "Check the AWS region, the network between the operator and CodePipeline, and that the operator's CA bundle \
              (SSL_CERT_FILE) contains the issuer of the certificate; the operator retries automatically.",
         ),
         (

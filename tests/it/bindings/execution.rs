@@ -221,7 +221,9 @@ async fn an_execution_that_is_unknown_for_a_minute_is_not_found_until_an_edit_co
     let operator = env.operator().start();
     let waiting = env.wait_for_reason("web", Reason::Waiting).await;
     assert!(
-        message(&waiting).starts_with("CodePipeline does not know this execution of pipeline web yet"),
+        message(&waiting).starts_with(
+            "CodePipeline does not know execution 00000000-0000-4000-8000-000000000000 of pipeline web yet"
+        ),
         "{}",
         message(&waiting)
     );
@@ -255,7 +257,7 @@ async fn an_execution_that_the_lists_do_not_show_yet_is_found_later() {
     let execution = env.start_execution("web", "v1");
     env.create("web", for_execution("web", execution)).await;
     let _operator = env.operator().start();
-    env.wait_for_message("web", "CodePipeline does not know this execution of pipeline web yet").await;
+    env.wait_for_message("web", "CodePipeline does not know execution ").await;
     let found = env.wait_for_message("web", &format!("Execution {execution} is in stage Build")).await;
     assert_eq!((reason(&found), exception(&found)), (Some(Reason::Waiting), None));
     env.complete_build("web", execution, true);

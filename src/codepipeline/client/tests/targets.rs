@@ -96,10 +96,7 @@ async fn nothing_is_called_in_the_account_of_another_target() {
         let client = client(&endpoint, destination);
         let error = client.verify().await.unwrap_err();
         assert!(matches!(error, VerifyError::WrongAccount(_)), "{error:?}");
-        assert!(
-            error.to_string().ends_with("the account 123456789012, and the target's account is 210987654321"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("to account 123456789012, not to account 210987654321"), "{error}");
         let errors = [read(&client).await.unwrap_err(), client.open_session(&session_name()).await.unwrap_err()];
         assert!(errors.iter().all(|error| error.cause() == RetryCause::CredentialsUnavailable), "{errors:?}");
         assert_eq!((endpoint.requests(), client.location()), (0, None));
@@ -110,9 +107,9 @@ async fn nothing_is_called_in_the_account_of_another_target() {
     read(&client).await.unwrap();
     endpoint.sts().set_sessions(OTHER, SignedDuration::from_hours(1));
     let error = read(&client).await.unwrap_err();
-    assert!(error.detail().contains("belongs to the account 210987654321"), "{error:?}");
+    assert!(error.detail().contains("belongs to account 210987654321"), "{error:?}");
     let error = client.open_session(&session_name()).await.unwrap_err();
-    assert!(error.detail().contains("belongs to the account 210987654321"), "{error:?}");
+    assert!(error.detail().contains("belongs to account 210987654321"), "{error:?}");
     assert_eq!(endpoint.requests(), 1);
 }
 

@@ -153,16 +153,25 @@ fn a_request_whose_response_history_does_not_show_yet() {
 }
 
 #[test]
+fn an_execution_that_codepipeline_does_not_know() {
+    check_for(
+        &fresh().naming_execution("4f1a9c2e"),
+        Reason::Waiting,
+        WAITING,
+        [(
+            waiting_for(ExecutionWait::UnknownExecution),
+            "CodePipeline does not know execution 4f1a9c2e of pipeline shop yet; it may be too new to be visible",
+        )],
+    );
+}
+
+#[test]
 fn a_decision_that_waits() {
     let later = |end| waiting_for(ExecutionWait::LaterExecution { execution: execution(), end });
     check(
         Reason::Waiting,
         WAITING,
         [
-            (
-                waiting_for(ExecutionWait::UnknownExecution),
-                "CodePipeline does not know this execution of pipeline shop yet; it may be too new to be visible",
-            ),
             (
                 later(ExecutionEnd::Failed),
                 "Execution 4f1a9c2e ended (Failed) before its approval received a response; waiting for a later \

@@ -48,13 +48,13 @@ fn a_pipeline_stage_or_approval_that_does_not_exist() {
         [
             (
                 missing(Missing::Action { candidates: candidates(&["Release"], &[]), stages: Vec::new() }),
-                "Stage Production of pipeline shop has no action \"Approve\"; the approvals are Release; the operator \
+                "Stage Production of pipeline shop has no action \"Approve\"; the approval is Release; the operator \
                  continues when that changes",
             ),
             (
                 missing(Missing::Action { candidates: candidates(&["Release"], &["Scan"]), stages: Vec::new() }),
-                "Stage Production of pipeline shop has no action \"Approve\"; the approvals are Release, and these \
-                 actions may be approvals: Scan; the operator continues when that changes",
+                "Stage Production of pipeline shop has no action \"Approve\"; the approval is Release, and action \
+                 Scan may be an approval; the operator continues when that changes",
             ),
             (
                 missing(Missing::Action { candidates: candidates(&[], &["A", "B"]), stages: names(&["Staging"]) }),
@@ -96,7 +96,7 @@ fn a_name_for_which_codepipeline_refused_a_result() {
             (
                 refused_action(Missing::Action { candidates: candidates(&["Release"], &[]), stages: Vec::new() }),
                 "CodePipeline raised ActionNotFoundException: stage Production of pipeline shop has no action \
-                 \"Approve\"; the approvals are Release",
+                 \"Approve\"; the approval is Release",
             ),
             (
                 refused_action(Missing::NotAnApproval {
@@ -104,7 +104,7 @@ fn a_name_for_which_codepipeline_refused_a_result() {
                     candidates: candidates(&["Release"], &[]),
                 }),
                 "CodePipeline raised ActionNotFoundException: action Approve of pipeline shop is not an approval: its \
-                 category is Build; in this stage, the approvals are Release",
+                 category is Build; in this stage, the approval is Release",
             ),
         ],
     );

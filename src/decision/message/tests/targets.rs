@@ -98,8 +98,34 @@ fn what_is_wrong_with_a_target_and_what_to_do() {
         assert_eq!(text(&decision, problem), expected);
     }
     let denied = text(&through_target(), TargetProblem::NotVerified(Unverified::Failed(failed)));
-    let expected = "ApprovalTarget \"prod\" (spec.targetRef.name) is not ready: AssumeRoleDenied (not trusted). Allow ";
+    let expected =
+        "ApprovalTarget \"prod\" (spec.targetRef.name) is not ready: AssumeRoleDenied (not trusted). Correct ";
     assert!(denied.starts_with(expected), "{denied}");
+}
+
+/// CodePipeline refuses what the role may not do. STS refuses only the session of the decision: the target itself is verified.
+#[test]
+fn who_denies_the_access_decides_what_to_do() {
+    let by_codepipeline = retrying(RetryCause::AccessDenied);
+    let mut by_sts = by_codepipeline.clone();
+    if let Outcome::Retrying { exception, .. } = &mut by_sts {
+        *exception = None;
+    }
+    let what_happened =
+        "Attempt 2 to submit Approved failed and was not applied (not now); next attempt at 2026-07-01T12:00:04Z";
+    for (outcome, remedy) in [
+        (
+            by_codepipeline,
+            "Allow it in the IAM policy of the role of the ApprovalTarget; the operator retries automatically.",
+        ),
+        (
+            by_sts,
+            "Allow the session name NAMESPACE.* (sts:RoleSessionName) in the trust policy of this role; the operator \
+             retries automatically.",
+        ),
+    ] {
+        check_for(&through_target(), Reason::AccessDenied, remedy, [(outcome, what_happened)]);
+    }
 }
 
 /// The target's account, role and access entries are for those that it admits.
