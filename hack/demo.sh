@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 namespace=approval-operator-demo
 crds=(crd/approvaldecisions.codepipeline.approvals.dev crd/approvaltargets.codepipeline.approvals.dev)
-# What the operator may do in the whole cluster. The name differs from that of an installation.
+# What the operator may do in the whole cluster, and in the namespace default. The name differs from that of an installation.
 cluster_role=approval-operator-demo-targets
 programs="the operator and a local CodePipeline (about 5 minutes on two cores the first time, seconds after that)"
 
@@ -89,6 +89,7 @@ clean_up() {
     for object in "${created[@]}"; do
       run kubectl delete --ignore-not-found --timeout=60s "$object" || status=1
     done
+    run kubectl --namespace default delete --ignore-not-found "rolebinding/$cluster_role" "role/$cluster_role" || status=1
   fi
   rm -r "$folder"
   exit "$status"
@@ -128,6 +129,10 @@ show "sed '$rbac' examples/operator-rbac.yaml | kubectl create --filename -"
 sed "$rbac" examples/operator-rbac.yaml | kubectl create --filename -
 run kubectl set subject rolebinding approval-operator --serviceaccount "$namespace:operator"
 run kubectl set subject clusterrolebinding "$cluster_role" --serviceaccount "$namespace:operator"
+# The Events of targets, which are cluster-scoped, are in the namespace default.
+run kubectl --namespace default create role "$cluster_role" --verb create --resource events.events.k8s.io
+run kubectl --namespace default create rolebinding "$cluster_role" --role "$cluster_role" \
+  --serviceaccount "$namespace:operator"
 kubectl wait --for=condition=Established "${crds[@]}" >/dev/null
 cp "$folder/kubeconfig" "$folder/operator"
 kubectl config set-credentials operator --token "$(kubectl create token operator)" --kubeconfig "$folder/operator" >/dev/null
@@ -211,4 +216,5 @@ accepted=$(local-codepipeline ledger --json | grep -c '"accepted"') || true
 
 say "The operator's log; its only warning is about the wrong token"
 cat "$folder/log"
+! grep --quiet forbidden "$folder/log" || fail "the operator lacks a right"
 say "Every decision has the expected outcome."
