@@ -132,6 +132,11 @@ impl Client {
         self.shared.location.borrow().clone()
     }
 
+    /// The same, after loading credentials if there are none.
+    pub(super) async fn load_location(&self) -> Result<Location, CallError> {
+        Ok(self.sdk_client().await?.verified.location)
+    }
+
     /// Reports when the location changes, becomes known, or is not known any more.
     #[must_use]
     pub fn location_changes(&self) -> watch::Receiver<Option<Location>> {

@@ -164,20 +164,23 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
     async fn poll_once(&self, pipeline: &str) {
         let started = self.now();
-        let location = self.shared.client.location();
+        let location = self.shared.client.load_location().await;
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
-            Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(location.as_ref()),
+            Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(location.as_ref().ok()),
             Some(_) | None => return,
         };
         let reader = AwsPipelineReader::new(&self.shared.client, pipeline);
         let span = info_span!("poll", pipeline);
-        let result = read_snapshot(&reader, started.wall, queries, previous.as_deref()).instrument(span).await;
+        let result = match &location {
+            Ok(_) => read_snapshot(&reader, started.wall, queries, previous.as_deref()).instrument(span).await,
+            Err(error) => Err(error.clone()),
+        };
         if let Err(error) = &result {
             tracing::debug!(pipeline, "could not read the pipeline: {}", error.detail());
         }
         self.warn_if_slow(pipeline, started, reader.waited());
         let location_after = self.shared.client.location();
-        let has_changed = location.is_some() && location_after != location;
+        let has_changed = location_after != location.ok();
         let result = result.and_then(|snapshot| {
             let detail = || "the operator's AWS account or region changed during the poll".to_owned();
             if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }

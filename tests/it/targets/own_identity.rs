@@ -1,8 +1,12 @@
 //! Decisions without a target, while the operator's own credentials change to those of another account.
 
 use super::site::{ONE, OWN, Site, through};
-use approval_operator::api::v1alpha1::Reason;
+use approval_operator::api::v1alpha1::{ApprovalDecisionSpec, Reason, UserTime};
+use jiff::{SignedDuration, Timestamp};
+use local_codepipeline::api::{ApprovalStatus as ResultStatus, PutApprovalResultInput};
+use local_codepipeline::model::{Name, Service, SourceRevision};
 use serde_json::json;
+use std::time::Duration;
 use test_support::{for_revision, message, pipeline_with_build, spec};
 
 /// The operator's credentials are those of its own account first, then those of the target's account, then those of its own again.
@@ -50,4 +54,47 @@ async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target()
     env.wait_for_reason("other", Reason::Delivered).await;
     site.wait_for("production", "WrongAccount").await;
     assert_eq!((env.accepted_count("web"), account.ledger().len()), (1, 1));
+}
+
+/// The operator's credentials become those of another account, which has a pipeline of the same name with an execution of the same
+/// revision, and more executions than a page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_was_read_in_the_former_account_settles_no_decision_in_the_new_one() {
+    let site = Site::new().await;
+    let env = &site.env;
+    let secret = tempfile::tempdir().unwrap();
+    let set_key = |key: &str| std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), key).unwrap();
+    let (first, second) = ("FIRST".to_owned(), format!("SECOND@{ONE}"));
+    set_key(&first);
+    std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), "secret").unwrap();
+    let at = ("shop", "Prod", "Approve");
+    let main = [SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: Some("main".to_owned()) }];
+    let open = |service: &mut Service, time| service.open_approval(time, at, &main).unwrap();
+    let rejected = env.codepipeline.with_service(open);
+    env.respond_as_bob("shop", &rejected, ResultStatus::Rejected);
+    let account = env.codepipeline.in_account(ONE, OWN.1);
+    account.with_service(|service, now| {
+        for number in 0..101 {
+            let time = now - SignedDuration::from_secs(3600 - number);
+            let token = service.open_approval(time, at, &[]).unwrap().token;
+            let input = PutApprovalResultInput::new(at.0, at.1, at.2, token, ResultStatus::Approved, "");
+            service.put_approval_result(time, "arn:aws:iam::111111111111:user/eve", &input).unwrap();
+        }
+    });
+    account.with_service(open);
+    let _operator = env.operator().arg(&format!("--aws-credentials-dir={}", secret.path().display())).start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waiting = ApprovalDecisionSpec {
+        ignore_responses_before: Some(UserTime(Timestamp::now().to_string())),
+        ..for_revision("shop", "main")
+    };
+    env.create("waiting", waiting).await;
+    env.wait_for_message("waiting", &rejected.pipeline_execution_id.to_string()).await;
+
+    set_key(&second);
+    env.codepipeline.refuse_access_key(first);
+    env.wait_for_reason("waiting", Reason::TargetForbidden).await;
+    env.create("release", for_revision("shop", "main")).await;
+    env.wait_for_reason("release", Reason::Delivered).await;
+    assert_eq!(account.ledger().len(), 102);
 }
