@@ -9,9 +9,11 @@ use super::step::{Observed, Step};
 use super::subject::record;
 use super::submit::submit;
 use super::target_rules::{may_continue, request_location};
-use super::timing::{Expiry, HISTORY_LAG, Settings, created_at, expiry};
-use crate::api::time::later;
-use crate::api::v1alpha1::{ApprovalDecision, ApprovalStatus, Binding, Location, SubmissionOutcome, Token};
+use super::timing::{CLOCK_SKEW, Expiry, HISTORY_LAG, Settings, created_at, expiry};
+use crate::api::time::{earlier, later};
+use crate::api::v1alpha1::{
+    ApprovalDecision, ApprovalStatus, Binding, Location, SettledRequest, Submission, SubmissionOutcome, Token,
+};
 use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
 use jiff::Timestamp;
 
@@ -123,7 +125,9 @@ fn accepted_before(decision: &ApprovalDecision, token: &Token, location: Option<
     if !is_same {
         return None;
     }
-    let settled = status.settled.as_ref();
+    // Another request may have settled the decision since.
+    let mut responses = status.settled.iter().chain(&status.history);
+    let settled = responses.find(|response| is_response_to(response, submission));
     let at = settled.and_then(|settled| settled.approved_at);
     if submission.result.status == spec.result.status {
         return Some(Outcome::Delivered { approved_at: at, record: None });
@@ -138,6 +142,14 @@ fn accepted_before(decision: &ApprovalDecision, token: &Token, location: Option<
     };
     let (refusal, record) = (Refusal::ApprovalAlreadyCompleted, Some(record));
     Some(Outcome::Refused { refusal, exception: None, record, open: None, names: None, caveat: None })
+}
+
+/// Whether this is CodePipeline's response to a submission that it accepted: it came during the attempts.
+fn is_response_to(response: &SettledRequest, submission: &Submission) -> bool {
+    let attempts = earlier(submission.start_time, CLOCK_SKEW)..=submission.deadline;
+    response.approved_at.is_some_and(|at| attempts.contains(&at))
+        && (&response.pipeline_name, &response.stage_name, &response.action_name)
+            == (&submission.pipeline_name, &submission.stage_name, &submission.action_name)
 }
 
 /// It is too late to submit. A decision that was restored from a backup may have been delivered before, which history shows: a

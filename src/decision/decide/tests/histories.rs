@@ -211,6 +211,22 @@ fn another_result_is_merged_after_delivery() {
 }
 
 #[test]
+fn a_token_that_was_delivered_is_named_again_after_another_request_settled_the_decision() {
+    let other = delivered_to(fresh(), "E1").edited().naming_execution("E2");
+    let other = given(other, LATE).polled(&e2_after(approved_at(-140)).shows("A2", None, approved_at(-100))).written();
+    assert_eq!(reason_of(&other), Some(Reason::AlreadyDecided));
+    let back = other.edited().naming_token(token());
+    let delivered = given(back.clone(), LATE).written();
+    let status = delivered.status.as_ref().expect("a status");
+    assert_eq!((reason_of(&delivered), status.approved_at), (Some(Reason::Delivered), Some(at(-140))));
+    let settled = status.settled.as_ref().expect("a response");
+    assert_eq!((settled.approved_at, settled.decided_by.as_ref(), status.history.len()), (Some(at(-140)), None, 1));
+    let case = given(back.with_result(Rejected, "no"), LATE);
+    let words = "Approved was accepted at 2026-07-01T11:57:40Z; the change to Rejected came too late";
+    assert_reports(&case, Reason::ApprovalAlreadyCompleted, &[words]);
+}
+
+#[test]
 fn an_edit_of_any_field_waits_until_the_submission_in_doubt_is_finished() {
     type Edit = fn(ApprovalDecision) -> ApprovalDecision;
     let edits: [Edit; 10] = [
