@@ -132,9 +132,9 @@ impl Client {
         self.shared.location.borrow().clone()
     }
 
-    /// The same, after loading credentials if there are none.
-    pub(super) async fn load_location(&self) -> Result<Location, CallError> {
-        Ok(self.sdk_client().await?.verified.location)
+    /// The client of the SDK that the next call uses.
+    pub(super) async fn load(&self) -> Result<SdkClient, CallError> {
+        Ok(self.sdk_client().await?)
     }
 
     /// Reports when the location changes, becomes known, or is not known any more.

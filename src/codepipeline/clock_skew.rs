@@ -72,6 +72,14 @@ impl AwsClock {
         lock(&self.0).skew(Timestamp::now())
     }
 
+    /// This time of the operator's clock; but AWS's time now, if the operator's clock is wrong and is ahead of that.
+    pub(super) fn not_ahead(&self, time: Timestamp) -> Timestamp {
+        match self.check() {
+            Ok(()) => time,
+            Err(ClockSkewExceeded { skew, local }) => time.min(later(local, skew)),
+        }
+    }
+
     /// Checks that the operator's clock is correct enough to submit a result.
     pub(super) fn check(&self) -> Result<(), ClockSkewExceeded> {
         let local = Timestamp::now();

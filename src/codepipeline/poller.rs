@@ -164,7 +164,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
     async fn poll_once(&self, pipeline: &str) {
         let started = self.now();
-        let location = self.shared.client.load_location().await;
+        let (started_at, location) = match self.shared.client.load().await {
+            // What history shows is compared with this time. A clock that is ahead would make it seem older than it is.
+            Ok(loaded) => (loaded.clock.not_ahead(started.wall), Ok(loaded.verified.location)),
+            Err(error) => (started.wall, Err(error)),
+        };
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
             Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(location.as_ref().ok()),
             Some(_) | None => return,
@@ -172,7 +176,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
         let reader = AwsPipelineReader::new(&self.shared.client, pipeline);
         let span = info_span!("poll", pipeline);
         let result = match &location {
-            Ok(_) => read_snapshot(&reader, started.wall, queries, previous.as_deref()).instrument(span).await,
+            Ok(_) => read_snapshot(&reader, started_at, queries, previous.as_deref()).instrument(span).await,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &result {
@@ -185,7 +189,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
             let detail = || "the operator's AWS account or region changed during the poll".to_owned();
             if has_changed { Err(CallError::Indeterminate { detail: detail() }) } else { Ok(snapshot) }
         });
-        let poll = Poll::new(started.wall, location_after, result);
+        let poll = Poll::new(started_at, location_after, result);
         let interval = self.shared.interval;
         let mut pipelines = self.pipelines();
         let woken = pipelines.change(pipeline, |polled| {

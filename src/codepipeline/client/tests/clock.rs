@@ -3,6 +3,8 @@
 use super::endpoint::{credentials, new_client};
 use super::sts::{date, hanging, identity};
 use super::*;
+use crate::api::v1alpha1::PipelineExecutionId;
+use crate::codepipeline::{ExecutionSelector, PipelinePoller, Query, Subscriber, WakeCondition};
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -158,5 +160,32 @@ async fn without_an_identity_no_client_is_loaded_and_the_error_says_what_to_do()
         assert_eq!(detail.contains("a VPC without internet access needs a VPC endpoint for STS"), has_hint, "{detail}");
         assert!(started_at.elapsed() < TIMEOUT + SLACK, "{expected}: {:?}", started_at.elapsed());
         assert!(endpoint.written() < SOCKET_BUFFERS, "{expected}: {} bytes", endpoint.written());
+    }
+}
+
+/// How far the start of a poll is behind this machine's clock, according to an operator that sees AWS's clock that far behind it.
+async fn start_of_poll(behind: SignedDuration) -> SignedDuration {
+    let endpoint = Endpoint::start().await;
+    ahead(&endpoint, -behind);
+    let missing = RawResponse::plain(400, b"{\"__type\":\"PipelineNotFoundException\"}");
+    endpoint.set(Operation::GetPipelineState, Reply::Bytes(missing.bytes()));
+    let poller = PipelinePoller::new(endpoint.client(TIMEOUT).await, TIMEOUT, Arc::default());
+    let (wake, mut woken) = tokio::sync::mpsc::unbounded_channel();
+    let executions = ExecutionSelector::PipelineExecution(PipelineExecutionId("E1".to_owned()));
+    let query = Query { stage: "Production".to_owned(), action: "Approve".to_owned(), executions };
+    let newest = || {
+        let subscriber = Subscriber { key: "ada", wake: wake.clone() };
+        poller.subscribe(&subscriber, 1, "shop", query.clone(), WakeCondition::Any)
+    };
+    assert!(newest().is_none());
+    assert_eq!(woken.recv().await, Some("ada"));
+    Timestamp::now().duration_since(newest().unwrap().poll.started_at)
+}
+
+#[tokio::test]
+async fn a_poll_starts_no_later_than_by_the_clock_of_aws_if_the_clock_is_wrong() {
+    for (seconds, expected) in [(0, 0), (9, 0), (3600, 3600), (-3600, 0)] {
+        let started = start_of_poll(SignedDuration::from_secs(seconds)).await.as_secs();
+        assert!((expected - 1..expected + 5).contains(&started), "{seconds}: {started} s");
     }
 }
