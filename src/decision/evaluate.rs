@@ -1,7 +1,7 @@
 //! A decision without a submission in doubt: what its spec asks for now.
 
 use super::conflict::Rejections;
-use super::find_request::find_request;
+use super::find_request::{expire, find_request};
 use super::last::Last;
 use super::outcome::{Caveat, Outcome};
 use super::phase::{execution_ids, known_ids};
@@ -182,5 +182,5 @@ fn expired(observed: &Observed<'_>, settings: &Settings, now: Timestamp, expiry:
             | ApprovalRecord::NotVisible => None,
         },
     };
-    Step::WriteStatus(Outcome::Expired { expiry, caveat })
+    expire(&pipeline.poll, settings, now, expiry, caveat)
 }

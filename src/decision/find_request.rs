@@ -9,7 +9,7 @@ use super::submit::submit;
 use super::timing::{Expiry, HISTORY_LAG, Settings, UNKNOWN_EXECUTION_GRACE, UNREADABLE_GRACE, created_at};
 use crate::api::time::later;
 use crate::api::v1alpha1::{ApprovalStatus, Exception, ExecutionBinding};
-use crate::codepipeline::{CallError, ExecutionStatus, Refusal};
+use crate::codepipeline::{CallError, ExecutionStatus, Poll, Refusal};
 use jiff::Timestamp;
 
 /// Finds the request.
@@ -95,7 +95,7 @@ pub(super) fn find_request(
         Resolution::Ambiguous(ambiguity) => Outcome::AmbiguousRevision(ambiguity),
         Resolution::Missing(missing) => Outcome::Missing { missing, until },
     };
-    unless_expired(outcome, now, expiry)
+    if now < until { Step::WriteStatus(outcome) } else { expired(outcome, poll, settings, now, expiry) }
 }
 
 /// An execution that is being stopped ends with its stage, which someone may retry later without asking again.
@@ -109,11 +109,8 @@ fn may_be_submitted(observed: &Observed<'_>, request: &PendingRequest) -> Result
     }
 }
 
-/// After the limit, only a response counts.
-fn unless_expired(outcome: Outcome, now: Timestamp, expiry: Expiry) -> Step {
-    if now < expiry.at() {
-        return Step::WriteStatus(outcome);
-    }
+/// After the limit, only a response counts, and this poll shows none.
+fn expired(outcome: Outcome, poll: &Poll, settings: &Settings, now: Timestamp, expiry: Expiry) -> Step {
     let caveat =
         if let Outcome::Waiting { wait: Wait::Execution(ExecutionWait::Execution { execution, position }), .. } =
             outcome
@@ -123,6 +120,14 @@ fn unless_expired(outcome: Outcome, now: Timestamp, expiry: Expiry) -> Step {
         } else {
             None
         };
+    expire(poll, settings, now, expiry, caveat)
+}
+
+/// Reports that the limit passed, once a poll that started after that shows no response: one may have come since an earlier poll.
+pub(super) fn expire(poll: &Poll, settings: &Settings, now: Timestamp, expiry: Expiry, caveat: Option<Caveat>) -> Step {
+    if poll.started_at < expiry.at() {
+        return Step::AwaitSnapshot { recheck_at: Some(expiry.at()), until: later(now, settings.poll_interval) };
+    }
     Step::WriteStatus(Outcome::Expired { expiry, caveat })
 }
 

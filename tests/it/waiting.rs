@@ -6,9 +6,9 @@ use approval_operator::api::v1alpha1::{Reason, UserTime};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
-use local_codepipeline::api::Operation;
+use local_codepipeline::api::{ApprovalStatus as ResultStatus, Operation};
 use local_codepipeline::faults::Fault;
-use local_codepipeline::model::PipelineExecutionId as ExecutionId;
+use local_codepipeline::model::{Name, PipelineExecutionId as ExecutionId, StageDefinition};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -51,6 +51,25 @@ async fn waiting_ends_within_a_second_of_not_after_and_of_the_waiting_limit() {
         1,
         "only the submission of the later decision"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_no_poll_has_seen_before_not_after_settles_the_decision() {
+    let env = TestEnv::new().await;
+    let _operator = env.operator().arg("--poll-interval=1h").start();
+    let mut pipeline = pipeline_with_build("web");
+    // The execution goes on after its approval.
+    pipeline.stages.push(StageDefinition { name: Name::new("Deploy").unwrap(), ..pipeline.stages[1].clone() });
+    env.put_pipeline(pipeline);
+    let execution = env.start_execution("web", "v1");
+    let mut spec = for_execution("web", execution);
+    spec.not_after = Some(UserTime((Timestamp::now() + SignedDuration::from_secs(5)).to_string()));
+    env.create("web", spec).await;
+    env.wait_for_reason("web", Reason::Waiting).await;
+    env.complete_build("web", execution, true);
+    let approval = env.pending_approvals("web")[0];
+    env.respond_as_bob("web", &approval, ResultStatus::Approved);
+    env.wait_for_reason("web", Reason::AlreadyDecided).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

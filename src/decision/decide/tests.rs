@@ -294,6 +294,8 @@ fn nothing_is_sent_after_a_limit() {
     rows! {
         "until notAfter a result may be sent": given(limited(), 59) => first_attempt(59);
         "at notAfter the operator first reads the history": given(limited(), 60) => read_until(75);
+        "a poll that started before shows no response: another is needed": given(limited(), 59).polled(&pipeline()).after(1)
+            => Step::AwaitSnapshot { recheck_at: Some(at(60)), until: at(75) };
         "the request is not in it: expired": given(limited(), 60).polled(&pipeline()) => expired(None);
         "history is longer than what is read: the outcome does not claim that no result was accepted":
             given(limited(), 60).polled(&endless_pipeline()) => expired(Some(Caveat::BeyondHistory));

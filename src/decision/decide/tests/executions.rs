@@ -82,6 +82,8 @@ fn after_a_limit_only_a_response_counts() {
     let entered = |status| ended(status).entry("action-execution", "pipeline-execution", IN_PROGRESS);
     rows! {
         "one poll is needed": given(limited(), 60) => read_until(75);
+        "… that starts after it": given(limited(), 59).polled(&pending_request()).after(1)
+            => Step::AwaitSnapshot { recheck_at: Some(at(60)), until: at(75) };
         "the request is pending": given(limited(), 60).polled(&pending_request()) => expired(None);
         "it had been approved":
             given(limited(), 60).polled(&completed_request(&completed_approval(Approved, 9)))
