@@ -12,9 +12,14 @@ use local_codepipeline::model::{Name, PipelineExecutionId as ExecutionId, StageD
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use test_support::{Operator, TestEnv, for_execution, for_revision, message, pipeline_with_build, ready, reason, spec};
+use test_support::{
+    Operator, TestEnv, expired_after, for_execution, for_revision, message, pipeline_with_build, ready, reason, spec,
+};
 
 const STATE: Operation = Operation::GetPipelineState;
+
+/// Long enough for a busy machine, and short beside the interval between polls, which must not end a wait.
+const PROMPTLY: SignedDuration = SignedDuration::from_secs(5);
 
 /// Creates a pipeline and starts an execution of it, which is building.
 fn building(env: &TestEnv, pipeline: &str) -> ExecutionId {
@@ -23,13 +28,13 @@ fn building(env: &TestEnv, pipeline: &str) -> ExecutionId {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn waiting_ends_within_a_second_of_not_after_and_of_the_waiting_limit() {
+async fn waiting_ends_at_not_after_and_at_the_waiting_limit() {
     let env = TestEnv::new().await;
     // With this interval, no poll happens at the limits.
-    let _operator = env.operator().arg("--waiting-limit=9s").arg("--poll-interval=1h").start();
+    let _operator = env.operator().arg("--waiting-limit=15s").arg("--poll-interval=1h").start();
     let [bounded, limited] = ["bounded", "limited"].map(|pipeline| (pipeline, building(&env, pipeline)));
     env.create("limited", for_execution("limited", limited.1)).await;
-    let not_after = Timestamp::now() + SignedDuration::from_secs(6);
+    let not_after = Timestamp::now() + SignedDuration::from_secs(12);
     let mut spec = for_revision("bounded", "v1");
     spec.not_after = Some(UserTime(not_after.to_string()));
     env.create("bounded", spec).await;
@@ -39,9 +44,9 @@ async fn waiting_ends_within_a_second_of_not_after_and_of_the_waiting_limit() {
     for (name, execution) in [bounded, limited] {
         let decision = env.wait_for_reason(name, Reason::Expired).await;
         let created = decision.metadata.creation_timestamp.as_ref().unwrap().0;
-        let limit = if name == "bounded" { not_after } else { created + SignedDuration::from_secs(9) };
-        let over = Timestamp::now().duration_since(limit);
-        assert!(over >= SignedDuration::ZERO && over < SignedDuration::from_secs(1), "{name}: {over}");
+        let limit = if name == "bounded" { not_after } else { created + SignedDuration::from_secs(15) };
+        let over = expired_after(&decision, limit);
+        assert!(over >= SignedDuration::ZERO && over <= PROMPTLY, "{name}: {over}");
         env.complete_build(name, execution, true);
     }
     env.open_and_approve("later").await;
@@ -249,7 +254,7 @@ async fn a_submission_with_a_known_token_does_not_wait_for_the_read_rate_limit()
         env.create(&name, spec(&name, &env.open_approval(&name))).await;
         env.wait_for_reason(&name, Reason::Delivered).await;
         // With the rate limit of reads it would take minutes.
-        assert!(started_at.elapsed() < Duration::from_secs(5), "{:?}\n{}", started_at.elapsed(), operator.log());
+        assert!(started_at.elapsed() < Duration::from_secs(20), "{:?}\n{}", started_at.elapsed(), operator.log());
     }
     let waiting =
         (0..8).map(|number| env.codepipeline.request_count_for(STATE, &format!("waiting-{number}"))).sum::<u64>();

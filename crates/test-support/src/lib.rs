@@ -30,6 +30,6 @@ pub use partition::Partition;
 pub use scale::scale;
 pub use seeded_rng::SeededRng;
 pub use test_env::{
-    BOB, TestEnv, condition, for_execution, for_revision, ids, message, pinned, pipeline_with_build, ready, reason,
-    spec,
+    BOB, TestEnv, condition, expired_after, for_execution, for_revision, ids, message, pinned, pipeline_with_build,
+    ready, reason, spec,
 };

@@ -4,11 +4,13 @@
 use super::cluster::Cluster;
 use super::operator::OperatorCommand;
 use approval_operator::api::conditions::{Condition, ConditionStatus};
+use approval_operator::api::time::to_second;
 use approval_operator::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionSpec, ApprovalResult, ApprovalStatus, PipelineExecutionId, Reason,
     SourceRevision, Token,
 };
 use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -32,7 +34,7 @@ pub const BOB: &str = "arn:aws:iam::123456789012:user/bob";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long after the status Events may appear.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct TestEnv {
     /// The operator's kubeconfig file.
@@ -99,6 +101,13 @@ pub fn ready(decision: &ApprovalDecision) -> Option<ConditionStatus> {
 
 pub fn reason(decision: &ApprovalDecision) -> Option<Reason> {
     condition(decision, "Ready")?.reason.parse().ok()
+}
+
+/// How long after a limit the operator reported that the decision expired, to the second. The status says when, so that the time that
+/// a busy test takes to see it does not count.
+pub fn expired_after(decision: &ApprovalDecision, limit: Timestamp) -> SignedDuration {
+    let stalled = condition(decision, "Stalled").expect("an expired decision is Stalled");
+    stalled.last_transition_time.duration_since(to_second(limit))
 }
 
 impl TestEnv {
