@@ -9,9 +9,7 @@ use kube::api::{ListParams, PostParams};
 use local_codepipeline::api::Operation;
 use manifests::{binding, invalid, unusual, with, with_only_binding, without};
 use serde_json::{Value, json};
-use std::time::Duration;
 use test_support::{Cluster, TestEnv, for_revision, reason, spec};
-use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_manifests_are_refused_or_get_a_reason() {
@@ -115,7 +113,7 @@ async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_set
     let env = TestEnv::new().await;
     env.open_approval("web");
     let stale = env.open_approval("other");
-    let operator = env.operator().start();
+    let _operator = env.operator().start();
     env.create("web", spec("web", &stale)).await;
     env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
     let forever = "9999-12-31T23:59:59Z";
@@ -126,9 +124,7 @@ async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_set
         [json!({ "conditions": [] }), json!({ "conditions": ready, "submission": submission, "exception": null })]
     {
         env.forge_status("web", status).await.unwrap();
-        let corrected =
-            timeout(Duration::from_secs(20), env.wait_for_reason("web", Reason::InvalidApprovalToken)).await;
-        assert!(corrected.is_ok(), "{}", operator.log());
+        env.wait_for_reason("web", Reason::InvalidApprovalToken).await;
     }
     assert_eq!(env.accepted_count("web"), 0);
 }
@@ -138,7 +134,7 @@ async fn the_operator_corrects_a_status_that_is_forged_after_the_decision_is_set
 async fn the_operator_corrects_a_forged_status_of_a_delivered_decision_that_was_annotated() {
     let env = TestEnv::new().await;
     let approval = env.open_approval("web");
-    let operator = env.operator().start();
+    let _operator = env.operator().start();
     env.create("web", spec("web", &approval)).await;
     env.wait_for_reason("web", Reason::Delivered).await;
     env.patch("web", json!({ "metadata": { "annotations": { REQUESTED_AT: "later" } } })).await.unwrap();
@@ -146,8 +142,7 @@ async fn the_operator_corrects_a_forged_status_of_a_delivered_decision_that_was_
     env.forge_status("web", json!({ "conditions": ready, "observedGeneration": 9 })).await.unwrap();
     let is_corrected =
         |decision: &ApprovalDecision| matches!(reason(decision), Some(Reason::Delivered | Reason::AlreadyDecided));
-    let corrected = timeout(Duration::from_secs(20), env.wait_until("web", "its real reason", is_corrected)).await;
-    assert!(corrected.is_ok(), "{}", operator.log());
+    env.wait_until("web", "its real reason", is_corrected).await;
     assert_eq!(env.accepted_count("web"), 1);
 }
 

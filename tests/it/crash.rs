@@ -66,7 +66,7 @@ async fn an_outcome_is_written_after_the_api_server_restarts() {
     env.open_and_approve("web").await;
     let operator = env.operator().arg("--aws-timeout=10s").start();
     let accepted = env.codepipeline.wait_for(|service, _| !service.ledger().is_empty());
-    assert!(timeout(Duration::from_secs(20), accepted).await.is_ok(), "{}", operator.log());
+    assert!(timeout(Duration::from_secs(60), accepted).await.is_ok(), "{}", operator.log());
     cluster.control_plane.stop_api_server();
     operator.wait_for_log("could not write the outcome of a submission").await;
     cluster.control_plane.start_api_server().unwrap();

@@ -165,7 +165,8 @@ async fn a_collector_that_does_not_respond_or_does_not_exist_delays_nothing() {
         operator.signal("TERM");
         let started_at = Instant::now();
         assert!(operator.wait_for_exit().await.success());
-        assert!(started_at.elapsed() < Duration::from_secs(8), "{url}: {:?}", started_at.elapsed());
+        // Well within the 30 s that Kubernetes gives a pod.
+        assert!(started_at.elapsed() < Duration::from_secs(20), "{url}: {:?}", started_at.elapsed());
         let log = operator.log();
         assert!(log.contains("--otlp-endpoint"), "{url}: {log}");
     }

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A suspended decision. The operator writes its status, but does not call CodePipeline.
 fn suspended(name: &str) -> Value {
