@@ -53,13 +53,9 @@ impl World {
         };
         let since = sent.or(poll).map_or(now, |started_at| started_at - offset);
         // What has just started is not visible yet.
-        let [_, start, decided, _] = self.scenario.lags.map(SignedDuration::from_millis);
-        let window = Window {
-            since,
-            clock,
-            states: self.states_since(since - start),
-            shown: self.states_since(since - start - decided),
-        };
+        let [_, start, ..] = self.scenario.lags.map(SignedDuration::from_millis);
+        let window =
+            Window { since, clock, states: self.states_since(since - start), shown: self.states_shown_since(since) };
         self.claim(number, &subject(decision), outcome, &window)
             .map_err(|why| format!("decision {number} reported {}: {why}", reason.as_str()))
     }
@@ -68,6 +64,12 @@ impl World {
         let timeline = &self.aws().timeline;
         let first = timeline.iter().rposition(|state| state.at <= since).unwrap_or(0);
         timeline.iter().skip(first).cloned().collect()
+    }
+
+    /// The true states that history may have shown since then.
+    fn states_shown_since(&mut self, since: Timestamp) -> Vec<ActualState> {
+        let [_, start, decided, _] = self.scenario.lags.map(SignedDuration::from_millis);
+        self.states_since(since - start - decided)
     }
 
     pub(super) fn is_parallel(&self) -> bool {
@@ -145,9 +147,12 @@ impl World {
             Reason::ExecutionEnded => spec.action_name == "Prepare" || implied(&window.states, reason),
             Reason::AmbiguousRevision => implied(&window.states, reason) || self.seems_ambiguous(spec, window.since),
             Reason::PipelineExecutionNotFound => implied(&window.states, reason),
-            // The history of another account has no response.
             Reason::Expired => {
-                let is_shown = !self.was_elsewhere() && is_settled(spec, &window.shown, is_parallel);
+                // The poll that shows no response started after the limit.
+                let limit = not_after.map(|limit| limit - window.clock.duration_since(self.now()));
+                let shown = self.states_shown_since(limit.map_or(window.since, |limit| limit.max(window.since)));
+                // The history of another account has no response.
+                let is_shown = !self.was_elsewhere() && is_settled(spec, &shown, is_parallel);
                 is_expired && (is_unproven(outcome) || !is_shown)
             }
             // Only the schema has it.

@@ -1,6 +1,7 @@
 //! Histories that random ones reach too rarely.
 
-use super::scenario::{Scenario, SecondApproval};
+use super::moves::Summary;
+use super::scenario::{Scenario, SecondApproval, ShipAction};
 use super::{ActionChoice, BindTo, DecisionChange, Fault, Move, NewDecision, PipelineChange, PollPlan, Replica, World};
 use approval_operator::api::v1alpha1::{ApprovalStatus, Reason};
 use local_codepipeline::model::ExecutionMode;
@@ -128,4 +129,24 @@ fn a_poll_of_another_account_does_not_say_where_the_operator_is() {
     let decisions = vec![NewDecision::approval(BindTo::Execution(0))];
     let scenario = Scenario { target: Some(false), ..Scenario::plain(decisions) };
     World::new(scenario).run(&moves).expect("no violation");
+}
+
+/// Someone responded between the last poll and `notAfter`.
+#[test]
+fn a_response_that_came_before_not_after_counts_also_if_no_poll_has_seen_it_by_then() {
+    let decisions = vec![NewDecision::approval(BindTo::Execution(0))];
+    let ship = Some(ShipAction::InALaterStage);
+    let scenario = Scenario { build: true, ship, lags: [0; 4], ..Scenario::plain(decisions) };
+    let respond = PipelineChange::Respond { request: 0, result: ApprovalStatus::Approved, summary: Summary::Other };
+    let moves = [
+        Move::Decision(0, DecisionChange::SetNotAfter(10)),
+        Move::ReconcileDue(A),
+        poll(false),
+        Move::ReconcileDue(A),
+        Move::Pipeline(PipelineChange::Complete { execution: 0, succeeded: true }),
+        Move::Pipeline(respond),
+        Move::PassTime(10_000),
+        Move::ReconcileDue(A),
+    ];
+    assert_eq!(run(scenario, &moves), [Some(Reason::AlreadyDecided)]);
 }
