@@ -68,7 +68,7 @@ async fn a_response_that_no_poll_has_seen_before_not_after_settles_the_decision(
     env.put_pipeline(pipeline);
     let execution = env.start_execution("web", "v1");
     let mut spec = for_execution("web", execution);
-    spec.not_after = Some(UserTime((Timestamp::now() + SignedDuration::from_secs(5)).to_string()));
+    spec.not_after = Some(UserTime((Timestamp::now() + SignedDuration::from_secs(12)).to_string()));
     env.create("web", spec).await;
     env.wait_for_reason("web", Reason::Waiting).await;
     env.complete_build("web", execution, true);

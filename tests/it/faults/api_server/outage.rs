@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// The longest time after the outage in which the operator must deliver a waiting decision. An intent may be written just before the
-/// operator loses the Lease, which it regains: then it waits for the deadline, 26 s after the intent and 10 s after the outage. The rest is for a busy machine.
+/// operator loses the Lease, which it regains: then it waits for the deadline, 26 s after the intent and 10 s after the outage. The
+/// rest is for a busy machine.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(25);
 
 fn unavailable_while(is_out: &watch::Sender<bool>, log: &Arc<RequestLog>) -> impl Handler + use<> {
