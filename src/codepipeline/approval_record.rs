@@ -1,5 +1,5 @@
-//! What CodePipeline shows of one approval request. The state view comes first, because it shows a completion before history does. Decisions need it where a response was lost, or where CodePipeline says that someone
-//! completed the request.
+//! What CodePipeline shows of one approval request. The state view comes first, because it shows a completion before history does.
+//! Decisions need it where a response was lost, or where CodePipeline says that someone completed the request.
 
 use super::error::CallError;
 use super::pipeline::{
