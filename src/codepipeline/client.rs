@@ -364,9 +364,10 @@ fn blame_clock(error: CallError, clock: &AwsClock) -> CallError {
     }
 }
 
-/// Converts a CodePipeline time; none if it is outside the calendar.
+/// Converts a CodePipeline time; none if it is outside the calendar or before 1970: the API server refuses a status with a year below 0,
+/// and the outcome of a submission would never be recorded.
 pub(super) fn timestamp(time: &sdk::primitives::DateTime) -> Option<Timestamp> {
-    Timestamp::from_nanosecond(time.as_nanos()).ok().map(to_millisecond)
+    Timestamp::from_nanosecond(time.as_nanos()).ok().filter(|time| *time >= Timestamp::UNIX_EPOCH).map(to_millisecond)
 }
 
 #[cfg(test)]

@@ -189,3 +189,12 @@ async fn a_poll_starts_no_later_than_by_the_clock_of_aws_if_the_clock_is_wrong()
         assert!((expected - 1..expected + 5).contains(&started), "{seconds}: {started} s");
     }
 }
+
+#[test]
+fn a_time_that_no_status_can_hold_counts_as_missing() {
+    let converted = |seconds| timestamp(&sdk::primitives::DateTime::from_secs(seconds));
+    assert_eq!(converted(1_782_907_200).map(|time| time.to_string()).as_deref(), Some("2026-07-01T12:00:00Z"));
+    for seconds in [i64::MIN, -62_200_000_000, -1, 253_500_000_000, i64::MAX] {
+        assert_eq!(converted(seconds), None, "{seconds}");
+    }
+}
