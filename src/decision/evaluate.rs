@@ -12,7 +12,8 @@ use super::target_rules::{may_continue, request_location};
 use super::timing::{CLOCK_SKEW, Expiry, HISTORY_LAG, Settings, created_at, expiry};
 use crate::api::time::{earlier, later};
 use crate::api::v1alpha1::{
-    ApprovalDecision, ApprovalStatus, Binding, Location, SettledRequest, Submission, SubmissionOutcome, Token,
+    ApprovalDecision, ApprovalStatus, Binding, InvalidSpec, Location, SettledRequest, Submission, SubmissionOutcome,
+    Token,
 };
 use crate::codepipeline::{ApprovalRecord, CompletedApproval, Refusal};
 use jiff::Timestamp;
@@ -26,6 +27,8 @@ pub(super) fn evaluate(observed: &Observed<'_>, settings: &Settings, now: Timest
     }
     let valid = match decision.spec.validate(now) {
         Ok(valid) => valid,
+        // The clock of the user who wrote the present time may be ahead.
+        Err(InvalidSpec::FutureTime(time)) if time <= later(now, CLOCK_SKEW) => return Step::WaitUntil(time),
         Err(invalid) => return Step::WriteStatus(Outcome::Invalid(invalid)),
     };
     let location = match may_continue(observed, settings, now) {
