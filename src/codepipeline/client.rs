@@ -223,7 +223,9 @@ impl Client {
         let sent = send(client, guard.clone()).instrument(span.clone()).await;
         let (request_id, result) = match sent {
             Ok(output) => (output.request_id().map(str::to_owned), Ok(output)),
-            Err(error) => (error.request_id().map(str::to_owned), Err(classify(error, guard.transmission()))),
+            Err(error) => {
+                (error.request_id().map(str::to_owned), Err(classify(error, guard.transmission(), &guard.server())))
+            }
         };
         // A response without a request ID does not come from AWS.
         if let (Some(time), Some(_)) = (guard.aws_time(), &request_id) {

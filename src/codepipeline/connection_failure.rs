@@ -1,9 +1,32 @@
 //! Why a call got no response, in plain words: the SDK's own text is a chain of the names of its layers.
 
 use crate::error_chain::{caused_by, display_chain};
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use axum::http::Uri;
 use std::error::Error;
 use std::io;
+use std::sync::{Arc, OnceLock};
+
+/// The host that a call goes to, with its port if that is not the usual one. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Host(Arc<OnceLock<String>>);
+
+impl Host {
+    /// Notes the host of a request. A retry goes to the same one.
+    pub(super) fn note(&self, context: &BeforeTransmitInterceptorContextRef<'_>) {
+        let url = context.request().uri().parse::<Uri>().ok();
+        if let Some(authority) = url.as_ref().and_then(Uri::authority) {
+            let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+            let _ = self.0.set(format!("{}{port}", authority.host()));
+        }
+    }
+
+    /// What is called, for users.
+    pub(super) fn server(&self, service: &str) -> String {
+        self.0.get().map_or_else(|| service.to_owned(), |host| format!("{service} at {host}"))
+    }
+}
 
 /// What failed between the operator and a server, which `server` names. The failure may be that of a proxy on the way.
 pub(super) fn describe(error: &(dyn Error + 'static), server: &str) -> String {

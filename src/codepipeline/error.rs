@@ -2,6 +2,7 @@
 //! or a read of CodePipeline's history, because the request may have been applied.
 
 use super::clock_skew::ClockSkewExceeded;
+use super::connection_failure;
 use super::identity::VerifyError;
 use super::response::describe_unreadable;
 use crate::api::v1alpha1::{Exception, Reason};
@@ -205,8 +206,8 @@ impl From<VerifyError> for CallError {
     }
 }
 
-/// Classifies the failure of a call.
-pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission) -> CallError
+/// Classifies the failure of a call. `server` names what was called, for users.
+pub fn classify<E>(error: SdkError<E, HttpResponse>, transmission: Transmission, server: &str) -> CallError
 where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
@@ -216,10 +217,16 @@ where
         let message = context.err().message().unwrap_or_default().to_owned();
         return classify_response(status, name, message);
     }
-    let detail = match &error {
-        SdkError::ResponseError(context) => describe_unreadable(context.raw(), &error),
+    let detail = match (&error, transmission) {
+        (SdkError::ResponseError(context), _) => describe_unreadable(context.raw(), &error),
+        (SdkError::DispatchFailure(_), Transmission::Started) => connection_failure::describe(&error, server),
+        (SdkError::TimeoutError(_), Transmission::Started) => {
+            format!("no valid response from {server} within --aws-timeout")
+        }
         // The SDK wraps the cause in "dispatch failure" and a kind such as "other".
-        SdkError::DispatchFailure(_) => display_chain(error.source().and_then(StdError::source).unwrap_or(&error)),
+        (SdkError::DispatchFailure(_), Transmission::NotStarted) => {
+            display_chain(error.source().and_then(StdError::source).unwrap_or(&error))
+        }
         _ => display_chain(&error),
     };
     if transmission == Transmission::NotStarted {

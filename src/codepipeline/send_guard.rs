@@ -2,6 +2,7 @@
 //! started, and rejects responses that do not come from CodePipeline.
 
 use super::clock_skew::{AwsClock, AwsTime, ClockProbe};
+use super::connection_failure::Host;
 use super::error::{DeadlineExceeded, Transmission};
 use super::operation::Operation;
 use super::response::{limit_body, validate_response};
@@ -26,18 +27,25 @@ pub(super) struct SendGuard {
     send_deadline: Timestamp,
     clock: AwsClock,
     probe: ClockProbe,
+    host: Host,
     started: Arc<AtomicBool>,
 }
 
 impl SendGuard {
     /// A guard for one call.
     pub(super) fn new(operation: Operation, send_deadline: Timestamp, clock: AwsClock) -> Self {
-        Self { operation, send_deadline, clock, probe: ClockProbe::default(), started: Arc::default() }
+        let (probe, host) = (ClockProbe::default(), Host::default());
+        Self { operation, send_deadline, clock, probe, host, started: Arc::default() }
     }
 
     /// AWS's time, if a response shows it.
     pub(super) fn aws_time(&self) -> Option<AwsTime> {
         self.probe.aws_time()
+    }
+
+    /// What is called, for users.
+    pub(super) fn server(&self) -> String {
+        self.host.server("CodePipeline")
     }
 
     /// Whether the connection received the request.
@@ -54,7 +62,7 @@ impl Intercept for SendGuard {
 
     fn read_before_transmit(
         &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
@@ -64,6 +72,7 @@ impl Intercept for SendGuard {
         if self.operation.is_submission() {
             self.clock.check()?;
         }
+        self.host.note(context);
         self.probe.sent();
         self.started.store(true, Ordering::Release);
         Ok(())

@@ -2,7 +2,7 @@
 //! wrong the operator's clock is before it submits anything.
 
 use super::clock_skew::{AwsTime, ClockProbe};
-use super::connection_failure;
+use super::connection_failure::{self, Host};
 use super::destination::{AssumedRole, TargetDestination};
 use super::error::{Meaning, RetryCause, meaning};
 use super::identity::VerifyError;
@@ -24,10 +24,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use axum::http::Uri;
 use std::error::Error;
 use std::fmt::Display;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use sts::config::IdentityCache;
 use tokio::time::{Instant, timeout_at};
@@ -255,14 +253,13 @@ fn classify_code(status: u16, code: &str, problem: String) -> Failure {
 #[derive(Clone, Debug, Default)]
 struct StsGuard {
     probe: ClockProbe,
-    /// The host of the URL, with its port if that is not the usual one.
-    host: Arc<OnceLock<String>>,
+    host: Host,
 }
 
 impl StsGuard {
     /// What is called, for users.
     fn server(&self) -> String {
-        self.host.get().map_or_else(|| "STS".to_owned(), |host| format!("STS at {host}"))
+        self.host.server("STS")
     }
 }
 
@@ -278,12 +275,7 @@ impl Intercept for StsGuard {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let url = context.request().uri().parse::<Uri>().ok();
-        if let Some(authority) = url.as_ref().and_then(Uri::authority) {
-            // A retry goes to the same server.
-            let port = authority.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-            let _ = self.host.set(format!("{}{port}", authority.host()));
-        }
+        self.host.note(context);
         self.probe.sent();
         Ok(())
     }

@@ -19,8 +19,10 @@ pub fn brief(text: &str) -> String {
     if text.len() <= MAX_INLINE {
         return text;
     }
-    match text.split_once(": ") {
-        Some((start, _)) if start.len() <= MAX_INLINE => start.to_owned(),
+    // What follows a colon or is in parentheses explains the start.
+    let end = [": ", " ("].into_iter().filter_map(|separator| text.find(separator)).min();
+    match end.and_then(|end| text.get(..end)) {
+        Some(start) if start.len() <= MAX_INLINE => start.to_owned(),
         Some(_) | None => cut(&text, MAX_INLINE),
     }
 }

@@ -1,10 +1,12 @@
 //! What users read about a response that does not come from CodePipeline, and what the SDK must not retry or hide.
 
 use super::*;
+use crate::api::v1alpha1::Reason;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, future::ProvideCredentials as Provided};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
 
 const PAGE: &str = "<html><body><h1>502 Bad Gateway</h1></body></html>";
 
@@ -56,12 +58,14 @@ async fn a_response_that_is_cut_off_is_reported_with_its_http_status() {
 }
 
 #[tokio::test]
-async fn a_lost_response_is_reported_with_its_cause_first() {
+async fn a_lost_response_is_reported_with_the_host_and_its_cause() {
     let endpoint = Endpoint::start().await;
     let client = endpoint.client(TIMEOUT).await;
     for &operation in Operation::ALL {
         endpoint.set(operation, Reply::Bytes(Vec::new()));
-        let detail = "client error (SendRequest): connection closed before message completed".to_owned();
+        let host = endpoint.url().trim_start_matches("http://");
+        let why = "connection closed before message completed";
+        let detail = format!("the connection to CodePipeline at {host} failed ({why})");
         assert_eq!(call_error(&client, operation).await, CallError::Indeterminate { detail });
     }
 }
@@ -109,4 +113,38 @@ async fn credentials_that_are_not_renewed_within_the_timeout_are_unavailable() {
     assert!(matches!(with_prefetched, CallError::Indeterminate { .. }), "{with_prefetched:?}");
     let error = call_error(&client, Operation::GetPipelineState).await;
     assert_eq!(error.cause(), RetryCause::CredentialsUnavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_without_a_connection_names_the_host_and_what_failed() {
+    let endpoint = Endpoint::start().await;
+    let client = endpoint.client(TIMEOUT).await;
+    let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let free = listen().await.local_addr().unwrap();
+    let hanging = listen().await;
+    let hangs = hanging.local_addr().unwrap();
+    let unknown = "codepipeline.eu-wst-1.amazonaws.invalid";
+    let unavailable = Some(Reason::ServiceUnavailable);
+    for (url, expected, reason) in [
+        (format!("http://{free}"), format!("the connection to CodePipeline at {free} was refused"), unavailable),
+        (
+            format!("https://{unknown}"),
+            format!("the DNS lookup for the connection to CodePipeline at {unknown} failed ("),
+            unavailable,
+        ),
+        (
+            format!("http://{hangs}"),
+            format!("no valid response from CodePipeline at {hangs} within --aws-timeout"),
+            None,
+        ),
+    ] {
+        let mut session = session(&client).await;
+        let config = session.0.client.config().to_builder().endpoint_url(&url);
+        session.0.client = sdk::Client::from_conf(config.build());
+        let response = client.put_approval_result(&session, &submission(), Timestamp::MAX).await;
+        let error = response.result.unwrap_err();
+        let detail = error.detail();
+        assert!(detail.starts_with(&expected), "{detail}");
+        assert_eq!(error.reason(), reason, "{error:?}");
+    }
 }

@@ -29,6 +29,14 @@ fn a_long_detail_follows_what_to_do() {
 }
 
 #[test]
+fn a_long_detail_is_shown_up_to_its_explanation() {
+    let start = "the DNS lookup for the connection to CodePipeline at codepipeline.eu-wst-1.amazonaws.com failed";
+    let detail = format!("{start} (Name or service not known: it may not exist)");
+    let text = message(&fresh().in_doubt(), &unconfirmed(UnconfirmedCause::ResponseLost(detail.clone())));
+    assert!(text.contains(&format!("({start}).")) && text.ends_with(&format!("Details: {detail}")), "{text}");
+}
+
+#[test]
 fn a_long_message_of_an_exception_follows_what_to_do() {
     let exception = Exception { message: DENIED.to_owned(), ..exception("Validation") };
     assert_eq!(
