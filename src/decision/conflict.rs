@@ -47,6 +47,19 @@ pub enum RejectedRequests {
     Any,
 }
 
+/// How much is known about whether a rejection is about a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RejectionMatch {
+    /// It names the request.
+    Same,
+    /// It names executions, and the operator has not found the execution of the request.
+    ExecutionUnknown,
+    /// It names source revisions, and CodePipeline does not show those of the execution.
+    SourcesUnknown,
+    /// This version of the operator cannot tell what it names.
+    Unreadable,
+}
+
 impl Rejection {
     /// The rejection that a decision is; none if it does not reject, is held back, or is settled.
     #[must_use]
@@ -96,18 +109,23 @@ impl Rejection {
         }
     }
 
-    /// Whether it is about the request with this token. The execution may not be known.
-    fn is_about(&self, token: &Token, execution: Option<&PipelineExecution>) -> bool {
+    /// Whether it is, or may be, about the request with this token. The execution may not be known.
+    fn is_about(&self, token: &Token, execution: Option<&PipelineExecution>) -> Option<RejectionMatch> {
+        let same = |is_same: bool| is_same.then_some(RejectionMatch::Same);
         match (&self.requests, execution) {
-            (RejectedRequests::Token(rejected), _) => rejected == token,
-            (RejectedRequests::PipelineExecution(id), Some(execution)) => id.0 == execution.id,
+            (RejectedRequests::Token(rejected), _) => same(rejected == token),
+            (RejectedRequests::PipelineExecution(id), Some(execution)) => same(id.0 == execution.id),
             // CodePipeline does not list the sources of an execution that is too new, or older than the pages that the operator reads.
-            (RejectedRequests::SourceRevisions(entries), Some(execution)) => {
-                execution.meets(entries)
-                    || execution.source_revisions.is_empty() && execution.execution_type == ExecutionType::Standard
+            (RejectedRequests::SourceRevisions(_), Some(execution))
+                if execution.source_revisions.is_empty() && execution.execution_type == ExecutionType::Standard =>
+            {
+                Some(RejectionMatch::SourcesUnknown)
             }
-            (RejectedRequests::PipelineExecution(_) | RejectedRequests::SourceRevisions(_), None)
-            | (RejectedRequests::Any, _) => true,
+            (RejectedRequests::SourceRevisions(entries), Some(execution)) => same(execution.meets(entries)),
+            (RejectedRequests::PipelineExecution(_) | RejectedRequests::SourceRevisions(_), None) => {
+                Some(RejectionMatch::ExecutionUnknown)
+            }
+            (RejectedRequests::Any, _) => Some(RejectionMatch::Unreadable),
         }
     }
 }
@@ -131,8 +149,8 @@ pub(super) fn conflict<'a>(
     token: &Token,
     execution: Option<&PipelineExecution>,
     now: Timestamp,
-) -> Option<&'a Rejection> {
+) -> Option<(&'a Rejection, RejectionMatch)> {
     let counts = |rejection: &&Rejection| rejection.not_after.is_none_or(|not_after| now < not_after);
-    let mut rejections = rejections.iter().filter(counts);
-    rejections.find(|rejection| rejection.may_be_at(location) && rejection.is_about(token, execution))
+    let mut rejections = rejections.iter().filter(counts).filter(|rejection| rejection.may_be_at(location));
+    rejections.find_map(|rejection| Some((rejection, rejection.is_about(token, execution)?)))
 }

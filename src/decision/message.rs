@@ -7,6 +7,7 @@ mod names;
 mod remedy;
 mod target;
 
+use super::conflict::RejectionMatch;
 use super::outcome::{Caveat, Outcome, PriorAttempts, UnconfirmedCause, Wait};
 use super::phase::execution_ids;
 use super::resolve::{ExecutionWait, RefusedNames};
@@ -167,12 +168,7 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
         Outcome::Expired { expiry, caveat } => expired(expiry, caveat.as_ref()),
         Outcome::Suspended { .. } => format!("The result {result} is held back because spec.suspend is true"),
         Outcome::Waiting { wait, .. } => waiting(spec, wait),
-        Outcome::Conflicting { rejection, .. } => {
-            let name = rejection.as_ref().map_or("A decision in another namespace".to_owned(), |name| {
-                format!("Decision {name} of this namespace")
-            });
-            format!("{name} rejects the request that this decision approves; a rejection goes first")
-        }
+        Outcome::Conflicting { rejection, found, .. } => conflicting(rejection.as_deref(), *found),
         Outcome::Unreadable { detail, since, .. } => {
             // The time of the next poll changes with each poll, and a decision that waits writes nothing.
             let why = brief(detail);
@@ -272,6 +268,24 @@ fn caveat(caveat: &Caveat) -> String {
         }
         Caveat::PipelineUnreadable(detail) => format!("the pipeline could not be read ({})", brief(detail)),
     }
+}
+
+fn conflicting(rejection: Option<&str>, found: RejectionMatch) -> String {
+    let rejection = rejection.map(|name| format!("Decision {name} of this namespace"));
+    let rejection = rejection.unwrap_or_else(|| "A decision in another namespace".to_owned());
+    let (verb, wait) = match found {
+        RejectionMatch::Same => ("rejects", ""),
+        RejectionMatch::ExecutionUnknown => {
+            ("may reject", ", and the operator waits for a poll that shows to which execution the request belongs")
+        }
+        RejectionMatch::SourcesUnknown => {
+            ("may reject", ", and the operator waits for a poll that shows the source revisions of the execution")
+        }
+        RejectionMatch::Unreadable => {
+            ("may reject", ", and this version of the operator cannot tell which request it names")
+        }
+    };
+    format!("{rejection} {verb} the request that this decision approves; a rejection goes first{wait}")
 }
 
 fn waiting(spec: &ApprovalDecisionSpec, wait: &Wait) -> String {

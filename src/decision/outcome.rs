@@ -1,5 +1,6 @@
 //! The outcomes of a reconcile. `decide` produces them; `status` and `message` report them.
 
+use super::conflict::RejectionMatch;
 use super::resolve::{Ambiguity, ExecutionWait, Missing, OpenRequest, RefusedNames};
 use super::target::{TargetProblem, TargetsUnavailable};
 use super::timing::Expiry;
@@ -93,10 +94,12 @@ pub enum Outcome {
         /// When the wait ends.
         until: Timestamp,
     },
-    /// Another decision rejects the request, and goes first.
+    /// Another decision rejects the request, or may, and goes first.
     Conflicting {
         /// The rejection, if this decision may name it: both are in one namespace.
         rejection: Option<String>,
+        /// Whether it is about the request.
+        found: RejectionMatch,
         /// What is known of the request.
         ids: ExecutionIds,
         /// When the wait ends.

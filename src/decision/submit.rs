@@ -34,13 +34,13 @@ pub(super) fn conflict_step(
             let is_recorded = !submission.account_id.is_empty();
             let location = if is_recorded { Some(submission.location()) } else { request_location(observed) };
             let (token, execution) = (&submission.token, intent.execution.as_ref());
-            let rejection = conflict(rejections, location.as_ref(), token, execution, now)?;
+            let (rejection, found) = conflict(rejections, location.as_ref(), token, execution, now)?;
             let is_visible = observed.decision.namespace().is_some_and(|namespace| namespace == rejection.namespace);
             // A rejection that is Stalled is not reconciled at its notAfter, so no one would wake this decision then.
             let until = rejection.not_after.map_or(until, |not_after| until.min(not_after));
             let rejection = is_visible.then(|| rejection.name.clone());
             let ids = execution_ids(submission);
-            Some(Step::WriteStatus(Outcome::Conflicting { rejection, ids, until }))
+            Some(Step::WriteStatus(Outcome::Conflicting { rejection, found, ids, until }))
         }
     }
 }

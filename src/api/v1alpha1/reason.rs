@@ -149,7 +149,7 @@ pub enum Reason {
     /// The approval that the decision names is not pending yet. The message says what the decision waits for.
     #[strum(message = "The operator submits the result automatically when the approval is pending.")]
     Waiting,
-    /// Another decision rejects the request that this decision approves. The rejection goes first.
+    /// Another decision rejects, or may reject, the request that this decision approves. The rejection goes first.
     #[strum(message = "Delete, suspend or correct one of the two decisions.")]
     ConflictingDecision,
     /// The intent is recorded and the submission is in flight. An edit is acted on after that.

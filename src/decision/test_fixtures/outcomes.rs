@@ -4,6 +4,7 @@ use super::*;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
 use crate::api::v1alpha1::{InvalidSpec, Unsupported};
 use crate::codepipeline::{ExecutionEnd, ExecutionRevision, SimilarRevision};
+use crate::decision::conflict::RejectionMatch;
 use crate::decision::outcome::{Caveat, Outcome, Requeue, UnconfirmedCause, Wait};
 use crate::decision::resolve::{
     Ambiguity, Candidates, ExecutionPosition, ExecutionWait, Missing, OpenRequest, RefusedNames, RevisionHint,
@@ -84,8 +85,13 @@ pub fn waiting_for(wait: ExecutionWait) -> Outcome {
 }
 
 pub fn conflicting(rejection: Option<&str>) -> Outcome {
+    conflict(rejection, RejectionMatch::Same)
+}
+
+/// A conflict that is as certain as this.
+pub fn conflict(rejection: Option<&str>, found: RejectionMatch) -> Outcome {
     let rejection = rejection.map(str::to_owned);
-    Outcome::Conflicting { rejection, ids: ExecutionIds::default(), until: at(60) }
+    Outcome::Conflicting { rejection, found, ids: ExecutionIds::default(), until: at(60) }
 }
 
 pub fn unreadable(cause: RetryCause) -> Outcome {
@@ -179,6 +185,7 @@ pub fn outcomes() -> Vec<Outcome> {
         waiting(Wait::ReadablePipeline { detail: detail(), since: at(0) }),
         conflicting(None),
         conflicting(Some("stop")),
+        conflict(Some("stop"), RejectionMatch::ExecutionUnknown),
         submitting(),
         unconfirmed(UnconfirmedCause::ResponseLost(detail())),
         unconfirmed(UnconfirmedCause::HistoryUnreadable(detail())),

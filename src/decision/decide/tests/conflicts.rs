@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::api::v1alpha1::PipelineExecutionId;
-use crate::codepipeline::PipelineExecution;
+use crate::codepipeline::{ExecutionIds, PipelineExecution};
+use crate::decision::conflict::RejectionMatch::{self, ExecutionUnknown, Same, SourcesUnknown, Unreadable};
 use crate::decision::conflict::{RejectedRequests, Rejection};
 use crate::decision::target::RejectionLocation;
 
@@ -40,17 +41,26 @@ fn beside(rejection: Rejection) -> Case {
     given(fresh(), 5).with_rejections([rejection])
 }
 
+fn held_as(found: RejectionMatch, ids: ExecutionIds, until: Timestamp) -> Step {
+    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), found, ids, until })
+}
+
 fn held_until(seconds: i64) -> Step {
-    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), ids: unknown_ids(), until: at(seconds) })
+    held_as(Same, unknown_ids(), at(seconds))
 }
 
 fn held() -> Step {
     held_until(WEEK)
 }
 
+/// The rejection names executions, and that of the request is not known.
+fn held_without_execution() -> Step {
+    held_as(ExecutionUnknown, unknown_ids(), at(WEEK))
+}
+
 /// The executions of the request are known.
 fn held_with_ids() -> Step {
-    write(Outcome::Conflicting { rejection: Some("stop".to_owned()), ids: ids(), until: at(WEEK) })
+    held_as(Same, ids(), at(WEEK))
 }
 
 /// The first attempt, at second 5, to answer the request of [`ids`], whose execution was read.
@@ -87,10 +97,11 @@ fn a_rejection_of_the_same_token_goes_first() {
         "the same token": beside(of_token(token())) => held();
         "another token": beside(of_token(other_token())) => first_attempt(5);
         "a decision in another namespace is not named":
-            beside(other_namespace) => write(Outcome::Conflicting { rejection: None, ids: unknown_ids(), until: at(WEEK) });
+            beside(other_namespace) => write(Outcome::Conflicting { rejection: None, found: Same, ids: unknown_ids(), until: at(WEEK) });
         "one that this version cannot read may mean any request": beside(rejection(RejectedRequests::Any)) => read_until(WEEK);
         "… and holds back every approval of the action":
-            beside(rejection(RejectedRequests::Any)).polled(&pending_request()) => held_with_ids();
+            beside(rejection(RejectedRequests::Any)).polled(&pending_request())
+            => held_as(Unreadable, ids(), at(WEEK));
         "a rejection that has expired does not count": beside(until(5)) => first_attempt(5);
         "one that has not goes first until it has": beside(until(6)) => held_until(6);
     }
@@ -110,11 +121,11 @@ fn the_execution_of_a_token_is_read_if_a_rejection_may_mean_it() {
             beside(of_revisions(&[(None, Some("other"))])).polled(&pending_request()) => found(&pending_request());
         "the request is completed, and its execution is known":
             beside(of_execution("other")).polled(&rejected_elsewhere()) => found(&rejected_elsewhere());
-        "its execution cannot be found": beside(of_execution("other")).polled(&pipeline()) => held();
+        "its execution cannot be found": beside(of_execution("other")).polled(&pipeline()) => held_without_execution();
         "history cannot be read":
-            beside(of_execution("other")).polled(&pipeline_without_history(indeterminate())) => held();
+            beside(of_execution("other")).polled(&pipeline_without_history(indeterminate())) => held_without_execution();
         "the pipeline cannot be read":
-            beside(of_execution("other")).polled(&unreadable_pipeline(indeterminate())) => held();
+            beside(of_execution("other")).polled(&unreadable_pipeline(indeterminate())) => held_without_execution();
     }
 }
 
@@ -135,7 +146,8 @@ fn a_rejection_of_the_execution_that_the_operator_found_goes_first() {
             approval(of_revisions(&[(None, Some("A")), (Some("Image"), Some("I2"))]), &two_sources())
             => found(&two_sources());
         "CodePipeline does not show the sources of the execution":
-            approval(of_revisions(&[(None, Some("A"))]), &unlisted()) => held_with_ids();
+            approval(of_revisions(&[(None, Some("A"))]), &unlisted())
+            => held_as(SourcesUnknown, ids(), at(WEEK));
     }
 }
 
@@ -148,7 +160,7 @@ fn a_rejection_that_appears_after_the_intent_was_recorded_goes_first() {
         "nothing is sent": recorded(NotApplied).with_rejections([of_token(token())]) => held();
         "after doubt, the doubt remains": recorded(InDoubt).with_rejections([of_token(token())]) => wait(25);
         "one of an execution that is not known may mean it":
-            recorded(NotApplied).with_rejections([of_execution("other")]) => held();
+            recorded(NotApplied).with_rejections([of_execution("other")]) => held_without_execution();
     }
 }
 

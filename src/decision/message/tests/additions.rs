@@ -3,6 +3,7 @@
 use super::executions::WAITING;
 use super::*;
 use crate::api::v1alpha1::ApprovalDecisionStatus;
+use crate::decision::conflict::RejectionMatch;
 use crate::decision::resolve::OpenRequest;
 use crate::decision::status::{status, status_matches};
 use crate::decision::test_fixtures::pipeline::source;
@@ -141,4 +142,26 @@ fn a_token_that_codepipeline_quotes_is_hidden() {
         expected,
         "the token of the submission"
     );
+}
+
+#[test]
+fn a_rejection_that_may_be_of_the_same_request() {
+    let conflict = |found| conflict(Some("stop"), found);
+    let may_reject = "Decision stop of this namespace may reject the request that this decision approves; a rejection goes first, and";
+    let check = |found, expected: &str| {
+        check(
+            Reason::ConflictingDecision,
+            "Delete, suspend or correct one of the two decisions.",
+            [(conflict(found), &format!("{may_reject} {expected}"))],
+        );
+    };
+    check(
+        RejectionMatch::ExecutionUnknown,
+        "the operator waits for a poll that shows to which execution the request belongs",
+    );
+    check(
+        RejectionMatch::SourcesUnknown,
+        "the operator waits for a poll that shows the source revisions of the execution",
+    );
+    check(RejectionMatch::Unreadable, "this version of the operator cannot tell which request it names");
 }
