@@ -87,7 +87,8 @@ pub(super) fn find_request(
         Resolution::UnknownExecution(unknown) => {
             let reliable_after = later(pipeline.subscribed_at, UNKNOWN_EXECUTION_GRACE);
             if reliable_after <= unknown.read_at {
-                Outcome::PipelineExecutionNotFound(unknown.exception)
+                let location = poll.location.clone();
+                Outcome::PipelineExecutionNotFound { exception: unknown.exception, location }
             } else {
                 waiting(ExecutionWait::UnknownExecution, Some(reliable_after))
             }

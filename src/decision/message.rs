@@ -98,7 +98,7 @@ fn addition(outcome: &Outcome) -> Option<String> {
         | Outcome::AlreadyDecided { open: None, .. }
         | Outcome::Missing { .. }
         | Outcome::ExecutionEnded { .. }
-        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::PipelineExecutionNotFound { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::TargetProblem { .. }
@@ -161,7 +161,9 @@ fn what_happened(decision: &ApprovalDecision, outcome: &Outcome) -> String {
         }
         Outcome::Missing { missing, .. } => names::missing(spec, missing),
         Outcome::ExecutionEnded { execution, end, .. } => executions::ended(execution, *end),
-        Outcome::PipelineExecutionNotFound(exception) => raised(exception),
+        Outcome::PipelineExecutionNotFound { exception, location } => {
+            names::raised_in(spec, exception, location.as_ref())
+        }
         Outcome::AmbiguousRevision(ambiguity) => executions::ambiguous(ambiguity),
         Outcome::Invalid(invalid) => self::invalid(invalid),
         Outcome::TargetProblem { problem, .. } => target::what_happened(decision, problem),

@@ -59,7 +59,12 @@ pub enum Outcome {
         until: Timestamp,
     },
     /// CodePipeline does not know the execution that the decision names.
-    PipelineExecutionNotFound(Exception),
+    PipelineExecutionNotFound {
+        /// What CodePipeline says.
+        exception: Exception,
+        /// The account and region without it.
+        location: Option<Location>,
+    },
     /// The source revisions do not name one request.
     AmbiguousRevision(Ambiguity),
     /// The API server admitted a field that is not valid.
@@ -297,7 +302,7 @@ impl Outcome {
                 Reason::ActionNotFound
             }
             Self::ExecutionEnded { .. } => Reason::ExecutionEnded,
-            Self::PipelineExecutionNotFound(_) => Reason::PipelineExecutionNotFound,
+            Self::PipelineExecutionNotFound { .. } => Reason::PipelineExecutionNotFound,
             Self::AmbiguousRevision(_) => Reason::AmbiguousRevision,
             Self::Invalid(_) => Reason::ValidationFailed,
             Self::TargetProblem { problem, .. } => problem.reason(),
@@ -328,7 +333,7 @@ impl Outcome {
             Self::Refused { record, .. } => record.is_some(),
             Self::Missing { .. }
             | Self::ExecutionEnded { .. }
-            | Self::PipelineExecutionNotFound(_)
+            | Self::PipelineExecutionNotFound { .. }
             | Self::AmbiguousRevision(_)
             | Self::Invalid(_)
             | Self::TargetProblem { .. }
@@ -366,7 +371,7 @@ impl Outcome {
             | Self::AlreadyDecided { .. }
             | Self::Refused { .. }
             | Self::ExecutionEnded { .. }
-            | Self::PipelineExecutionNotFound(_)
+            | Self::PipelineExecutionNotFound { .. }
             | Self::AmbiguousRevision(_)
             | Self::Invalid(_)
             | Self::Expired { .. }

@@ -145,7 +145,7 @@ fn with_message(
             set_ids(&mut status, &ExecutionIds { pipeline: Some(execution.clone()), action: None });
         }
         Outcome::Missing { .. }
-        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::PipelineExecutionNotFound { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::TargetProblem { .. }
@@ -172,7 +172,7 @@ const fn submission_outcome(outcome: &Outcome) -> Option<SubmissionOutcome> {
         | Outcome::Refused { .. }
         | Outcome::Missing { .. }
         | Outcome::ExecutionEnded { .. }
-        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::PipelineExecutionNotFound { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::TargetProblem { .. }
@@ -198,7 +198,7 @@ fn settle(decision: &ApprovalDecision, outcome: &Outcome, status: &mut ApprovalD
         | Outcome::Refused { .. }
         | Outcome::Missing { .. }
         | Outcome::ExecutionEnded { .. }
-        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::PipelineExecutionNotFound { .. }
         | Outcome::AmbiguousRevision(_)
         | Outcome::Invalid(_)
         | Outcome::TargetProblem { .. }
@@ -274,7 +274,7 @@ fn exception(outcome: &Outcome) -> Option<Exception> {
         | Outcome::Waiting { exception, .. }
         | Outcome::Unreadable { exception, .. } => exception.as_ref()?,
         Outcome::Unconfirmed { refused, .. } => &refused.as_ref()?.0,
-        Outcome::PipelineExecutionNotFound(exception)
+        Outcome::PipelineExecutionNotFound { exception, .. }
         | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. } => exception,
         Outcome::Delivered { .. }
         | Outcome::Missing {

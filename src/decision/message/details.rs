@@ -66,7 +66,7 @@ const fn text(outcome: &mut Outcome) -> Option<&mut String> {
     match outcome {
         Outcome::Refused { exception: Some(exception), .. }
         | Outcome::Missing { missing: Missing::Pipeline { exception, .. }, .. }
-        | Outcome::PipelineExecutionNotFound(exception) => Some(&mut exception.message),
+        | Outcome::PipelineExecutionNotFound { exception, .. } => Some(&mut exception.message),
         Outcome::Retrying { detail, .. }
         | Outcome::Unreadable { detail, .. }
         | Outcome::Waiting { wait: Wait::ReadablePipeline { detail, .. }, .. }

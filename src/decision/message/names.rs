@@ -1,7 +1,7 @@
 //! The wording of names that a pipeline does not have, with those that it has.
 
 use super::details::{capitalized, raised};
-use crate::api::v1alpha1::ApprovalDecisionSpec;
+use crate::api::v1alpha1::{ApprovalDecisionSpec, Exception, Location};
 use crate::decision::resolve::{Candidates, Missing};
 
 /// The most names that are shown.
@@ -22,11 +22,7 @@ pub fn missing(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
 pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
     let ApprovalDecisionSpec { pipeline_name, stage_name, action_name, .. } = spec;
     match missing {
-        Missing::Pipeline { exception, location: None } => raised(exception),
-        Missing::Pipeline { exception, location: Some(location) } => match &spec.target_ref {
-            Some(target) => format!("{}; ApprovalTarget {:?} has {location}", raised(exception), target.name),
-            None => format!("{}; the operator reads {location}", raised(exception)),
-        },
+        Missing::Pipeline { exception, location } => raised_in(spec, exception, location.as_ref()),
         Missing::Stage { stages } => {
             let stages = if stages.is_empty() { String::new() } else { format!("; its stages are {}", list(stages)) };
             format!("pipeline {pipeline_name} has no stage {stage_name:?}{stages}")
@@ -44,6 +40,16 @@ pub fn lacking(spec: &ApprovalDecisionSpec, missing: &Missing) -> String {
             let is_no = format!("action {action_name} of pipeline {pipeline_name} is not an approval");
             format!("{is_no}: its category is {category}; in this stage, {}", self::candidates(candidates))
         }
+    }
+}
+
+/// An exception that CodePipeline raised because it does not know a name, and where the operator looked for it.
+pub fn raised_in(spec: &ApprovalDecisionSpec, exception: &Exception, location: Option<&Location>) -> String {
+    let raised = raised(exception);
+    match (location, &spec.target_ref) {
+        (None, _) => raised,
+        (Some(location), Some(target)) => format!("{raised}; ApprovalTarget {:?} has {location}", target.name),
+        (Some(location), None) => format!("{raised}; the operator reads {location}"),
     }
 }
 

@@ -67,7 +67,9 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         {
             "Correct spec.pipelineName or spec.targetRef."
         }
-        Outcome::PipelineExecutionNotFound(_) if has_target => "Correct spec.pipelineExecutionId or spec.targetRef.",
+        Outcome::PipelineExecutionNotFound { .. } if has_target => {
+            "Correct spec.pipelineExecutionId or spec.targetRef."
+        }
         // STS, not CodePipeline: the target itself is verified, with another session name.
         Outcome::Retrying { cause: RetryCause::AccessDenied, exception: None, .. } if has_target => {
             "Allow the session name NAMESPACE.* (sts:RoleSessionName) in the trust policy of this role; the operator \
@@ -92,7 +94,7 @@ pub fn remedy(decision: &ApprovalDecision, outcome: &Outcome) -> &'static str {
         | Outcome::Delivered { .. }
         | Outcome::AlreadyDecided { .. }
         | Outcome::Missing { .. }
-        | Outcome::PipelineExecutionNotFound(_)
+        | Outcome::PipelineExecutionNotFound { .. }
         | Outcome::AmbiguousRevision(Ambiguity::NotCovered { .. })
         | Outcome::Suspended { .. }
         | Outcome::Waiting { .. }

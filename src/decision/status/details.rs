@@ -62,7 +62,7 @@ impl Details<'_> {
             | Outcome::Refused { .. }
             | Outcome::Missing { .. }
             | Outcome::ExecutionEnded { .. }
-            | Outcome::PipelineExecutionNotFound(_)
+            | Outcome::PipelineExecutionNotFound { .. }
             | Outcome::AmbiguousRevision(_)
             | Outcome::Expired { .. }
             | Outcome::Suspended { .. }

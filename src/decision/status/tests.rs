@@ -316,10 +316,7 @@ fn each_outcome_reports_what_it_knows() {
             unexplained(UnconfirmedCause::NotInHistory, already_completed(), PriorAttempts::NotApplied),
             (None, None, true, Some(already_completed()), None),
         ),
-        (
-            Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
-            (None, None, false, Some(exception("PipelineExecutionNotFound")), None),
-        ),
+        (unknown_execution(None), (None, None, false, Some(exception("PipelineExecutionNotFound")), None)),
         (retrying(RetryCause::Throttled), (None, None, false, Some(exception("Throttled")), Some(2))),
     ];
     for (outcome, expected) in rows {

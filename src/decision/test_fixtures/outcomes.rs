@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::v1alpha1::ApprovalStatus::{Approved, Rejected};
-use crate::api::v1alpha1::{InvalidSpec, Unsupported};
+use crate::api::v1alpha1::{InvalidSpec, Location, Unsupported};
 use crate::codepipeline::{ExecutionEnd, ExecutionRevision, SimilarRevision};
 use crate::decision::conflict::RejectionMatch;
 use crate::decision::outcome::{Caveat, Outcome, Requeue, UnconfirmedCause, Wait};
@@ -74,6 +74,10 @@ pub fn missing(missing: Missing) -> Outcome {
 
 pub fn execution_ended(end: ExecutionEnd) -> Outcome {
     Outcome::ExecutionEnded { execution: "4f1a9c2e".to_owned(), end, until: at(60) }
+}
+
+pub fn unknown_execution(location: Option<Location>) -> Outcome {
+    Outcome::PipelineExecutionNotFound { exception: exception("PipelineExecutionNotFound"), location }
 }
 
 pub fn waiting(wait: Wait) -> Outcome {
@@ -163,7 +167,7 @@ pub fn outcomes() -> Vec<Outcome> {
         missing(Missing::Stage { stages: several() }),
         missing(Missing::Action { candidates: Candidates::default(), stages: several() }),
         missing(Missing::NotAnApproval { category: "Build".to_owned(), candidates: Candidates::default() }),
-        Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
+        unknown_execution(None),
         Outcome::AmbiguousRevision(Ambiguity::SeveralRequests(several())),
         Outcome::AmbiguousRevision(Ambiguity::NotCovered { execution: execution(), source: source() }),
         waiting_for(ExecutionWait::NoExecution { newest: Vec::new(), hint: None }),

@@ -3,6 +3,8 @@
 use super::*;
 use crate::codepipeline::ExecutionEnd;
 use crate::decision::resolve::{ExecutionPosition, ExecutionWait, Missing};
+use crate::decision::test_fixtures::outcomes::unknown_execution;
+use crate::decision::test_fixtures::targets::here;
 use std::sync::Arc;
 
 fn named() -> ApprovalDecision {
@@ -139,7 +141,7 @@ fn what_may_still_appear_is_not_final() {
 #[test]
 fn an_execution_that_codepipeline_does_not_know_is_final_after_a_minute() {
     let subscribed_at_5 = |seconds| {
-        let mut case = given(named(), seconds).polled(&pipeline());
+        let mut case = given(named(), seconds).polled(&TestPipeline { location: Some(here()), ..pipeline() });
         if let Some(pipeline) = &mut case.pipeline {
             pipeline.subscribed_at = at(5);
         }
@@ -148,7 +150,7 @@ fn an_execution_that_codepipeline_does_not_know_is_final_after_a_minute() {
     rows! {
         "it may be too new": subscribed_at_5(64) => waiting_for(ExecutionWait::UnknownExecution, Some(65));
         "it is not": subscribed_at_5(65)
-            => write(Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")));
+            => write(unknown_execution(Some(here())));
     }
 }
 

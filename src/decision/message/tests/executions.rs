@@ -3,6 +3,7 @@
 use super::*;
 use crate::codepipeline::DisabledTransition;
 use crate::decision::test_fixtures::pipeline::source;
+use crate::decision::test_fixtures::targets::here;
 
 pub const WAITING: &str = "The operator submits the result automatically when the approval is pending.";
 
@@ -53,10 +54,17 @@ fn an_execution_that_ended() {
     check(
         Reason::PipelineExecutionNotFound,
         "Correct spec.pipelineExecutionId or spec.targetRef, or the operator's AWS account and region.",
-        [(
-            Outcome::PipelineExecutionNotFound(exception("PipelineExecutionNotFound")),
-            "CodePipeline raised PipelineExecutionNotFoundException: message of CodePipeline",
-        )],
+        [
+            (
+                unknown_execution(None),
+                "CodePipeline raised PipelineExecutionNotFoundException: message of CodePipeline",
+            ),
+            (
+                unknown_execution(Some(here())),
+                "CodePipeline raised PipelineExecutionNotFoundException: message of CodePipeline; the operator reads \
+                 account 111122223333, region eu-west-1",
+            ),
+        ],
     );
 }
 
