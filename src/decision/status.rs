@@ -134,7 +134,10 @@ fn with_message(
             set_ids(&mut status, &execution_ids(submission));
             status.submission = Some(submission.clone());
         }
-        Outcome::Retrying { submission, .. } => status.submission = Some(submission.clone()),
+        Outcome::Retrying { submission, .. } => {
+            set_ids(&mut status, &execution_ids(submission));
+            status.submission = Some(submission.clone());
+        }
         Outcome::Unconfirmed { ids, .. } | Outcome::Conflicting { ids, .. } => set_ids(&mut status, ids),
         Outcome::ExecutionEnded { execution, .. }
         | Outcome::Waiting {

@@ -7,7 +7,7 @@ use crate::api::v1alpha1::{
     ApprovalDecision, ApprovalDecisionStatus, Binding, Location, ObservedSourceRevision, ReadyClass,
 };
 use crate::codepipeline::{ApprovalRecord, ExecutionIds, PipelineSnapshot};
-use crate::decision::outcome::{Outcome, Wait};
+use crate::decision::outcome::{Caveat, Outcome, Wait};
 use crate::decision::phase::{known_ids, status_is_current};
 use crate::decision::subject::record;
 use crate::decision::timing::{Settings, expiry};
@@ -98,8 +98,13 @@ impl Details<'_> {
                 };
                 found.filter(|ids| ids.pipeline.is_some()).unwrap_or_else(before)
             }
-            // That the pipeline cannot be read changes nothing about the request.
-            (Some(Binding::Execution(_)), Outcome::Unreadable { .. }) => before(),
+            // That the pipeline cannot be read now changes nothing about the request.
+            (
+                Some(Binding::Execution(_)),
+                Outcome::Unreadable { .. }
+                | Outcome::TargetProblem { .. }
+                | Outcome::Expired { caveat: Some(Caveat::PipelineUnreadable(_)), .. },
+            ) => before(),
             (Some(Binding::Execution(_)) | None, _) => ExecutionIds::default(),
         }
     }

@@ -1,11 +1,12 @@
 //! For which commit a decision waits, and until when.
 
 use super::*;
-use crate::api::v1alpha1::{Reason, SourceRevision};
+use crate::api::v1alpha1::{Reason, SourceRevision, Submission};
 use crate::codepipeline::RetryCause;
 use crate::decision::outcome::UnconfirmedCause;
 use crate::decision::resolve::{ExecutionPosition, ExecutionWait};
 use crate::decision::status::Report;
+use crate::decision::target::{TargetProblem, Unverified};
 use crate::decision::test_fixtures::outcomes::*;
 use crate::decision::test_fixtures::pipeline::*;
 use crate::decision::test_fixtures::targets::own;
@@ -58,9 +59,31 @@ fn a_decision_that_waits_for_an_execution_shows_it_and_its_source_revisions() {
     let waits_for_another = reported(&waits, &none, Some(&snapshot));
     assert_eq!((waits_for_another.pipeline_execution_id, waits_for_another.source_revisions), (None, Vec::new()));
 
-    let unreadable = reported(&waits, &unreadable(RetryCause::AccessDenied), None);
-    assert_eq!(unreadable.pipeline_execution_id.as_deref(), Some(EXECUTION), "the request is the same");
-    assert_eq!(unreadable.source_revisions, status.source_revisions);
+    // After a restart, for example, while STS denies the role of the target.
+    let not_verified = TargetProblem::NotVerified(Unverified::Pending);
+    let caveat = Some(Caveat::PipelineUnreadable("denied".to_owned()));
+    for outcome in
+        [unreadable(RetryCause::AccessDenied), target_problem(not_verified), expired(Expiry::NotAfter(at(5)), caveat)]
+    {
+        let unread = reported(&waits, &outcome, None);
+        assert_eq!(unread.pipeline_execution_id.as_deref(), Some(EXECUTION), "the request is the same: {outcome:?}");
+        assert_eq!(unread.source_revisions, status.source_revisions);
+        let edited = reported(&waits.clone().edited(), &outcome, None);
+        assert_eq!(edited.pipeline_execution_id, None, "the request may be another: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_attempt_that_was_not_applied_shows_the_request_that_the_operator_found() {
+    let submission =
+        Submission { pipeline_execution_id: ids().pipeline, action_execution_id: ids().action, ..submission(1, 0, 25) };
+    // There were no credentials: no intent was recorded.
+    let Outcome::Retrying { cause, exception, detail, next, until, .. } = retrying(RetryCause::AccessDenied) else {
+        unreachable!("an attempt that is retried")
+    };
+    let outcome = Outcome::Retrying { submission, cause, exception, detail, next, until };
+    let status = reported(&by_id(EXECUTION), &outcome, None);
+    assert_eq!((status.pipeline_execution_id, status.action_execution_id), (ids().pipeline, ids().action));
 }
 
 #[test]
