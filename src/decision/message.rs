@@ -41,7 +41,7 @@ impl Message {
         let details = details(&mut outcome, clean);
         Self {
             what_happened: clean(&what_happened(decision, &outcome)),
-            addition: addition(&outcome).map(|text| one_line(&text)).unwrap_or_default(),
+            addition: addition(&decision.spec, &outcome).map(|text| one_line(&text)).unwrap_or_default(),
             remedy: remedy::remedy(decision, &outcome),
             details,
         }
@@ -81,7 +81,7 @@ const DETAILS: &str = " Details: ";
 const NEWEST_EXECUTION: &str = "; the newest execution has ";
 
 /// What follows what happened.
-fn addition(outcome: &Outcome) -> Option<String> {
+fn addition(spec: &ApprovalDecisionSpec, outcome: &Outcome) -> Option<String> {
     Some(match outcome {
         Outcome::Refused { caveat: Some(caveat), .. } => {
             format!("; an earlier attempt may have been accepted: {}", self::caveat(caveat))
@@ -91,7 +91,8 @@ fn addition(outcome: &Outcome) -> Option<String> {
         Outcome::Waiting { wait: Wait::Execution(ExecutionWait::NoExecution { newest, hint: None }), .. }
             if !newest.is_empty() =>
         {
-            format!("{NEWEST_EXECUTION}{}", executions::revisions(newest))
+            let uncovered = executions::uncovered(&spec.source_revisions, newest);
+            format!("{NEWEST_EXECUTION}{}{uncovered}", executions::revisions(newest))
         }
         Outcome::Refused { caveat: None, .. }
         | Outcome::Delivered { .. }

@@ -4,6 +4,7 @@ use super::names::list;
 use crate::api::v1alpha1::{ApprovalDecisionSpec, SourceRevision};
 use crate::codepipeline::{CompletedApproval, ExecutionEnd, ExecutionRevision, SimilarRevision};
 use crate::decision::resolve::{Ambiguity, ExecutionPosition, ExecutionWait, OpenRequest, RevisionHint};
+use std::collections::BTreeSet;
 
 /// The most source revisions that are shown of an execution.
 const MAX_REVISIONS: usize = 3;
@@ -37,6 +38,18 @@ fn entries(entries: &[SourceRevision]) -> String {
         (None, action) => format!("any ({})", action.as_deref().unwrap_or("any source")),
     });
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// That entries are missing for an execution with these sources, whatever its revisions are.
+pub fn uncovered(entries: &[SourceRevision], sources: &[ExecutionRevision]) -> &'static str {
+    let is_named = |source: &&ExecutionRevision| {
+        entries.iter().any(|entry| entry.action_name.as_ref() == Some(&source.action_name))
+    };
+    // Sources of one repository have the same revision, and one entry without a name covers them.
+    let unnamed: BTreeSet<_> =
+        sources.iter().filter(|source| !is_named(source)).map(|source| &source.revision_id).collect();
+    let entries_without_name = entries.iter().filter(|entry| entry.action_name.is_none()).count();
+    if unnamed.len() > entries_without_name { ", and spec.sourceRevisions needs an entry for each source" } else { "" }
 }
 
 fn shortened(id: &str) -> String {

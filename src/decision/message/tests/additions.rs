@@ -4,6 +4,7 @@ use super::executions::WAITING;
 use super::*;
 use crate::api::v1alpha1::ApprovalDecisionStatus;
 use crate::decision::conflict::RejectionMatch;
+use crate::decision::message::executions::uncovered;
 use crate::decision::resolve::OpenRequest;
 use crate::decision::status::{status, status_matches};
 use crate::decision::test_fixtures::pipeline::source;
@@ -79,13 +80,15 @@ fn no_execution(newest: &[(&str, Option<&str>)]) -> (ApprovalDecision, Outcome) 
 #[test]
 fn the_revisions_of_the_newest_execution() {
     let long = "é".repeat(33);
-    let cut = format!("{}… (B), b (A), no revision id (C), …", "é".repeat(32));
+    let too_few = ", and spec.sourceRevisions needs an entry for each source";
+    let cut = format!("{}… (B), b (A), no revision id (C), …{too_few}", "é".repeat(32));
     for (newest, expected) in [
         (&[("Source", Some("4f1a9c2e"))][..], "4f1a9c2e (Source)"),
         (
             &[("Source", Some("4f1a9c2e")), ("Image", Some(&"a".repeat(64)))],
-            &format!("4f1a9c2e (Source), {} (Image)", "a".repeat(64)),
+            &format!("4f1a9c2e (Source), {} (Image){too_few}", "a".repeat(64)),
         ),
+        (&[("Source", Some("4f1a9c2e")), ("Docs", Some("4f1a9c2e"))], "4f1a9c2e (Source), 4f1a9c2e (Docs)"),
         (&[("B", Some(&long)), ("A", Some("b")), ("C", None), ("D", Some("e"))], &cut),
     ] {
         let (decision, outcome) = no_execution(newest);
@@ -93,6 +96,20 @@ fn the_revisions_of_the_newest_execution() {
             "No execution of pipeline shop has the source revisions 4f1a9c2 yet; the newest execution has {expected}"
         );
         check_for(&decision, Reason::Waiting, WAITING, [(outcome, &expected)]);
+    }
+}
+
+#[test]
+fn the_newest_execution_shows_whether_each_source_has_an_entry() {
+    let sources = [source("App", Some("a")), source("Image", Some("b"))];
+    for (entries, is_enough) in [
+        (&[entry(None, Some("x"))][..], false),
+        (&[entry(Some("App"), Some("x"))], false),
+        (&[entry(Some("App"), Some("x")), entry(Some("Image"), None)], true),
+        (&[entry(None, Some("x")), entry(Some("Image"), None)], true),
+        (&[entry(None, Some("x")), entry(None, Some("y"))], true),
+    ] {
+        assert_eq!(uncovered(entries, &sources).is_empty(), is_enough, "{entries:?}");
     }
 }
 
