@@ -84,7 +84,11 @@ fn classify_case(name: &'static str, status: u16, code: &'static str) -> Case {
     case(name, move || {
         let error = ErrorMetadata::builder().code(code).message("Rate exceeded").build();
         let response = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
-        drop(black_box(classify(SdkError::service_error(black_box(error), response), Transmission::Started)));
+        drop(black_box(classify(
+            SdkError::service_error(black_box(error), response),
+            Transmission::Started,
+            "CodePipeline",
+        )));
     })
 }
 
