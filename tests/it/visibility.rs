@@ -111,7 +111,7 @@ async fn a_waiting_decision_shows_its_commit_its_limit_and_whom_it_waits_for() {
     let _operator = env.operator().start();
     env.put_pipeline(PipelineDefinition::with_approval("web", "Prod", "Approve").unwrap().mode(ExecutionMode::Queued));
     let (first, second) = (env.start_execution("web", "v1"), env.start_execution("web", "v2"));
-    let not_after = Timestamp::now() + SignedDuration::from_hours(1);
+    let not_after = to_second(Timestamp::now() + SignedDuration::from_hours(1));
     let mut limited = for_revision("web", "v2");
     limited.not_after = Some(UserTime(not_after.to_string()));
     env.create("by-revision", limited).await;
