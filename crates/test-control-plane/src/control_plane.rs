@@ -290,17 +290,14 @@ fn path_with_first(folder: &Path) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::script::write_script;
 
     /// A folder with shell scripts as binaries.
     fn scripts(etcd: &str, kube_apiserver: &str) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, script) in [("etcd", etcd), ("kube-apiserver", kube_apiserver), ("kubectl", "exit 1")] {
-            let path = folder.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            write_script(&folder.path().join(name), &format!("#!/bin/sh\n{script}\n")).unwrap();
         }
         folder
     }

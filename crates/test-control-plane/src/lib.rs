@@ -8,10 +8,12 @@
 mod binaries;
 mod control_plane;
 mod error;
+mod script;
 mod server;
 mod user;
 
 pub use control_plane::{ControlPlane, SecondApiServer};
 pub use error::Error;
+pub use script::write_script;
 pub use server::Server;
 pub use user::User;

@@ -4,13 +4,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{panic, thread};
 
-use test_control_plane::{ControlPlane, User};
+use test_control_plane::{ControlPlane, User, write_script};
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -95,10 +94,12 @@ fn it_serves_kubectl_enforces_rbac_and_keeps_data_during_a_restart() {
 fn build_sh_links_the_newest_binaries_of_setup_envtest() {
     let home = tempfile::tempdir().unwrap();
     let script = home.path().join("build.sh");
-    for file in ["build.sh", "etcd/go.mod", "etcd/go.sum", "kubernetes/go.mod", "kubernetes/go.sum"] {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    write_script(&script, &fs::read_to_string(root.join("build.sh")).unwrap()).unwrap();
+    for file in ["etcd/go.mod", "etcd/go.sum", "kubernetes/go.mod", "kubernetes/go.sum"] {
         let copy = home.path().join(file);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), copy).unwrap();
+        fs::copy(root.join(file), copy).unwrap();
     }
     let store = match cfg!(target_os = "macos") {
         true => home.path().join("Library/Application Support/io.kubebuilder.envtest/k8s"),
@@ -113,8 +114,7 @@ fn build_sh_links_the_newest_binaries_of_setup_envtest() {
         let folder = store.join(format!("{version}-os-arch"));
         fs::create_dir_all(&folder).unwrap();
         for binary in binaries {
-            fs::write(folder.join(binary), format!("#!/bin/sh\necho Kubernetes v{version}\n")).unwrap();
-            fs::set_permissions(folder.join(binary), fs::Permissions::from_mode(0o755)).unwrap();
+            write_script(&folder.join(binary), &format!("#!/bin/sh\necho Kubernetes v{version}\n")).unwrap();
         }
     }
     let mut build = Command::new(&script);

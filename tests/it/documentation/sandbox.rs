@@ -2,16 +2,16 @@
 //! cargo runs the programs that were built with the tests, and both refuse names that do not exist.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use test_control_plane::{ControlPlane, User};
+use test_control_plane::{ControlPlane, User, write_script};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -99,10 +99,10 @@ impl Sandbox {
              AWS_ENDPOINT_URL=${{AWS_ENDPOINT_URL:-http://127.0.0.1:{port}}} exec '{program}' \"$@\"\n",
             program = codepipeline.display(),
         );
-        write_script(&programs.join("local-codepipeline"), &codepipeline);
+        write_script(&programs.join("local-codepipeline"), &codepipeline).unwrap();
         let bin = sandbox.home().join("bin");
-        write_script(&bin.join("cargo"), CARGO);
-        write_script(&bin.join("make"), MAKE);
+        write_script(&bin.join("cargo"), CARGO).unwrap();
+        write_script(&bin.join("make"), MAKE).unwrap();
         fs::write(sandbox.home().join("prelude"), PRELUDE).unwrap();
         symlink(Path::new(ROOT).join("crates/test-control-plane/bin/helm"), bin.join("helm")).unwrap();
         let aws =
@@ -176,9 +176,4 @@ impl Sandbox {
         assert!(status.success(), "{status}:\n{output}");
         output
     }
-}
-
-fn write_script(file: &Path, text: &str) {
-    fs::write(file, text).unwrap();
-    fs::set_permissions(file, Permissions::from_mode(0o755)).unwrap();
 }
