@@ -65,7 +65,7 @@ fn send(observed: &Observed<'_>, settings: &Settings, now: Timestamp, intent: &I
     }
     let valid = match decision.spec.validate(now) {
         Ok(valid) => valid,
-        Err(invalid) => return unless_in_doubt(Step::WriteStatus(Outcome::Invalid(invalid))),
+        Err(_) => return unless_in_doubt(evaluate(observed, settings, now, Last::NotApplied(submission))),
     };
     match may_continue(observed, settings, now) {
         Ok(_) => {}

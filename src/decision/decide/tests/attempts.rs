@@ -97,6 +97,8 @@ fn a_recorded_intent_is_sent_once_if_that_is_still_allowed() {
         "… and after doubt, the doubt remains": after_doubt(fresh().not_after(at(1))) => wait(25);
         "an invalid notAfter is reported here too": in_time(fresh().not_after("")) => not_a_time("notAfter", "");
         "… but not after doubt": after_doubt(fresh().not_after("")) => wait(25);
+        "an ignoreResponsesBefore that clocks explain is waited for here too":
+            in_time(fresh().ignoring_responses_before(at(9))) => wait(9);
     }
 }
 
