@@ -132,11 +132,6 @@ impl Client {
         self.shared.location.borrow().clone()
     }
 
-    /// The client of the SDK that the next call uses.
-    pub(super) async fn load(&self) -> Result<SdkClient, CallError> {
-        Ok(self.sdk_client().await?)
-    }
-
     /// Reports when the location changes, becomes known, or is not known any more.
     #[must_use]
     pub fn location_changes(&self) -> watch::Receiver<Option<Location>> {
@@ -304,7 +299,7 @@ impl Client {
 
     /// Returns the cached client, or loads one. Every caller shares the outcome, and a failure is cached for
     /// [`backoff::AWS_CONFIG`].
-    async fn sdk_client(&self) -> Result<SdkClient, VerifyError> {
+    pub(super) async fn sdk_client(&self) -> Result<SdkClient, VerifyError> {
         let mut cached = self.shared.cached.lock().await;
         match &*cached {
             CachedClient::Loaded(loaded) => return Ok(loaded.clone()),

@@ -164,10 +164,10 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> PipelinePoller<K> {
 
     async fn poll_once(&self, pipeline: &str) {
         let started = self.now();
-        let (started_at, location) = match self.shared.client.load().await {
+        let (started_at, location) = match self.shared.client.sdk_client().await {
             // What history shows is compared with this time. A clock that is ahead would make it seem older than it is.
             Ok(loaded) => (loaded.clock.not_ahead(started.wall), Ok(loaded.verified.location)),
-            Err(error) => (started.wall, Err(error)),
+            Err(error) => (started.wall, Err(CallError::from(error))),
         };
         let (queries, previous) = match self.pipelines().polled.get(pipeline) {
             Some(polled) if !polled.schedule.is_empty() => polled.schedule.start_poll(location.as_ref().ok()),
