@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use test_control_plane::User;
 use test_support::chart::{apply, kubectl, rights_of_operator};
 use test_support::proxy::{ProxiedRequest, Proxy, Response, response};
-use test_support::{Cluster, Operator, TestEnv, reason, spec};
+use test_support::{Cluster, MountedSecret, Operator, TestEnv, reason, spec};
 use tokio::time::sleep;
 
 /// The files that the kubelet mounts into a pod, and a kubeconfig file that names them.
@@ -124,18 +124,15 @@ async fn a_rotated_token_is_read_again_after_the_old_one_was_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_aws_keys_in_a_mounted_secret_are_read_again() {
     let env = TestEnv::new().await;
-    let secret = tempfile::tempdir().unwrap();
-    let set = |name: &str, text: &str| fs::write(secret.path().join(name), text).unwrap();
-    set("AWS_ACCESS_KEY_ID", "FIRST\n");
-    set("AWS_SECRET_ACCESS_KEY", "secret\n");
-    let operator = env.operator().arg(&format!("--aws-credentials-dir={}", secret.path().display())).start();
+    let secret = MountedSecret::new("FIRST\n");
+    let operator = env.operator().arg(&secret.argument()).start();
     let caller = |pipeline: &str| env.codepipeline.ledger_for(pipeline)[0].caller.clone();
     deliver(&env, "before").await;
     assert!(caller("before").ends_with("/FIRST"), "{}", caller("before"));
     env.codepipeline.refuse_access_key("FIRST");
     env.open_and_approve("after").await;
     env.wait_for_reason("after", Reason::CredentialsUnavailable).await;
-    set("AWS_ACCESS_KEY_ID", "SECOND");
+    secret.set("AWS_ACCESS_KEY_ID", "SECOND");
     wait_until_delivered(&env, "after").await;
     assert!(caller("after").ends_with("/SECOND"), "{}", caller("after"));
     assert_not_restarted(&operator).await;
@@ -191,28 +188,19 @@ async fn revocable(env: &TestEnv, access_key: &'static str, is_revoked: &Arc<Ato
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_session_of_aws_is_replaced_by_the_new_one_in_the_mounted_secret() {
     let env = TestEnv::new().await;
-    let secret = tempfile::tempdir().unwrap();
-    let set = |name: &str, text: &str| fs::write(secret.path().join(name), text).unwrap();
-    for (name, text) in
-        [("AWS_ACCESS_KEY_ID", "FIRST"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", "first")]
-    {
-        set(name, text);
-    }
+    let secret = MountedSecret::new("FIRST");
+    secret.set("AWS_SESSION_TOKEN", "first");
     let is_revoked = Arc::new(AtomicBool::new(false));
     let proxy = revocable(&env, "FIRST", &is_revoked).await;
-    let operator = env
-        .operator()
-        .env("AWS_ENDPOINT_URL", proxy.url())
-        .arg(&format!("--aws-credentials-dir={}", secret.path().display()))
-        .start();
+    let operator = env.operator().env("AWS_ENDPOINT_URL", proxy.url()).arg(&secret.argument()).start();
     deliver(&env, "before").await;
     let caller = |pipeline: &str| env.codepipeline.ledger_for(pipeline)[0].caller.clone();
     assert!(caller("before").ends_with("/FIRST"), "{}", caller("before"));
     is_revoked.store(true, Ordering::Relaxed);
     env.open_and_approve("after").await;
     env.wait_for_reason("after", Reason::AccessDenied).await;
-    set("AWS_ACCESS_KEY_ID", "SECOND");
-    set("AWS_SESSION_TOKEN", "second");
+    secret.set("AWS_ACCESS_KEY_ID", "SECOND");
+    secret.set("AWS_SESSION_TOKEN", "second");
     // The operator loads credentials again with the first attempt that is denied when they are a minute old. Its own attempts are minutes
     // apart by then.
     let started_at = Instant::now();

@@ -6,19 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use local_codepipeline::api::{ApprovalStatus as ResultStatus, PutApprovalResultInput};
 use local_codepipeline::model::{Name, Service, SourceRevision};
 use serde_json::json;
-use std::time::Duration;
-use test_support::{for_revision, message, pipeline_with_build, spec};
+use test_support::{MountedSecret, for_revision, message, pipeline_with_build, spec};
 
 /// The operator's credentials are those of its own account first, then those of the target's account, then those of its own again.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target() {
     let site = Site::new().await;
     let env = &site.env;
-    let secret = tempfile::tempdir().unwrap();
-    let set_key = |key: &str| std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), key).unwrap();
     let (first, second, third) = ("FIRST".to_owned(), format!("SECOND@{ONE}"), "THIRD".to_owned());
-    set_key(&first);
-    std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), "secret").unwrap();
+    let secret = MountedSecret::new(&first);
     let account = env.codepipeline.in_account(ONE, OWN.1);
     let pipelines = ["one", "two"].map(|name| account.open_approval(name, "Prod", "Approve").unwrap());
     let mut target = site.spec(ONE);
@@ -28,15 +24,11 @@ async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target()
     env.put_pipeline(pipeline_with_build("shop"));
     let approval = env.open_approval("web");
     // A poll does not show it in time.
-    let _operator = env
-        .operator()
-        .arg("--poll-interval=1h")
-        .arg(&format!("--aws-credentials-dir={}", secret.path().display()))
-        .start();
+    let _operator = env.operator().arg("--poll-interval=1h").arg(&secret.argument()).start();
     env.create("waiting", for_revision("shop", "main")).await;
     env.wait_for_reason("waiting", Reason::Waiting).await;
 
-    set_key(&second);
+    secret.set("AWS_ACCESS_KEY_ID", &second);
     env.codepipeline.refuse_access_key(first);
     env.create("other", spec("web", &approval)).await;
     let required = env.wait_for_reason("waiting", Reason::TargetRequired).await;
@@ -46,7 +38,7 @@ async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target()
     env.create("one", through("production", spec("one", &pipelines[0]))).await;
     env.wait_for_reason("one", Reason::Delivered).await;
 
-    set_key(&third);
+    secret.set("AWS_ACCESS_KEY_ID", &third);
     env.codepipeline.refuse_access_key(second);
     // Its call fails, so STS is asked who the operator is.
     env.create("two", through("production", spec("two", &pipelines[1]))).await;
@@ -62,11 +54,8 @@ async fn other_credentials_of_the_operator_wake_the_decisions_without_a_target()
 async fn a_response_that_was_read_in_the_former_account_settles_no_decision_in_the_new_one() {
     let site = Site::new().await;
     let env = &site.env;
-    let secret = tempfile::tempdir().unwrap();
-    let set_key = |key: &str| std::fs::write(secret.path().join("AWS_ACCESS_KEY_ID"), key).unwrap();
     let (first, second) = ("FIRST".to_owned(), format!("SECOND@{ONE}"));
-    set_key(&first);
-    std::fs::write(secret.path().join("AWS_SECRET_ACCESS_KEY"), "secret").unwrap();
+    let secret = MountedSecret::new(&first);
     let at = ("shop", "Prod", "Approve");
     let main = [SourceRevision { action_name: Name::new("Source").unwrap(), revision_id: Some("main".to_owned()) }];
     let open = |service: &mut Service, time| service.open_approval(time, at, &main).unwrap();
@@ -82,8 +71,7 @@ async fn a_response_that_was_read_in_the_former_account_settles_no_decision_in_t
         }
     });
     account.with_service(open);
-    let _operator = env.operator().arg(&format!("--aws-credentials-dir={}", secret.path().display())).start();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _operator = env.operator().arg(&secret.argument()).start();
     let waiting = ApprovalDecisionSpec {
         ignore_responses_before: Some(UserTime(Timestamp::now().to_string())),
         ..for_revision("shop", "main")
@@ -91,7 +79,7 @@ async fn a_response_that_was_read_in_the_former_account_settles_no_decision_in_t
     env.create("waiting", waiting).await;
     env.wait_for_message("waiting", &rejected.pipeline_execution_id.to_string()).await;
 
-    set_key(&second);
+    secret.set("AWS_ACCESS_KEY_ID", &second);
     env.codepipeline.refuse_access_key(first);
     env.wait_for_reason("waiting", Reason::TargetForbidden).await;
     env.create("release", for_revision("shop", "main")).await;
